@@ -1,0 +1,29 @@
+/* Numeric loops, one table of functions a family, compiled for each instruction set and element type.
+ *
+ * A file in loops/ is compiled with `real` defined as float or double and once for each instruction
+ * set; it ends with `const mica_FAMILY_kernels MICA_KERNEL(FAMILY) = {...}`. A family is added with its
+ * header, its file and one line in MICA_KERNEL_FAMILIES.
+ */
+#ifndef MICA_TENSOR_KERNEL_H
+#define MICA_TENSOR_KERNEL_H
+
+#include <mica/engine.h>
+#include <mica/tensor.h>
+
+#define MICA_KERNEL_FAMILIES(X)
+
+#define MICA_KERNEL_PASTE_(a, b, c) a##b##_##c
+#define MICA_KERNEL_PASTE(a, b, c)  MICA_KERNEL_PASTE_(a, b, c)
+/* The name of this compilation's table of a family: mica_norm_kernels_avx2_float, ... */
+#define MICA_KERNEL(family) MICA_KERNEL_PASTE(mica_##family, _kernels, MICA_LOOP_SUFFIX)
+
+#define MICA_KERNEL_FIELD_(family) const struct mica_##family##_kernels *family;
+typedef struct mica_kernels {
+  const char *isa;
+  MICA_KERNEL_FAMILIES(MICA_KERNEL_FIELD_)
+} mica_kernels;
+
+/* The tables for the engine's instruction set; dtype is MICA_F32 or MICA_F64. */
+const mica_kernels *mica_kernels_of(const mica_engine *engine, mica_dtype dtype);
+
+#endif
