@@ -1,0 +1,205 @@
+/* mica/param.h: parameters: a tree of dotted names.
+ *
+ * Each entry has a value, a gradient, flags and a version that every write bumps. Optimisers,
+ * checkpoints, freezing and reduction work on trees and know no layer. Moments, moving averages,
+ * queues and counters live in the same kind of tree, so one writer saves everything.
+ *
+ * A layer is an init function that creates parameters under a node and a forward (tape, node, options,
+ * inputs) that fetches them with mica_weight.
+ */
+#ifndef MICA_PARAM_H
+#define MICA_PARAM_H
+
+#include <mica/component.h>
+#include <mica/tape.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct mica_params mica_params; /* a whole tree */
+typedef struct mica_node mica_node;     /* a place in it */
+typedef struct mica_param mica_param;   /* an entry */
+
+/* A tree whose initial values are drawn from `seed` and each entry's full name, so they do not depend
+ * on the order of creation. The tree may be read by many threads at once. */
+MICA_API mica_status mica_params_create(mica_engine *engine, uint64_t seed, mica_params **out);
+MICA_API void mica_params_free(mica_params *p);
+MICA_API mica_engine *mica_params_engine(const mica_params *p);
+MICA_API mica_node *mica_params_root(mica_params *p);
+
+/* The node below `node` with this name ("layer1.0": dots go down), made when absent. NULL when memory
+ * is short or node is NULL, so a chain of calls is checked once. */
+MICA_API mica_node *mica_node_child(mica_node *node, const char *name);
+MICA_API mica_node *mica_node_childf(mica_node *node, const char *fmt, ...) MICA_PRINTF(2, 3);
+/* The same, but NULL (no error) when absent. */
+MICA_API mica_node *mica_node_find(mica_node *node, const char *name);
+MICA_API const char *mica_node_name(const mica_node *node); /* last component; "" for the root */
+MICA_API const char *mica_node_path(const mica_node *node);
+MICA_API mica_params *mica_node_params(mica_node *node);
+
+/* ---- initial values ---- */
+
+typedef enum mica_init_kind {
+  MICA_INIT_CONSTANT,        /* a */
+  MICA_INIT_UNIFORM,         /* U[a, b) */
+  MICA_INIT_NORMAL,          /* mean a, deviation b */
+  MICA_INIT_TRUNC_NORMAL,    /* mean a, deviation b, redrawn outside a +- 2 b */
+  MICA_INIT_KAIMING_NORMAL,  /* deviation gain / sqrt(fan); He et al. 2015 */
+  MICA_INIT_KAIMING_UNIFORM, /* U[-gain sqrt(3 / fan), same) */
+  MICA_INIT_XAVIER_NORMAL,   /* deviation gain sqrt(2 / (fan_in + fan_out)); Glorot & Bengio 2010 */
+  MICA_INIT_XAVIER_UNIFORM,
+  MICA_INIT_ORTHOGONAL,      /* gain times an orthogonal matrix; Saxe et al. 2014 */
+  MICA_INIT_BINARY           /* +- gain / sqrt(fan) with equal chance */
+} mica_init_kind;
+
+/* fan_in of a weight [O, ..., I] is the product of all but the first dimension, fan_out the product of
+ * all but the last. */
+typedef struct mica_init {
+  mica_init_kind kind;
+  double a, b;
+  double gain;  /* 0 means 1 */
+  bool fan_out; /* kaiming: use fan_out */
+} mica_init;
+#define MICA_INIT_ZEROS ((mica_init){MICA_INIT_CONSTANT, 0, 0, 0, false})
+#define MICA_INIT_ONES  ((mica_init){MICA_INIT_CONSTANT, 1, 0, 0, false})
+
+/* ---- entries ---- */
+
+enum {
+  MICA_PARAM_TRAINABLE = 1u << 0,
+  MICA_PARAM_DECAY = 1u << 1, /* weight decay applies */
+  MICA_PARAM_BUFFER = 1u << 2 /* state, never trained: running statistics */
+};
+
+/* How an entry is laid out in interchange files, which follow the reference (PyTorch) layout. */
+typedef enum mica_layout_kind {
+  MICA_LAYOUT_PLAIN,
+  MICA_LAYOUT_CONV,           /* here [O, k..., I], there [O, I, k...] */
+  MICA_LAYOUT_CONV_TRANSPOSE, /* here [I, k..., O], there [I, O, k...] */
+  MICA_LAYOUT_FLATTEN         /* here columns run over (H, W, C), there over (C, H, W) */
+} mica_layout_kind;
+typedef struct mica_layout {
+  mica_layout_kind kind;
+  int64_t c, h, w; /* MICA_LAYOUT_FLATTEN */
+} mica_layout;
+
+/* Create an entry below node: float32 or float64 for parameters, any type for buffers. A second entry of
+ * the same name is MICA_ERR_INVALID. `out` may be NULL. */
+MICA_API mica_status mica_param_add(mica_node *node, const char *name, mica_dtype dtype, mica_shape shape,
+                                    uint32_t flags, const mica_init *init, mica_param **out);
+/* A second name for an entry: one parameter, optimised and stored once. */
+MICA_API mica_status mica_param_tie(mica_node *node, const char *name, mica_param *other);
+/* The entry `name` directly below node (following ties), NULL (no error) when absent. */
+MICA_API mica_param *mica_node_param(const mica_node *node, const char *name);
+/* The entry with this full dotted name, NULL (no error) when absent. */
+MICA_API mica_param *mica_params_find(const mica_params *p, const char *path);
+/* Entries in order of creation, tied names left out. */
+MICA_API int64_t mica_params_count(const mica_params *p);
+MICA_API mica_param *mica_params_at(const mica_params *p, int64_t i);
+/* Number of elements of the entries whose flags hold all of `flags`. */
+MICA_API int64_t mica_params_elements(const mica_params *p, uint32_t flags);
+/* Number of further names (ties), and each: its full name and its entry. */
+MICA_API int64_t mica_params_ties(const mica_params *p);
+MICA_API const char *mica_params_tie_at(const mica_params *p, int64_t i, mica_param **entry);
+
+MICA_API const char *mica_param_path(const mica_param *q);
+MICA_API uint32_t mica_param_flags(const mica_param *q);
+MICA_API void mica_param_set_flags(mica_param *q, uint32_t set, uint32_t clear);
+MICA_API mica_layout mica_param_layout(const mica_param *q);
+MICA_API void mica_param_set_layout(mica_param *q, mica_layout layout);
+MICA_API mica_tensor *mica_param_value(const mica_param *q); /* borrowed; read only */
+MICA_API uint64_t mica_param_version(const mica_param *q);
+/* The value for writing; bumps the version. */
+MICA_API void *mica_param_write(mica_param *q);
+/* Put another tensor (same type and shape; shared, not copied) in place of the value. */
+MICA_API mica_status mica_param_replace(mica_param *q, mica_tensor *value);
+/* Give the entry another shape and fresh contents from `init` (a new head for another class count). */
+MICA_API mica_status mica_param_resize(mica_param *q, mica_shape shape, const mica_init *init);
+/* Draw initial values again from the tree's seed and the entry's name. */
+MICA_API mica_status mica_param_initialise(mica_param *q, const mica_init *init);
+
+/* Set and clear flags of every entry whose full name matches the shell pattern ("layer[1-3].*", several
+ * separated by commas); returns how many matched. */
+MICA_API int64_t mica_params_flag(mica_params *p, const char *pattern, uint32_t set, uint32_t clear);
+/* True when `path` matches one of the comma-separated shell patterns. */
+MICA_API bool mica_path_matches(const char *patterns, const char *path);
+
+/* ---- gradients ---- */
+
+typedef enum mica_grad_kind { MICA_GRAD_NONE, MICA_GRAD_DENSE, MICA_GRAD_ROWS } mica_grad_kind;
+
+MICA_API mica_grad_kind mica_param_grad_kind(const mica_param *q);
+/* The dense gradient (same shape and type as the value; rows are made dense); data NULL for none. */
+MICA_API mica_view mica_param_grad(mica_param *q);
+/* Coalesced rows: sorted distinct ids and their values [n, row]; for MICA_GRAD_ROWS only. */
+MICA_API mica_status mica_param_grad_rows(mica_param *q, const int64_t **ids, const void **values,
+                                          int64_t *n);
+/* Forget all gradients (no memory is cleared or released). */
+MICA_API void mica_params_zero_grad(mica_params *p);
+/* False after a backward that failed half-way, until the next zero_grad. */
+MICA_API bool mica_params_grad_valid(const mica_params *p);
+/* Euclidean norm over all gradients of trainable entries, in float64. */
+MICA_API double mica_params_grad_norm(mica_params *p);
+MICA_API void mica_params_grad_scale(mica_params *p, double factor);
+/* Scale so that the norm is at most max_norm; returns the norm before. */
+MICA_API double mica_params_grad_clip(mica_params *p, double max_norm);
+
+/* ---- copies ---- */
+
+/* A new tree with the same names, values, flags, ties and layouts (a teacher, a moving average). */
+MICA_API mica_status mica_params_clone(const mica_params *p, mica_params **out);
+/* Copy values by name from another tree of the same names and shapes. */
+MICA_API mica_status mica_params_copy(mica_params *to, const mica_params *from);
+
+/* ---- on the tape ---- */
+
+/* The entry as a tensor on the tape; its gradient goes to the entry when it is trainable. An absent
+ * entry latches MICA_ERR_NOT_FOUND; the _optional form returns MICA_NONE instead. */
+MICA_API mica_var mica_weight(mica_tape *t, mica_node *node, const char *name);
+MICA_API mica_var mica_weight_optional(mica_tape *t, mica_node *node, const char *name);
+MICA_API mica_var mica_param_var(mica_tape *t, mica_param *q);
+
+/* Forward writes no persistent state: it queues. mica_commit applies the queue in order, after a step
+ * without error; a latched tape refuses. Recomputation queues nothing. */
+MICA_API void mica_buffer_set(mica_tape *t, mica_param *buffer, mica_var value);
+/* buffer <- (1 - weight) * buffer + weight * value */
+MICA_API void mica_buffer_lerp(mica_tape *t, mica_param *buffer, double weight, mica_var value);
+MICA_API void mica_buffer_add(mica_tape *t, mica_param *buffer, mica_var value);
+MICA_API mica_status mica_commit(mica_tape *t);
+
+/* ---- adapters ---- */
+
+/* What stands between a layer and its weight: LoRA, masks, low-rank forms. Linear, convolution and
+ * embedding ask the node for one. Adapters are components of kind MICA_KIND_ADAPTER; this is their
+ * function table. `state` is made by attach and given back to free. */
+typedef struct mica_adapter_functions {
+  /* Add parameters below node for the weight already there; freeze what the adapter replaces. */
+  mica_status (*attach)(mica_node *node, const void *options, void **state);
+  void (*free)(void *state);
+  /* The composed weight. */
+  mica_var (*weight)(mica_tape *t, mica_node *node, const void *state, mica_var weight);
+  /* x [.., I] -> [.., O] without composing the weight; NULL: weight() then a product. */
+  mica_var (*linear)(mica_tape *t, mica_node *node, const void *state, mica_var x, mica_var weight,
+                     mica_var bias);
+  /* Write the composed weight into the node's weight and remove the adapter's own parameters. */
+  mica_status (*merge)(mica_node *node, void *state);
+} mica_adapter_functions;
+
+/* Attach the adapter described by spec ("lora:rank=8") to every node whose path matches and which has
+ * an entry "weight"; *count (may be NULL) says how many. */
+MICA_API mica_status mica_adapt(mica_params *p, const char *pattern, const char *spec, int64_t *count);
+MICA_API bool mica_node_adapted(const mica_node *node);
+/* The weight the layer should use (composed when the node has an adapter). */
+MICA_API mica_var mica_adapted_weight(mica_tape *t, mica_node *node, const char *name);
+/* x W^T + b through the node's adapter when it has one. */
+MICA_API mica_var mica_adapted_linear(mica_tape *t, mica_node *node, mica_var x);
+/* Fold every adapter into the weights. */
+MICA_API mica_status mica_adapters_merge(mica_params *p);
+/* Remove entry `name` below node. */
+MICA_API mica_status mica_param_remove(mica_node *node, const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
