@@ -1,8 +1,9 @@
-/* Numeric loops, one table of functions a family, compiled for each instruction set and element type.
+/* Numeric loops, one table of functions a family, compiled for each instruction set and element
+ * type.
  *
  * A file in loops/ is compiled with `real` defined as float or double and once for each instruction
- * set; it ends with `const mica_FAMILY_kernels MICA_KERNEL(FAMILY) = {...}`. A family is added with its
- * header, its file and one line in MICA_KERNEL_FAMILIES.
+ * set; it ends with `const mica_FAMILY_kernels MICA_KERNEL(FAMILY) = {...}`. A family is added with
+ * its header, its file and one line in MICA_KERNEL_FAMILIES.
  */
 #ifndef MICA_TENSOR_KERNEL_H
 #define MICA_TENSOR_KERNEL_H

@@ -1,0 +1,26 @@
+/* resize.h: images [N,H,W,C] at another size.
+ *
+ * Bilinear: output o samples at (o + 1/2) size / out - 1/2, not below 0 (half-pixel centres), or at
+ * o (size - 1) / (out - 1) when align_corners; nearest takes floor(o size / out). As PyTorch's
+ * interpolate without antialiasing. Forward works on a range of output rows (n out_height + oy),
+ * backward on a range of images.
+ */
+#ifndef MICA_TENSOR_KERNEL_RESIZE_H
+#define MICA_TENSOR_KERNEL_RESIZE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct mica_resize_geometry {
+  int64_t height, width, channels, out_height, out_width;
+  bool bilinear, align_corners;
+} mica_resize_geometry;
+
+typedef struct mica_resize_kernels {
+  void (*resize)(const mica_resize_geometry *g, int64_t row_begin, int64_t row_end, const void *x,
+                 void *y);
+  void (*resize_grad)(const mica_resize_geometry *g, int64_t image_begin, int64_t image_end,
+                      const void *gy, void *gx);
+} mica_resize_kernels;
+
+#endif
