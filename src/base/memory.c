@@ -1,0 +1,104 @@
+/* Allocation through the host's hooks.
+ *
+ * The hooks are the one setting that is process-wide: a block may be made by one engine and freed
+ * after it. An aligned block is carved out of a larger one and keeps that one's address in the word
+ * before its first byte.
+ */
+#include <mica/base.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIGNMENT 64u
+
+static void *system_realloc(void *ctx, void *block, size_t bytes) {
+  (void)ctx;
+  return realloc(block, bytes);
+}
+
+static void system_free(void *ctx, void *block) {
+  (void)ctx;
+  free(block);
+}
+
+static mica_allocator hooks = {NULL, system_realloc, system_free};
+
+void mica_set_allocator(const mica_allocator *allocator) {
+  if (allocator)
+    hooks = *allocator;
+  else
+    hooks = (mica_allocator){NULL, system_realloc, system_free};
+}
+
+static void *resize(void *block, size_t bytes) {
+  if (bytes == 0) bytes = 1;
+  void *got = bytes > PTRDIFF_MAX ? NULL : hooks.realloc_fn(hooks.ctx, block, bytes);
+  if (!got) mica_fail(MICA_ERR_MEMORY, "out of memory: %zu bytes asked for", bytes);
+  return got;
+}
+
+static bool product(size_t n, size_t size, size_t *bytes) {
+  if (size && n > SIZE_MAX / size) {
+    mica_fail(MICA_ERR_MEMORY, "out of memory: %zu elements of %zu bytes asked for", n, size);
+    return false;
+  }
+  *bytes = n * size;
+  return true;
+}
+
+void *mica_malloc(size_t bytes) {
+  return resize(NULL, bytes);
+}
+
+void *mica_calloc(size_t n, size_t size) {
+  size_t bytes;
+  if (!product(n, size, &bytes)) return NULL;
+  void *block = resize(NULL, bytes);
+  if (block) memset(block, 0, bytes);
+  return block;
+}
+
+void *mica_realloc_array(void *block, size_t n, size_t size) {
+  size_t bytes;
+  if (!product(n, size, &bytes)) return NULL;
+  return resize(block, bytes);
+}
+
+char *mica_strndup(const char *text, size_t n) {
+  n = strnlen(text, n);
+  char *copy = mica_malloc(n + 1);
+  if (!copy) return NULL;
+  memcpy(copy, text, n);
+  copy[n] = '\0';
+  return copy;
+}
+
+char *mica_strdup(const char *text) {
+  return mica_strndup(text, SIZE_MAX);
+}
+
+void mica_free(void *block) {
+  if (block) hooks.free_fn(hooks.ctx, block);
+}
+
+void *mica_malloc_aligned(size_t bytes) {
+  size_t extra = sizeof(void *) + ALIGNMENT - 1;
+  if (bytes > SIZE_MAX - extra) {
+    mica_fail(MICA_ERR_MEMORY, "out of memory: %zu bytes asked for", bytes);
+    return NULL;
+  }
+  unsigned char *block = resize(NULL, bytes + extra);
+  if (!block) return NULL;
+  unsigned char *after = block + sizeof(void *);
+  size_t past = (uintptr_t)after % ALIGNMENT;
+  unsigned char *aligned = past ? after + (ALIGNMENT - past) : after;
+  memcpy(aligned - sizeof(void *), &block, sizeof block);
+  return aligned;
+}
+
+void mica_free_aligned(void *block) {
+  if (!block) return;
+  void *whole;
+  memcpy(&whole, (unsigned char *)block - sizeof(void *), sizeof whole);
+  mica_free(whole);
+}
