@@ -123,6 +123,7 @@ typedef struct mica_key {
   uint64_t word;
 } mica_key;
 
+/* The key of a seed, and a further key from a word or a name: equal inputs give equal keys. */
 MICA_API mica_key mica_key_seed(uint64_t seed);
 MICA_API mica_key mica_key_fold(mica_key key, uint64_t word);
 MICA_API mica_key mica_key_fold_name(mica_key key, const char *name);

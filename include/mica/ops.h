@@ -21,6 +21,7 @@ typedef enum mica_activation {
   MICA_LEAKY_RELU, /* slope 0.01 */ MICA_ELU, MICA_SELU, MICA_SOFTPLUS, MICA_MISH, MICA_HARD_SIGMOID,
   MICA_HARD_SWISH
 } mica_activation;
+/* One of the activations above, element by element. */
 MICA_API mica_var mica_activate(mica_tape *t, mica_activation kind, mica_var x);
 
 MICA_API mica_var mica_neg(mica_tape *t, mica_var x);         /* -x */
@@ -33,16 +34,17 @@ MICA_API mica_var mica_sqrt(mica_tape *t, mica_var x);        /* x^1/2 */
 MICA_API mica_var mica_rsqrt(mica_tape *t, mica_var x);       /* x^-1/2 */
 MICA_API mica_var mica_reciprocal(mica_tape *t, mica_var x);  /* 1 / x */
 MICA_API mica_var mica_square(mica_tape *t, mica_var x);      /* x^2 */
-MICA_API mica_var mica_sin(mica_tape *t, mica_var x);
-MICA_API mica_var mica_cos(mica_tape *t, mica_var x);
-MICA_API mica_var mica_tanh(mica_tape *t, mica_var x);
-MICA_API mica_var mica_erf(mica_tape *t, mica_var x);
+MICA_API mica_var mica_sin(mica_tape *t, mica_var x); /* sin x, x in radians */
+MICA_API mica_var mica_cos(mica_tape *t, mica_var x); /* cos x */
+MICA_API mica_var mica_tanh(mica_tape *t, mica_var x); /* tanh x */
+MICA_API mica_var mica_erf(mica_tape *t, mica_var x); /* 2/sqrt(pi) int_0^x e^-u^2 du */
 MICA_API mica_var mica_sigmoid(mica_tape *t, mica_var x);     /* 1 / (1 + e^-x) */
 MICA_API mica_var mica_log_sigmoid(mica_tape *t, mica_var x); /* -ln(1 + e^-x) */
 MICA_API mica_var mica_softplus(mica_tape *t, mica_var x);    /* ln(1 + e^x) */
 MICA_API mica_var mica_relu(mica_tape *t, mica_var x);        /* max(x, 0), gradient 0 at 0 */
-MICA_API mica_var mica_leaky_relu(mica_tape *t, mica_var x, double slope);
+MICA_API mica_var mica_leaky_relu(mica_tape *t, mica_var x, double slope); /* x > 0 ? x : slope x */
 MICA_API mica_var mica_elu(mica_tape *t, mica_var x, double alpha); /* x > 0 ? x : alpha (e^x - 1) */
+/* 1.0507 (x > 0 ? x : 1.6733 (e^x - 1)); Klambauer et al. 2017 */
 MICA_API mica_var mica_selu(mica_tape *t, mica_var x);
 MICA_API mica_var mica_gelu(mica_tape *t, mica_var x);      /* x (1 + erf(x / sqrt 2)) / 2 */
 MICA_API mica_var mica_gelu_tanh(mica_tape *t, mica_var x); /* x (1 + tanh(sqrt(2/pi)(x + .044715 x^3))) / 2 */
@@ -61,26 +63,30 @@ MICA_API mica_var mica_cast(mica_tape *t, mica_var x, mica_dtype dtype);
 
 /* ---- elementwise, two inputs, NumPy broadcasting ---- */
 
-MICA_API mica_var mica_add(mica_tape *t, mica_var a, mica_var b);
-MICA_API mica_var mica_sub(mica_tape *t, mica_var a, mica_var b);
-MICA_API mica_var mica_mul(mica_tape *t, mica_var a, mica_var b);
-MICA_API mica_var mica_div(mica_tape *t, mica_var a, mica_var b);
+MICA_API mica_var mica_add(mica_tape *t, mica_var a, mica_var b); /* a + b */
+MICA_API mica_var mica_sub(mica_tape *t, mica_var a, mica_var b); /* a - b */
+MICA_API mica_var mica_mul(mica_tape *t, mica_var a, mica_var b); /* a b */
+MICA_API mica_var mica_div(mica_tape *t, mica_var a, mica_var b); /* a / b */
 MICA_API mica_var mica_pow(mica_tape *t, mica_var a, mica_var b);     /* a^b */
 MICA_API mica_var mica_maximum(mica_tape *t, mica_var a, mica_var b); /* a tie gives half to each */
-MICA_API mica_var mica_minimum(mica_tape *t, mica_var a, mica_var b);
+MICA_API mica_var mica_minimum(mica_tape *t, mica_var a, mica_var b); /* a tie gives half to each */
 MICA_API mica_var mica_equal(mica_tape *t, mica_var a, mica_var b);   /* 1 or 0; no gradient */
 MICA_API mica_var mica_less(mica_tape *t, mica_var a, mica_var b);    /* a < b: 1 or 0; no gradient */
 MICA_API mica_var mica_where(mica_tape *t, mica_var c, mica_var a, mica_var b); /* c != 0 ? a : b */
 
 /* ---- reductions: n axes (n = 0: all), dimensions kept as 1 when keep ---- */
 
+/* sum over the axes */
 MICA_API mica_var mica_sum(mica_tape *t, mica_var x, int n, const int *axes, bool keep);
+/* sum / count */
 MICA_API mica_var mica_mean(mica_tape *t, mica_var x, int n, const int *axes, bool keep);
 MICA_API mica_var mica_variance(mica_tape *t, mica_var x, int n, const int *axes, bool keep,
                                 double correction); /* sum (x - mean)^2 / (count - correction) */
 MICA_API mica_var mica_max(mica_tape *t, mica_var x, int axis, bool keep); /* gradient to the first maximum */
+/* gradient to the first minimum */
 MICA_API mica_var mica_min(mica_tape *t, mica_var x, int axis, bool keep);
 MICA_API mica_var mica_argmax(mica_tape *t, mica_var x, int axis); /* int64, the first maximum */
+/* ln sum e^x, without overflow */
 MICA_API mica_var mica_log_sum_exp(mica_tape *t, mica_var x, int axis, bool keep);
 MICA_API mica_var mica_norm(mica_tape *t, mica_var x, int axis, bool keep); /* sqrt(sum x^2), gradient 0 at 0 */
 
@@ -144,8 +150,11 @@ typedef struct mica_pool_options {
 } mica_pool_options;
 #define MICA_POOL_OPTIONS                                                                          \
   { sizeof(mica_pool_options), {2, 2}, {2, 2}, {1, 1}, {0, 0, 0, 0}, false, false }
+/* The largest, or the mean, of each window of x [N,H,W,C]. */
 MICA_API mica_var mica_max_pool2d(mica_tape *t, mica_var x, const mica_pool_options *o);
 MICA_API mica_var mica_avg_pool2d(mica_tape *t, mica_var x, const mica_pool_options *o);
+/* Mean, or largest, over h x w bins that cover x [N,H,W,C]: rows floor(i H / h) up to, not including,
+ * ceil((i + 1) H / h), and columns alike. */
 MICA_API mica_var mica_adaptive_avg_pool2d(mica_tape *t, mica_var x, int64_t h, int64_t w);
 MICA_API mica_var mica_adaptive_max_pool2d(mica_tape *t, mica_var x, int64_t h, int64_t w);
 MICA_API mica_var mica_global_avg_pool(mica_tape *t, mica_var x); /* [N,..,C] -> [N,C] */
@@ -156,11 +165,16 @@ MICA_API mica_var mica_gem_pool(mica_tape *t, mica_var x, mica_var p, double eps
 
 MICA_API mica_var mica_reshape(mica_tape *t, mica_var x, mica_shape shape); /* one dimension may be -1 */
 MICA_API mica_var mica_flatten(mica_tape *t, mica_var x, int from_axis);    /* merge from_axis and all after */
+/* dimension i of the result is axes[i] of x (a copy) */
 MICA_API mica_var mica_permute(mica_tape *t, mica_var x, int n, const int *axes);
+/* swap axes a and b (a copy) */
 MICA_API mica_var mica_transpose(mica_tape *t, mica_var x, int a, int b);
 MICA_API mica_var mica_expand(mica_tape *t, mica_var x, mica_shape shape); /* repeat size-1 dimensions */
+/* elements begin .. end - 1 along axis */
 MICA_API mica_var mica_slice(mica_tape *t, mica_var x, int axis, int64_t begin, int64_t end);
+/* n tensors one after the other along axis */
 MICA_API mica_var mica_concat(mica_tape *t, int n, const mica_var *x, int axis);
+/* n tensors of one shape along a new axis */
 MICA_API mica_var mica_stack(mica_tape *t, int n, const mica_var *x, int axis);
 /* n parts of the given sizes along axis. */
 MICA_API void mica_split(mica_tape *t, mica_var x, int axis, int n, const int64_t *sizes, mica_var *out);
@@ -183,6 +197,7 @@ MICA_API mica_var mica_sort(mica_tape *t, mica_var x, bool descending, mica_var 
 
 MICA_API mica_var mica_dropout(mica_tape *t, mica_var x, double p);   /* training: x mask / (1 - p) */
 MICA_API mica_var mica_drop_path(mica_tape *t, mica_var x, double p); /* training: whole examples */
+/* Fresh draws, no gradient: normal, and uniform on [lo, hi); float32 or float64. */
 MICA_API mica_var mica_random_normal_like(mica_tape *t, mica_shape shape, mica_dtype dtype, double mean,
                                           double deviation);
 MICA_API mica_var mica_random_uniform_like(mica_tape *t, mica_shape shape, mica_dtype dtype, double lo,

@@ -103,6 +103,8 @@ MICA_API int64_t mica_params_elements(const mica_params *p, uint32_t flags);
 MICA_API int64_t mica_params_ties(const mica_params *p);
 MICA_API const char *mica_params_tie_at(const mica_params *p, int64_t i, mica_param **entry);
 
+/* An entry's full dotted name, its MICA_PARAM_* flags, its layout in interchange files, its value, and
+ * how often the value was written. */
 MICA_API const char *mica_param_path(const mica_param *q);
 MICA_API uint32_t mica_param_flags(const mica_param *q);
 MICA_API void mica_param_set_flags(mica_param *q, uint32_t set, uint32_t clear);
@@ -129,6 +131,7 @@ MICA_API bool mica_path_matches(const char *patterns, const char *path);
 
 typedef enum mica_grad_kind { MICA_GRAD_NONE, MICA_GRAD_DENSE, MICA_GRAD_ROWS } mica_grad_kind;
 
+/* What the last backward left: nothing, a dense gradient, or rows. */
 MICA_API mica_grad_kind mica_param_grad_kind(const mica_param *q);
 /* The dense gradient (same shape and type as the value; rows are made dense); data NULL for none. */
 MICA_API mica_view mica_param_grad(mica_param *q);

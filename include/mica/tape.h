@@ -60,10 +60,12 @@ typedef struct mica_tape_memory {
   uint64_t peak;   /* the most since the last reset */
   uint64_t held;   /* bytes of arena taken from the allocator */
 } mica_tape_memory;
+/* How much memory the tape holds. */
 MICA_API mica_tape_memory mica_tape_memory_use(const mica_tape *t);
 
 /* ---- errors ---- */
 
+/* True while no error is latched; data-dependent loops test it. */
 MICA_API bool mica_ok(const mica_tape *t);
 /* MICA_OK, or the latched status, which then is also the thread's last error. */
 MICA_API mica_status mica_tape_status(const mica_tape *t);

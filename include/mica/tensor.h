@@ -29,7 +29,7 @@ typedef enum mica_dtype {
 
 MICA_API const char *mica_dtype_name(mica_dtype dtype); /* "float32", ...; "?" out of range */
 MICA_API size_t mica_dtype_size(mica_dtype dtype);      /* bytes of an element; 0 out of range */
-MICA_API bool mica_dtype_is_float(mica_dtype dtype);
+MICA_API bool mica_dtype_is_float(mica_dtype dtype); /* float32, float64, bf16, f16 */
 
 typedef enum mica_device { MICA_CPU } mica_device;
 
@@ -61,11 +61,12 @@ typedef struct mica_view {
   int64_t row_stride; /* elements between rows; the last dimension when contiguous */
 } mica_view;
 
+/* contiguous elements on the CPU */
 MICA_API mica_view mica_view_of(void *data, mica_dtype dtype, mica_shape shape);
-MICA_API int64_t mica_view_count(const mica_view *v);
+MICA_API int64_t mica_view_count(const mica_view *v); /* -1 where the shape is bad */
 MICA_API int64_t mica_view_rows(const mica_view *v); /* product of all but the last dimension */
 MICA_API int64_t mica_view_cols(const mica_view *v); /* the last dimension, 1 for rank 0 */
-MICA_API bool mica_view_contiguous(const mica_view *v);
+MICA_API bool mica_view_contiguous(const mica_view *v); /* row stride = columns, or one row */
 /* Copy elements with conversion between any two types; shapes must hold equally many elements.
  * Float to integer truncates and saturates, NaN becomes 0; float to bf16/f16 rounds to even. */
 MICA_API mica_status mica_view_copy(const mica_view *to, const mica_view *from);
@@ -84,6 +85,7 @@ MICA_API mica_status mica_tensor_from_view(const mica_view *view, mica_dtype dty
 MICA_API mica_tensor *mica_tensor_retain(mica_tensor *tensor);
 MICA_API void mica_tensor_free(mica_tensor *tensor);
 
+/* Each property, for as long as the tensor has an owner; a view borrows its memory. */
 MICA_API void *mica_tensor_data(const mica_tensor *tensor);
 MICA_API mica_dtype mica_tensor_dtype(const mica_tensor *tensor);
 MICA_API const mica_shape *mica_tensor_shape(const mica_tensor *tensor);
