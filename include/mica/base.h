@@ -46,8 +46,8 @@ typedef enum mica_status {
   MICA_ERR_UNSUPPORTED = -6, /* valid, but not in this build or this version */
   MICA_ERR_NOT_FOUND = -7,   /* no such file, tensor, component or key */
   MICA_ERR_NUMERIC = -8,     /* not finite where that is forbidden, singular, not converged */
-  MICA_ERR_STATE = -9,       /* the right call at the wrong time: a released handle, a used-up graph */
-  MICA_ERR_CANCELLED = -10   /* a callback of the host asked to stop */
+  MICA_ERR_STATE = -9, /* the right call at the wrong time: a handle released, a graph used up */
+  MICA_ERR_CANCELLED = -10 /* a callback of the host asked to stop */
 } mica_status;
 
 /* "ok", "invalid argument", "shape mismatch", ...; never NULL. */
@@ -73,8 +73,8 @@ MICA_API mica_status mica_fail_within(const char *fmt, ...) MICA_PRINTF(1, 2);
 
 /* ---- memory ---- */
 
-/* The host's allocator. `realloc_fn(ctx, NULL, n)` allocates, sizes are never 0, a NULL result is an
- * out-of-memory error. All three may be called from any thread. */
+/* The host's allocator. `realloc_fn(ctx, NULL, n)` allocates, sizes are never 0, a NULL result is
+ * an out-of-memory error. All three may be called from any thread. */
 typedef struct mica_allocator {
   void *ctx;
   void *(*realloc_fn)(void *ctx, void *block, size_t bytes);
@@ -85,8 +85,8 @@ typedef struct mica_allocator {
  * allocated. Process-wide, not thread-safe. */
 MICA_API void mica_set_allocator(const mica_allocator *allocator);
 
-/* Each returns NULL, with MICA_ERR_MEMORY as last error, when memory is short or n * size overflows.
- * A size of 0 gives a valid unique block. Release with mica_free. */
+/* Each returns NULL, with MICA_ERR_MEMORY as last error, when memory is short or n * size
+ * overflows. A size of 0 gives a valid unique block. Release with mica_free. */
 MICA_API void *mica_malloc(size_t bytes) MICA_CHECK_RESULT;
 MICA_API void *mica_calloc(size_t n, size_t size) MICA_CHECK_RESULT;
 MICA_API void *mica_realloc_array(void *block, size_t n, size_t size) MICA_CHECK_RESULT;
@@ -116,9 +116,9 @@ MICA_API void mica_sha256_end(mica_sha256 *h, char hex[65]);
 
 /* ---- random numbers ---- */
 
-/* Counter-based numbers (Philox 4x32-10, Salmon et al. 2011): a key and a counter give the value, so
- * results do not depend on who draws first or on how many threads draw. A key is derived from a seed
- * and any number of words or names. */
+/* Counter-based numbers (Philox 4x32-10, Salmon et al. 2011): a key and a counter give the value,
+ * so results do not depend on who draws first or on how many threads draw. A key is derived from a
+ * seed and any number of words or names. */
 typedef struct mica_key {
   uint64_t word;
 } mica_key;
@@ -132,7 +132,8 @@ MICA_API mica_key mica_key_fold_name(mica_key key, const char *name);
 MICA_API uint64_t mica_random_bits(mica_key key, uint64_t index);
 MICA_API double mica_random_uniform(mica_key key, uint64_t index); /* [0, 1), 53 bits */
 MICA_API double mica_random_normal(mica_key key, uint64_t index);  /* mean 0, deviation 1 */
-MICA_API uint64_t mica_random_below(mica_key key, uint64_t index, uint64_t n); /* [0, n), unbiased to 2^-64 */
+/* [0, n), unbiased to 2^-64 */
+MICA_API uint64_t mica_random_below(mica_key key, uint64_t index, uint64_t n);
 
 /* A random permutation of 0..n-1 into `order` (Fisher-Yates). */
 MICA_API void mica_random_permutation(mica_key key, int64_t n, int64_t *order);

@@ -64,7 +64,8 @@ typedef struct mica_floats {
 } mica_floats;
 
 /* One row of an option table. A table ends with a row whose name is NULL. `def` is written as a
- * user would write it; `lo` and `hi` bound numbers and every number of a list (both 0: unbounded). */
+ * user would write it; `lo` and `hi` bound numbers and every number of a list (both 0: unbounded).
+ */
 typedef struct mica_option {
   const char *name;
   mica_option_type type;
@@ -114,7 +115,8 @@ MICA_API const mica_component *mica_component_at(const mica_engine *engine, mica
 
 /* ---- options ---- */
 
-/* Fill `options` (component->options_size bytes, may come uninitialised) with the table's defaults. */
+/* Fill `options` (component->options_size bytes, may come uninitialised) with the table's defaults.
+ */
 MICA_API mica_status mica_options_default(const mica_option *table, void *options, size_t bytes);
 
 /* Set one option from text. Unknown names and values out of range are MICA_ERR_INVALID with the
@@ -123,8 +125,8 @@ typedef struct mica_spec mica_spec;
 MICA_API mica_status mica_options_set(mica_spec *spec, const mica_option *table, void *options,
                                       const char *name, const char *value);
 
-/* Complete a caller's options struct: `given` NULL is the defaults; a struct whose `size` is smaller
- * than the table's keeps the defaults in the fields it lacks. `out` has `bytes` bytes. */
+/* Complete a caller's options struct: `given` NULL is the defaults; a struct whose `size` is
+ * smaller than the table's keeps the defaults in the fields it lacks. `out` has `bytes` bytes. */
 MICA_API mica_status mica_options_complete(const mica_option *table, const void *given, void *out,
                                            size_t bytes);
 
@@ -143,12 +145,12 @@ typedef struct mica_spec_sum {
   double *weight;
   mica_spec **term;
 } mica_spec_sum;
-MICA_API mica_status mica_spec_sum_parse(const mica_engine *engine, mica_kind kind, const char *text,
-                                         mica_spec_sum *out);
+MICA_API mica_status mica_spec_sum_parse(const mica_engine *engine, mica_kind kind,
+                                         const char *text, mica_spec_sum *out);
 MICA_API void mica_spec_sum_free(mica_spec_sum *sum);
 
-/* Write the specification back as canonical text (every option that differs from its default). Returns
- * a string to release with mica_free, NULL when memory is short. */
+/* Write the specification back as canonical text (every option that differs from its default).
+ * Returns a string to release with mica_free, NULL when memory is short. */
 MICA_API char *mica_spec_text(const mica_spec *spec);
 
 /* The name in `names` (n of them) nearest to `name` by edit distance, NULL when none is close. */

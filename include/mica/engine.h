@@ -20,20 +20,20 @@ typedef void (*mica_log_fn)(void *ctx, mica_log_level level, const char *message
 
 /* body(ctx, begin, end) works on the half-open range of chunk indices [begin, end). */
 typedef void (*mica_range_fn)(void *ctx, int64_t begin, int64_t end);
-/* A host's own parallel-for: must have run every chunk of 0..chunks-1 exactly once, in any order and
- * on any threads, before it returns. */
+/* A host's own parallel-for: must have run every chunk of 0..chunks-1 exactly once, in any order
+ * and on any threads, before it returns. */
 typedef void (*mica_parallel_fn)(void *host, int64_t chunks, mica_range_fn body, void *ctx);
 
-/* Progress of long work: `done` of `total` (0 when unknown). A non-zero return cancels the work with
- * MICA_ERR_CANCELLED. */
+/* Progress of long work: `done` of `total` (0 when unknown). A non-zero return cancels the work
+ * with MICA_ERR_CANCELLED. */
 typedef int (*mica_progress_fn)(void *ctx, const char *what, int64_t done, int64_t total);
 
 typedef struct mica_engine_options {
   uint32_t size;
-  int32_t threads;    /* 0: as many as the process may use */
-  const char *isa;    /* "generic", "avx2", "avx512"; NULL: the environment's MICA_ISA, else the best */
-  int32_t libraries;  /* 1: use oneDNN and OpenBLAS where present; 0: own kernels only; MICA_LIBRARIES=0
-                         in the environment forces 0 */
+  int32_t threads;   /* 0: as many as the process may use */
+  const char *isa;   /* "generic", "avx2", "avx512"; NULL: MICA_ISA of the environment, else best */
+  int32_t libraries; /* 1: use oneDNN and OpenBLAS where present; 0: own kernels only, as with
+                        MICA_LIBRARIES=0 in the environment */
   int32_t primitives; /* bound of the cache of compiled library primitives */
   mica_log_fn log;    /* NULL: silence */
   void *log_ctx;
@@ -59,12 +59,14 @@ MICA_API void mica_engine_log(const mica_engine *engine, mica_log_level level, c
 /* Run body over chunks 0..chunks-1 on the engine's threads. The caller fixes the number of chunks
  * from the size of the work alone, never from the thread count: that is what keeps reductions the
  * same bits for every thread count. Nested calls run in the calling thread. */
-MICA_API void mica_parallel_for(const mica_engine *engine, int64_t chunks, mica_range_fn body, void *ctx);
+MICA_API void mica_parallel_for(const mica_engine *engine, int64_t chunks, mica_range_fn body,
+                                void *ctx);
 
 /* Make a component known by name; it must outlive the engine. A second component of the same kind
  * and name is MICA_ERR_INVALID, a wrong abi or size MICA_ERR_UNSUPPORTED. See mica/component.h. */
 struct mica_component;
-MICA_API mica_status mica_engine_register(mica_engine *engine, const struct mica_component *component);
+MICA_API mica_status mica_engine_register(mica_engine *engine,
+                                          const struct mica_component *component);
 
 /* Load a shared object and call its `mica_status mica_plugin_init(mica_engine *)`. */
 MICA_API mica_status mica_engine_load_plugin(mica_engine *engine, const char *path);

@@ -1,7 +1,7 @@
 /* mica/op.h: how an operation is written, inside the library or in a plug-in.
  *
- * An operation is a function that begins a call, makes its outputs, computes, says what backward will
- * need, and ends the call:
+ * An operation is a function that begins a call, makes its outputs, computes, says what backward
+ * will need, and ends the call:
  *
  *     static void square_backward(mica_call *c) {            // gx = 2 x gy
  *       const double *x = c->in[0].data, *gy = c->grad_out[0].data;
@@ -55,9 +55,9 @@ struct mica_call {
   mica_engine *engine;
   const mica_op *op;
   int n_in, n_out;
-  const mica_view *in;       /* inputs; in backward data is NULL unless saved; absent inputs: data NULL,
-                                rank 0 */
-  const mica_view *out;      /* outputs; in backward data is NULL unless saved */
+  const mica_view *in;  /* inputs; in backward data is NULL unless saved; absent inputs: data NULL,
+                           rank 0 */
+  const mica_view *out; /* outputs; in backward data is NULL unless saved */
   const mica_view *grad_out; /* backward: gradients of the outputs, data NULL where none came */
   void *const *saved;        /* backward: the buffers of mica_call_saved, in order */
   void *ctx;                 /* the bytes given to mica_call_context */
@@ -77,17 +77,19 @@ struct mica_call {
   } state;
 };
 
-/* Resolve n inputs (MICA_NONE allowed only where bit i of `optional` is set). False: the tape is, or
- * now is, latched; return MICA_NONE at once. More than MICA_CALL_INLINE inputs are allowed, outputs are
- * at most MICA_CALL_INLINE; only inputs 0..31 can be saved. */
-MICA_API bool mica_call_begin(mica_call *c, mica_tape *t, const mica_op *op, int n, const mica_var *in);
+/* Resolve n inputs (MICA_NONE allowed only where bit i of `optional` is set). False: the tape is,
+ * or now is, latched; return MICA_NONE at once. More than MICA_CALL_INLINE inputs are allowed,
+ * outputs are at most MICA_CALL_INLINE; only inputs 0..31 can be saved. */
+MICA_API bool mica_call_begin(mica_call *c, mica_tape *t, const mica_op *op, int n,
+                              const mica_var *in);
 MICA_API bool mica_call_begin_optional(mica_call *c, mica_tape *t, const mica_op *op, int n,
                                        const mica_var *in, uint32_t optional);
 /* The next output, uninitialised; NULL after an error (skip the computing). */
 MICA_API const mica_view *mica_call_output(mica_call *c, mica_dtype dtype, mica_shape shape);
-/* The next output as a view of input i: `offset` elements in, with the given shape and row stride. */
-MICA_API const mica_view *mica_call_output_alias(mica_call *c, int i, int64_t offset, mica_shape shape,
-                                                 int64_t row_stride);
+/* The next output as a view of input i: `offset` elements in, with the given shape and row stride.
+ */
+MICA_API const mica_view *mica_call_output_alias(mica_call *c, int i, int64_t offset,
+                                                 mica_shape shape, int64_t row_stride);
 /* Copy `bytes` of options for backward (c->ctx then points to the copy). */
 MICA_API void *mica_call_context(mica_call *c, const void *options, size_t bytes);
 /* What backward needs. Nothing is held when nothing is recorded. */
@@ -96,7 +98,8 @@ MICA_API void mica_call_save_output(mica_call *c, int i);
 /* A buffer filled in forward and held for backward (argmax, masks); at most MICA_CALL_INLINE. When
  * nothing is recorded it lives until mica_call_end. NULL after an error. */
 MICA_API void *mica_call_saved(mica_call *c, size_t bytes);
-/* Scratch memory, 64-byte aligned, until mica_call_end or the end of backward; NULL after an error. */
+/* Scratch memory, 64-byte aligned, until mica_call_end or the end of backward; NULL after an error.
+ */
 MICA_API void *mica_call_scratch(mica_call *c, size_t bytes);
 /* True when input i requires a gradient (also in forward: skip preparing what is not needed). */
 MICA_API bool mica_call_needs_grad(const mica_call *c, int i);
@@ -109,20 +112,21 @@ MICA_API mica_var mica_call_fail(mica_call *c, mica_status status, const char *f
 MICA_API mica_var mica_call_end(mica_call *c);
 MICA_API void mica_call_end_n(mica_call *c, int n, mica_var *out);
 
-/* Backward: where to write the gradient of input i, contiguous, uninitialised; NULL when it needs none
- * or memory ran out. Ask once for each input. */
+/* Backward: where to write the gradient of input i, contiguous, uninitialised; NULL when it needs
+ * none or memory ran out. Ask once for each input. */
 MICA_API mica_view *mica_call_grad(mica_call *c, int i);
-/* Backward: the gradient of input i is the gradient of output j unchanged (shape of input i): shares
- * the buffer instead of copying. */
+/* Backward: the gradient of input i is the gradient of output j unchanged (shape of input i):
+ * shares the buffer instead of copying. */
 MICA_API void mica_call_grad_pass(mica_call *c, int i, int j);
 /* Backward: the gradient of input i is zero but in n rows (ids into its leading dimension, may
  * repeat; values [n, ...]). Parameters keep it sparse; elsewhere the tape makes it dense. */
 MICA_API void mica_call_grad_rows(mica_call *c, int i, const int64_t *ids, const void *values,
                                   int64_t n);
 
-/* Replace the backward of every later operation of this name (guided ReLU); NULL restores. Kept until
- * mica_taps_clear. */
-MICA_API mica_status mica_override_backward(mica_tape *t, const char *op, const mica_op *replacement);
+/* Replace the backward of every later operation of this name (guided ReLU); NULL restores. Kept
+ * until mica_taps_clear. */
+MICA_API mica_status mica_override_backward(mica_tape *t, const char *op,
+                                            const mica_op *replacement);
 
 #ifdef __cplusplus
 }

@@ -1,8 +1,8 @@
 /* mica/ops.h: every operation, with its formula on the line.
  *
- * float32 and float64 unless a line says otherwise; ids and labels are int64. Every operation here has
- * a gradient for each floating-point input, checked against central differences. Shapes that do not
- * fit latch MICA_ERR_SHAPE on the tape. Negative axes count from the end. Optional inputs are
+ * float32 and float64 unless a line says otherwise; ids and labels are int64. Every operation here
+ * has a gradient for each floating-point input, checked against central differences. Shapes that do
+ * not fit latch MICA_ERR_SHAPE on the tape. Negative axes count from the end. Optional inputs are
  * MICA_NONE. [N,H,W,C] means channels last.
  */
 #ifndef MICA_OPS_H
@@ -17,8 +17,19 @@ extern "C" {
 /* ---- elementwise, one input ---- */
 
 typedef enum mica_activation {
-  MICA_IDENTITY, MICA_RELU, MICA_GELU, MICA_GELU_TANH, MICA_SILU, MICA_SIGMOID, MICA_TANH,
-  MICA_LEAKY_RELU, /* slope 0.01 */ MICA_ELU, MICA_SELU, MICA_SOFTPLUS, MICA_MISH, MICA_HARD_SIGMOID,
+  MICA_IDENTITY,
+  MICA_RELU,
+  MICA_GELU,
+  MICA_GELU_TANH,
+  MICA_SILU,
+  MICA_SIGMOID,
+  MICA_TANH,
+  MICA_LEAKY_RELU, /* slope 0.01 */
+  MICA_ELU,        /* alpha 1 */
+  MICA_SELU,
+  MICA_SOFTPLUS,
+  MICA_MISH,
+  MICA_HARD_SIGMOID,
   MICA_HARD_SWISH
 } mica_activation;
 /* One of the activations above, element by element. */
@@ -34,27 +45,31 @@ MICA_API mica_var mica_sqrt(mica_tape *t, mica_var x);        /* x^1/2 */
 MICA_API mica_var mica_rsqrt(mica_tape *t, mica_var x);       /* x^-1/2 */
 MICA_API mica_var mica_reciprocal(mica_tape *t, mica_var x);  /* 1 / x */
 MICA_API mica_var mica_square(mica_tape *t, mica_var x);      /* x^2 */
-MICA_API mica_var mica_sin(mica_tape *t, mica_var x); /* sin x, x in radians */
-MICA_API mica_var mica_cos(mica_tape *t, mica_var x); /* cos x */
-MICA_API mica_var mica_tanh(mica_tape *t, mica_var x); /* tanh x */
-MICA_API mica_var mica_erf(mica_tape *t, mica_var x); /* 2/sqrt(pi) int_0^x e^-u^2 du */
+MICA_API mica_var mica_sin(mica_tape *t, mica_var x);         /* sin x, x in radians */
+MICA_API mica_var mica_cos(mica_tape *t, mica_var x);         /* cos x */
+MICA_API mica_var mica_tanh(mica_tape *t, mica_var x);        /* tanh x */
+MICA_API mica_var mica_erf(mica_tape *t, mica_var x);         /* 2/sqrt(pi) int_0^x e^-u^2 du */
 MICA_API mica_var mica_sigmoid(mica_tape *t, mica_var x);     /* 1 / (1 + e^-x) */
 MICA_API mica_var mica_log_sigmoid(mica_tape *t, mica_var x); /* -ln(1 + e^-x) */
 MICA_API mica_var mica_softplus(mica_tape *t, mica_var x);    /* ln(1 + e^x) */
 MICA_API mica_var mica_relu(mica_tape *t, mica_var x);        /* max(x, 0), gradient 0 at 0 */
 MICA_API mica_var mica_leaky_relu(mica_tape *t, mica_var x, double slope); /* x > 0 ? x : slope x */
-MICA_API mica_var mica_elu(mica_tape *t, mica_var x, double alpha); /* x > 0 ? x : alpha (e^x - 1) */
+/* x > 0 ? x : alpha (e^x - 1) */
+MICA_API mica_var mica_elu(mica_tape *t, mica_var x, double alpha);
 /* 1.0507 (x > 0 ? x : 1.6733 (e^x - 1)); Klambauer et al. 2017 */
 MICA_API mica_var mica_selu(mica_tape *t, mica_var x);
-MICA_API mica_var mica_gelu(mica_tape *t, mica_var x);      /* x (1 + erf(x / sqrt 2)) / 2 */
-MICA_API mica_var mica_gelu_tanh(mica_tape *t, mica_var x); /* x (1 + tanh(sqrt(2/pi)(x + .044715 x^3))) / 2 */
-MICA_API mica_var mica_silu(mica_tape *t, mica_var x);      /* x sigmoid(x) */
-MICA_API mica_var mica_mish(mica_tape *t, mica_var x);      /* x tanh(softplus(x)) */
+MICA_API mica_var mica_gelu(mica_tape *t, mica_var x); /* x (1 + erf(x / sqrt 2)) / 2 */
+/* x (1 + tanh(sqrt(2/pi)(x + .044715 x^3))) / 2 */
+MICA_API mica_var mica_gelu_tanh(mica_tape *t, mica_var x);
+MICA_API mica_var mica_silu(mica_tape *t, mica_var x);         /* x sigmoid(x) */
+MICA_API mica_var mica_mish(mica_tape *t, mica_var x);         /* x tanh(softplus(x)) */
 MICA_API mica_var mica_hard_sigmoid(mica_tape *t, mica_var x); /* clamp(x + 3, 0, 6) / 6 */
 MICA_API mica_var mica_hard_swish(mica_tape *t, mica_var x);   /* x hard_sigmoid(x) */
-MICA_API mica_var mica_clamp(mica_tape *t, mica_var x, double lo, double hi); /* gradient 0 outside */
-MICA_API mica_var mica_pow_scalar(mica_tape *t, mica_var x, double p);        /* x^p */
-MICA_API mica_var mica_affine(mica_tape *t, mica_var x, double scale, double shift); /* scale x + shift */
+/* Gradient 0 outside. */
+MICA_API mica_var mica_clamp(mica_tape *t, mica_var x, double lo, double hi);
+MICA_API mica_var mica_pow_scalar(mica_tape *t, mica_var x, double p); /* x^p */
+/* scale x + shift */
+MICA_API mica_var mica_affine(mica_tape *t, mica_var x, double scale, double shift);
 MICA_API mica_var mica_sign(mica_tape *t, mica_var x);  /* no gradient */
 MICA_API mica_var mica_floor(mica_tape *t, mica_var x); /* no gradient */
 MICA_API mica_var mica_round(mica_tape *t, mica_var x); /* half to even; no gradient */
@@ -63,15 +78,16 @@ MICA_API mica_var mica_cast(mica_tape *t, mica_var x, mica_dtype dtype);
 
 /* ---- elementwise, two inputs, NumPy broadcasting ---- */
 
-MICA_API mica_var mica_add(mica_tape *t, mica_var a, mica_var b); /* a + b */
-MICA_API mica_var mica_sub(mica_tape *t, mica_var a, mica_var b); /* a - b */
-MICA_API mica_var mica_mul(mica_tape *t, mica_var a, mica_var b); /* a b */
-MICA_API mica_var mica_div(mica_tape *t, mica_var a, mica_var b); /* a / b */
+MICA_API mica_var mica_add(mica_tape *t, mica_var a, mica_var b);     /* a + b */
+MICA_API mica_var mica_sub(mica_tape *t, mica_var a, mica_var b);     /* a - b */
+MICA_API mica_var mica_mul(mica_tape *t, mica_var a, mica_var b);     /* a b */
+MICA_API mica_var mica_div(mica_tape *t, mica_var a, mica_var b);     /* a / b */
 MICA_API mica_var mica_pow(mica_tape *t, mica_var a, mica_var b);     /* a^b */
 MICA_API mica_var mica_maximum(mica_tape *t, mica_var a, mica_var b); /* a tie gives half to each */
 MICA_API mica_var mica_minimum(mica_tape *t, mica_var a, mica_var b); /* a tie gives half to each */
 MICA_API mica_var mica_equal(mica_tape *t, mica_var a, mica_var b);   /* 1 or 0; no gradient */
-MICA_API mica_var mica_less(mica_tape *t, mica_var a, mica_var b);    /* a < b: 1 or 0; no gradient */
+/* a < b: 1 or 0; no gradient */
+MICA_API mica_var mica_less(mica_tape *t, mica_var a, mica_var b);
 MICA_API mica_var mica_where(mica_tape *t, mica_var c, mica_var a, mica_var b); /* c != 0 ? a : b */
 
 /* ---- reductions: n axes (n = 0: all), dimensions kept as 1 when keep ---- */
@@ -82,21 +98,25 @@ MICA_API mica_var mica_sum(mica_tape *t, mica_var x, int n, const int *axes, boo
 MICA_API mica_var mica_mean(mica_tape *t, mica_var x, int n, const int *axes, bool keep);
 MICA_API mica_var mica_variance(mica_tape *t, mica_var x, int n, const int *axes, bool keep,
                                 double correction); /* sum (x - mean)^2 / (count - correction) */
-MICA_API mica_var mica_max(mica_tape *t, mica_var x, int axis, bool keep); /* gradient to the first maximum */
+/* Gradient to the first maximum. */
+MICA_API mica_var mica_max(mica_tape *t, mica_var x, int axis, bool keep);
 /* gradient to the first minimum */
 MICA_API mica_var mica_min(mica_tape *t, mica_var x, int axis, bool keep);
 MICA_API mica_var mica_argmax(mica_tape *t, mica_var x, int axis); /* int64, the first maximum */
 /* ln sum e^x, without overflow */
 MICA_API mica_var mica_log_sum_exp(mica_tape *t, mica_var x, int axis, bool keep);
-MICA_API mica_var mica_norm(mica_tape *t, mica_var x, int axis, bool keep); /* sqrt(sum x^2), gradient 0 at 0 */
+/* sqrt(sum x^2), gradient 0 at 0 */
+MICA_API mica_var mica_norm(mica_tape *t, mica_var x, int axis, bool keep);
 
 /* ---- products ---- */
 
 /* op(a) op(b), batched over leading dimensions with broadcasting; op transposes the last two. */
 MICA_API mica_var mica_matmul(mica_tape *t, mica_var a, mica_var b);
-MICA_API mica_var mica_matmul_t(mica_tape *t, mica_var a, bool transpose_a, mica_var b, bool transpose_b);
+MICA_API mica_var mica_matmul_t(mica_tape *t, mica_var a, bool transpose_a, mica_var b,
+                                bool transpose_b);
 /* activation(x w^T + bias): x [.., I], w [O, I], bias [O] or MICA_NONE. */
-MICA_API mica_var mica_linear(mica_tape *t, mica_var x, mica_var w, mica_var bias, mica_activation act);
+MICA_API mica_var mica_linear(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                              mica_activation act);
 
 typedef struct mica_conv_options {
   uint32_t size;
@@ -105,8 +125,10 @@ typedef struct mica_conv_options {
   int32_t groups;
   int32_t output_pad[2]; /* transposed form only */
 } mica_conv_options;
+/* clang-format off */
 #define MICA_CONV_OPTIONS                                                                          \
   { sizeof(mica_conv_options), {1, 1}, {1, 1}, {0, 0, 0, 0}, 1, {0, 0} }
+/* clang-format on */
 /* x [N,H,W,C], w [O,kh,kw,C/groups], bias [O] or MICA_NONE -> [N,Ho,Wo,O];
  * Ho = (H + top + bottom - dilation (kh - 1) - 1) / stride + 1 */
 MICA_API mica_var mica_conv2d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
@@ -114,7 +136,8 @@ MICA_API mica_var mica_conv2d(mica_tape *t, mica_var x, mica_var w, mica_var bia
 /* x [N,L,C], w [O,k,C/groups]; the second element of stride, dilation and pad pairs is used. */
 MICA_API mica_var mica_conv1d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
                               const mica_conv_options *o);
-/* x [N,H,W,I], w [I,kh,kw,O/groups] -> Ho = (H - 1) stride - top - bottom + dilation (kh - 1) + output_pad + 1 */
+/* x [N,H,W,I], w [I,kh,kw,O/groups] -> Ho = (H - 1) stride - top - bottom + dilation (kh - 1) +
+ * output_pad + 1 */
 MICA_API mica_var mica_conv_transpose2d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
                                         const mica_conv_options *o);
 MICA_API mica_var mica_conv_transpose1d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
@@ -129,16 +152,21 @@ MICA_API mica_var mica_log_softmax(mica_tape *t, mica_var x, int axis); /* x - l
 
 MICA_API mica_var mica_layer_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias,
                                   double eps); /* over the last axis; gain, bias [C] or MICA_NONE */
-MICA_API mica_var mica_rms_norm(mica_tape *t, mica_var x, mica_var gain, double eps); /* x / sqrt(mean x^2 + eps) gain */
-MICA_API mica_var mica_group_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias, int64_t groups,
+/* x / sqrt(mean x^2 + eps) gain */
+MICA_API mica_var mica_rms_norm(mica_tape *t, mica_var x, mica_var gain, double eps);
+MICA_API mica_var mica_group_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias,
+                                  int64_t groups,
                                   double eps); /* x [N,..,C]; groups = C is instance norm */
-/* x [..,C] with batch statistics; *mean and *var (biased) [C], detached, for the running averages. */
-MICA_API mica_var mica_batch_norm_train(mica_tape *t, mica_var x, mica_var gain, mica_var bias, double eps,
-                                        mica_activation act, mica_var *mean, mica_var *var);
+/* x [..,C] with batch statistics; *mean and *var (biased) [C], detached, for the running averages.
+ */
+MICA_API mica_var mica_batch_norm_train(mica_tape *t, mica_var x, mica_var gain, mica_var bias,
+                                        double eps, mica_activation act, mica_var *mean,
+                                        mica_var *var);
 /* (x - mean) / sqrt(var + eps) gain + bias with given statistics, then act (identity or relu). */
-MICA_API mica_var mica_batch_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias, mica_var mean,
-                                  mica_var var, double eps, mica_activation act);
-MICA_API mica_var mica_l2_normalise(mica_tape *t, mica_var x, double eps); /* x / max(|x|, eps), last axis */
+MICA_API mica_var mica_batch_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias,
+                                  mica_var mean, mica_var var, double eps, mica_activation act);
+/* x / max(|x|, eps), last axis */
+MICA_API mica_var mica_l2_normalise(mica_tape *t, mica_var x, double eps);
 
 /* ---- pooling, x [N,H,W,C] ---- */
 
@@ -148,28 +176,34 @@ typedef struct mica_pool_options {
   int32_t pad[4]; /* top, bottom, left, right */
   bool ceil_mode, count_padding;
 } mica_pool_options;
+/* clang-format off */
 #define MICA_POOL_OPTIONS                                                                          \
   { sizeof(mica_pool_options), {2, 2}, {2, 2}, {1, 1}, {0, 0, 0, 0}, false, false }
+/* clang-format on */
 /* The largest, or the mean, of each window of x [N,H,W,C]. */
 MICA_API mica_var mica_max_pool2d(mica_tape *t, mica_var x, const mica_pool_options *o);
 MICA_API mica_var mica_avg_pool2d(mica_tape *t, mica_var x, const mica_pool_options *o);
-/* Mean, or largest, over h x w bins that cover x [N,H,W,C]: rows floor(i H / h) up to, not including,
- * ceil((i + 1) H / h), and columns alike. */
+/* Mean, or largest, over h x w bins that cover x [N,H,W,C]: rows floor(i H / h) up to, not
+ * including, ceil((i + 1) H / h), and columns alike. */
 MICA_API mica_var mica_adaptive_avg_pool2d(mica_tape *t, mica_var x, int64_t h, int64_t w);
 MICA_API mica_var mica_adaptive_max_pool2d(mica_tape *t, mica_var x, int64_t h, int64_t w);
 MICA_API mica_var mica_global_avg_pool(mica_tape *t, mica_var x); /* [N,..,C] -> [N,C] */
-/* (mean over positions of max(x, eps)^p)^(1/p), p [1] learnable: [N,..,C] -> [N,C] (Radenovic et al. 2018) */
+/* (mean over positions of max(x, eps)^p)^(1/p), p [1] learnable: [N,..,C] -> [N,C] (Radenovic et
+ * al. 2018) */
 MICA_API mica_var mica_gem_pool(mica_tape *t, mica_var x, mica_var p, double eps);
 
 /* ---- shape ---- */
 
-MICA_API mica_var mica_reshape(mica_tape *t, mica_var x, mica_shape shape); /* one dimension may be -1 */
-MICA_API mica_var mica_flatten(mica_tape *t, mica_var x, int from_axis);    /* merge from_axis and all after */
+/* One dimension may be -1. */
+MICA_API mica_var mica_reshape(mica_tape *t, mica_var x, mica_shape shape);
+/* Merge from_axis and all after. */
+MICA_API mica_var mica_flatten(mica_tape *t, mica_var x, int from_axis);
 /* dimension i of the result is axes[i] of x (a copy) */
 MICA_API mica_var mica_permute(mica_tape *t, mica_var x, int n, const int *axes);
 /* swap axes a and b (a copy) */
 MICA_API mica_var mica_transpose(mica_tape *t, mica_var x, int a, int b);
-MICA_API mica_var mica_expand(mica_tape *t, mica_var x, mica_shape shape); /* repeat size-1 dimensions */
+/* Repeat size-1 dimensions. */
+MICA_API mica_var mica_expand(mica_tape *t, mica_var x, mica_shape shape);
 /* elements begin .. end - 1 along axis */
 MICA_API mica_var mica_slice(mica_tape *t, mica_var x, int axis, int64_t begin, int64_t end);
 /* n tensors one after the other along axis */
@@ -177,59 +211,68 @@ MICA_API mica_var mica_concat(mica_tape *t, int n, const mica_var *x, int axis);
 /* n tensors of one shape along a new axis */
 MICA_API mica_var mica_stack(mica_tape *t, int n, const mica_var *x, int axis);
 /* n parts of the given sizes along axis. */
-MICA_API void mica_split(mica_tape *t, mica_var x, int axis, int n, const int64_t *sizes, mica_var *out);
-MICA_API mica_var mica_pad(mica_tape *t, mica_var x, int n, const int64_t *before, const int64_t *after,
-                           double value); /* the leading n dimensions */
+MICA_API void mica_split(mica_tape *t, mica_var x, int axis, int n, const int64_t *sizes,
+                         mica_var *out);
+MICA_API mica_var mica_pad(mica_tape *t, mica_var x, int n, const int64_t *before,
+                           const int64_t *after, double value); /* the leading n dimensions */
 MICA_API mica_var mica_roll(mica_tape *t, mica_var x, int axis, int64_t shift);
 MICA_API mica_var mica_flip(mica_tape *t, mica_var x, int axis);
 
 /* ---- gather and order ---- */
 
-MICA_API mica_var mica_embedding(mica_tape *t, mica_var table, mica_var ids); /* [V,D], ids [..] -> [..,D]; row gradient */
-MICA_API mica_var mica_gather_rows(mica_tape *t, mica_var x, mica_var ids);   /* x[ids[i], ..] */
-MICA_API mica_var mica_gather(mica_tape *t, mica_var x, int axis, mica_var ids); /* ids of x's rank, as take_along_axis */
-MICA_API mica_var mica_scatter_add(mica_tape *t, mica_var x, mica_var ids, mica_var rows); /* x with rows added at x[ids] */
+/* [V,D], ids [..] -> [..,D]; row gradient */
+MICA_API mica_var mica_embedding(mica_tape *t, mica_var table, mica_var ids);
+MICA_API mica_var mica_gather_rows(mica_tape *t, mica_var x, mica_var ids); /* x[ids[i], ..] */
+/* Ids of x's rank, as take_along_axis. */
+MICA_API mica_var mica_gather(mica_tape *t, mica_var x, int axis, mica_var ids);
+/* x with rows added at x[ids] */
+MICA_API mica_var mica_scatter_add(mica_tape *t, mica_var x, mica_var ids, mica_var rows);
 /* The k largest of the last axis, largest first, ties by index; *ids int64 (may be NULL). */
 MICA_API mica_var mica_top_k(mica_tape *t, mica_var x, int64_t k, mica_var *ids);
-MICA_API mica_var mica_sort(mica_tape *t, mica_var x, bool descending, mica_var *ids); /* last axis, stable */
+/* Last axis, stable. */
+MICA_API mica_var mica_sort(mica_tape *t, mica_var x, bool descending, mica_var *ids);
 
 /* ---- random ---- */
 
-MICA_API mica_var mica_dropout(mica_tape *t, mica_var x, double p);   /* training: x mask / (1 - p) */
+/* Training: x mask / (1 - p). */
+MICA_API mica_var mica_dropout(mica_tape *t, mica_var x, double p);
 MICA_API mica_var mica_drop_path(mica_tape *t, mica_var x, double p); /* training: whole examples */
 /* Fresh draws, no gradient: normal, and uniform on [lo, hi); float32 or float64. */
-MICA_API mica_var mica_random_normal_like(mica_tape *t, mica_shape shape, mica_dtype dtype, double mean,
-                                          double deviation);
-MICA_API mica_var mica_random_uniform_like(mica_tape *t, mica_shape shape, mica_dtype dtype, double lo,
-                                           double hi);
+MICA_API mica_var mica_random_normal_like(mica_tape *t, mica_shape shape, mica_dtype dtype,
+                                          double mean, double deviation);
+MICA_API mica_var mica_random_uniform_like(mica_tape *t, mica_shape shape, mica_dtype dtype,
+                                           double lo, double hi);
 
 /* ---- images ---- */
 
 typedef enum mica_interpolation { MICA_NEAREST, MICA_BILINEAR } mica_interpolation;
 /* [N,H,W,C] -> [N,h,w,C]; half-pixel centres unless align_corners. */
-MICA_API mica_var mica_resize(mica_tape *t, mica_var x, int64_t h, int64_t w, mica_interpolation kind,
-                              bool align_corners);
+MICA_API mica_var mica_resize(mica_tape *t, mica_var x, int64_t h, int64_t w,
+                              mica_interpolation kind, bool align_corners);
 
 /* ---- attention ---- */
 
 typedef struct mica_attention_options {
   uint32_t size;
-  double scale;       /* 0: 1 / sqrt(head dimension) */
-  bool causal;        /* query i sees keys j <= i + (Lk - Lq) */
-  int64_t window;     /* 0: all; else |i + (Lk - Lq) - j| < window */
+  double scale;   /* 0: 1 / sqrt(head dimension) */
+  bool causal;    /* query i sees keys j <= i + (Lk - Lq) */
+  int64_t window; /* 0: all; else |i + (Lk - Lq) - j| < window */
 } mica_attention_options;
 #define MICA_ATTENTION_OPTIONS                                                                     \
   { sizeof(mica_attention_options), 0, false, 0 }
-/* softmax(scale q k^T + bias) v: q [N,Lq,h,d], k [N,Lk,g,d], v [N,Lk,g,dv], g divides h (grouped queries);
- * bias broadcasts to [N,h,Lq,Lk] (MICA_NONE: none; -inf masks; a row masked throughout gives 0).
- * *lse (may be NULL) receives the differentiable row log-sum-exp [N,h,Lq]. Memory linear in length. */
+/* softmax(scale q k^T + bias) v: q [N,Lq,h,d], k [N,Lk,g,d], v [N,Lk,g,dv], g divides h (grouped
+ * queries); bias broadcasts to [N,h,Lq,Lk] (MICA_NONE: none; -inf masks; a row masked throughout
+ * gives 0). *lse (may be NULL) receives the differentiable row log-sum-exp [N,h,Lq]. Memory linear
+ * in length. */
 MICA_API mica_var mica_attention(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_var bias,
                                  const mica_attention_options *o, mica_var *lse);
 
 /* ---- distances ---- */
 
-MICA_API mica_var mica_squared_distances(mica_tape *t, mica_var a, mica_var b); /* [N,D],[M,D] -> |a_i - b_j|^2 [N,M] */
-MICA_API mica_var mica_cosine_similarity(mica_tape *t, mica_var a, mica_var b, double eps); /* rows pairwise [N,M] */
+/* [N,D],[M,D] -> |a_i - b_j|^2 [N,M] */
+MICA_API mica_var mica_squared_distances(mica_tape *t, mica_var a, mica_var b);
+/* Rows pairwise [N,M]. */
+MICA_API mica_var mica_cosine_similarity(mica_tape *t, mica_var a, mica_var b, double eps);
 
 /* ---- losses: the mean over examples ---- */
 
@@ -241,14 +284,19 @@ typedef struct mica_cross_entropy_options {
 } mica_cross_entropy_options;
 #define MICA_CROSS_ENTROPY_OPTIONS                                                                 \
   { sizeof(mica_cross_entropy_options), 0, -100, false }
-/* logits [..,C], labels int64 [..], class weights [C] or MICA_NONE; the mean is weighted, as PyTorch's. */
-MICA_API mica_var mica_cross_entropy(mica_tape *t, mica_var logits, mica_var labels, mica_var weights,
-                                     const mica_cross_entropy_options *o);
-MICA_API mica_var mica_soft_cross_entropy(mica_tape *t, mica_var logits, mica_var target); /* -mean sum target log softmax */
-MICA_API mica_var mica_bce(mica_tape *t, mica_var logits, mica_var target); /* with logits, mean of all */
-MICA_API mica_var mica_mse(mica_tape *t, mica_var x, mica_var target);      /* mean (x - target)^2 */
-MICA_API mica_var mica_l1(mica_tape *t, mica_var x, mica_var target);       /* mean |x - target| */
-MICA_API mica_var mica_huber(mica_tape *t, mica_var x, mica_var target, double delta); /* mean of |d| < delta ? d^2 / 2 : delta (|d| - delta / 2) */
+/* logits [..,C], labels int64 [..], class weights [C] or MICA_NONE; the mean is weighted, as
+ * PyTorch's. */
+MICA_API mica_var mica_cross_entropy(mica_tape *t, mica_var logits, mica_var labels,
+                                     mica_var weights, const mica_cross_entropy_options *o);
+/* -mean sum target log softmax */
+MICA_API mica_var mica_soft_cross_entropy(mica_tape *t, mica_var logits, mica_var target);
+/* With logits, mean of all. */
+MICA_API mica_var mica_bce(mica_tape *t, mica_var logits, mica_var target);
+/* Mean (x - target)^2. */
+MICA_API mica_var mica_mse(mica_tape *t, mica_var x, mica_var target);
+MICA_API mica_var mica_l1(mica_tape *t, mica_var x, mica_var target); /* mean |x - target| */
+/* Mean of |d| < delta ? d^2 / 2 : delta (|d| - delta / 2). */
+MICA_API mica_var mica_huber(mica_tape *t, mica_var x, mica_var target, double delta);
 /* mean over rows of sum p (ln p - ln q): log_q [..,C], p [..,C] probabilities */
 MICA_API mica_var mica_kl(mica_tape *t, mica_var log_q, mica_var p);
 

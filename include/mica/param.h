@@ -4,8 +4,8 @@
  * checkpoints, freezing and reduction work on trees and know no layer. Moments, moving averages,
  * queues and counters live in the same kind of tree, so one writer saves everything.
  *
- * A layer is an init function that creates parameters under a node and a forward (tape, node, options,
- * inputs) that fetches them with mica_weight.
+ * A layer is an init function that creates parameters under a node and a forward (tape, node,
+ * options, inputs) that fetches them with mica_weight.
  */
 #ifndef MICA_PARAM_H
 #define MICA_PARAM_H
@@ -21,15 +21,15 @@ typedef struct mica_params mica_params; /* a whole tree */
 typedef struct mica_node mica_node;     /* a place in it */
 typedef struct mica_param mica_param;   /* an entry */
 
-/* A tree whose initial values are drawn from `seed` and each entry's full name, so they do not depend
- * on the order of creation. The tree may be read by many threads at once. */
+/* A tree whose initial values are drawn from `seed` and each entry's full name, so they do not
+ * depend on the order of creation. The tree may be read by many threads at once. */
 MICA_API mica_status mica_params_create(mica_engine *engine, uint64_t seed, mica_params **out);
 MICA_API void mica_params_free(mica_params *p);
 MICA_API mica_engine *mica_params_engine(const mica_params *p);
 MICA_API mica_node *mica_params_root(mica_params *p);
 
-/* The node below `node` with this name ("layer1.0": dots go down), made when absent. NULL when memory
- * is short or node is NULL, so a chain of calls is checked once. */
+/* The node below `node` with this name ("layer1.0": dots go down), made when absent. NULL when
+ * memory is short or node is NULL, so a chain of calls is checked once. */
 MICA_API mica_node *mica_node_child(mica_node *node, const char *name);
 MICA_API mica_node *mica_node_childf(mica_node *node, const char *fmt, ...) MICA_PRINTF(2, 3);
 /* The same, but NULL (no error) when absent. */
@@ -49,12 +49,12 @@ typedef enum mica_init_kind {
   MICA_INIT_KAIMING_UNIFORM, /* U[-gain sqrt(3 / fan), same) */
   MICA_INIT_XAVIER_NORMAL,   /* deviation gain sqrt(2 / (fan_in + fan_out)); Glorot & Bengio 2010 */
   MICA_INIT_XAVIER_UNIFORM,
-  MICA_INIT_ORTHOGONAL,      /* gain times an orthogonal matrix; Saxe et al. 2014 */
-  MICA_INIT_BINARY           /* +- gain / sqrt(fan) with equal chance */
+  MICA_INIT_ORTHOGONAL, /* gain times an orthogonal matrix; Saxe et al. 2014 */
+  MICA_INIT_BINARY      /* +- gain / sqrt(fan) with equal chance */
 } mica_init_kind;
 
-/* fan_in of a weight [O, ..., I] is the product of all but the first dimension, fan_out the product of
- * all but the last. */
+/* fan_in of a weight [O, ..., I] is the product of all but the first dimension, fan_out the product
+ * of all but the last. */
 typedef struct mica_init {
   mica_init_kind kind;
   double a, b;
@@ -84,10 +84,11 @@ typedef struct mica_layout {
   int64_t c, h, w; /* MICA_LAYOUT_FLATTEN */
 } mica_layout;
 
-/* Create an entry below node: float32 or float64 for parameters, any type for buffers. A second entry of
- * the same name is MICA_ERR_INVALID. `out` may be NULL. */
-MICA_API mica_status mica_param_add(mica_node *node, const char *name, mica_dtype dtype, mica_shape shape,
-                                    uint32_t flags, const mica_init *init, mica_param **out);
+/* Create an entry below node: float32 or float64 for parameters, any type for buffers. A second
+ * entry of the same name is MICA_ERR_INVALID. `out` may be NULL. */
+MICA_API mica_status mica_param_add(mica_node *node, const char *name, mica_dtype dtype,
+                                    mica_shape shape, uint32_t flags, const mica_init *init,
+                                    mica_param **out);
 /* A second name for an entry: one parameter, optimised and stored once. */
 MICA_API mica_status mica_param_tie(mica_node *node, const char *name, mica_param *other);
 /* The entry `name` directly below node (following ties), NULL (no error) when absent. */
@@ -103,8 +104,8 @@ MICA_API int64_t mica_params_elements(const mica_params *p, uint32_t flags);
 MICA_API int64_t mica_params_ties(const mica_params *p);
 MICA_API const char *mica_params_tie_at(const mica_params *p, int64_t i, mica_param **entry);
 
-/* An entry's full dotted name, its MICA_PARAM_* flags, its layout in interchange files, its value, and
- * how often the value was written. */
+/* An entry's full dotted name, its MICA_PARAM_* flags, its layout in interchange files, its value,
+ * and how often the value was written. */
 MICA_API const char *mica_param_path(const mica_param *q);
 MICA_API uint32_t mica_param_flags(const mica_param *q);
 MICA_API void mica_param_set_flags(mica_param *q, uint32_t set, uint32_t clear);
@@ -116,14 +117,16 @@ MICA_API uint64_t mica_param_version(const mica_param *q);
 MICA_API void *mica_param_write(mica_param *q);
 /* Put another tensor (same type and shape; shared, not copied) in place of the value. */
 MICA_API mica_status mica_param_replace(mica_param *q, mica_tensor *value);
-/* Give the entry another shape and fresh contents from `init` (a new head for another class count). */
+/* Give the entry another shape and fresh contents from `init` (a new head for another class count).
+ */
 MICA_API mica_status mica_param_resize(mica_param *q, mica_shape shape, const mica_init *init);
 /* Draw initial values again from the tree's seed and the entry's name. */
 MICA_API mica_status mica_param_initialise(mica_param *q, const mica_init *init);
 
-/* Set and clear flags of every entry whose full name matches the shell pattern ("layer[1-3].*", several
- * separated by commas); returns how many matched. */
-MICA_API int64_t mica_params_flag(mica_params *p, const char *pattern, uint32_t set, uint32_t clear);
+/* Set and clear flags of every entry whose full name matches the shell pattern ("layer[1-3].*",
+ * several separated by commas); returns how many matched. */
+MICA_API int64_t mica_params_flag(mica_params *p, const char *pattern, uint32_t set,
+                                  uint32_t clear);
 /* True when `path` matches one of the comma-separated shell patterns. */
 MICA_API bool mica_path_matches(const char *patterns, const char *path);
 
@@ -133,7 +136,8 @@ typedef enum mica_grad_kind { MICA_GRAD_NONE, MICA_GRAD_DENSE, MICA_GRAD_ROWS } 
 
 /* What the last backward left: nothing, a dense gradient, or rows. */
 MICA_API mica_grad_kind mica_param_grad_kind(const mica_param *q);
-/* The dense gradient (same shape and type as the value; rows are made dense); data NULL for none. */
+/* The dense gradient (same shape and type as the value; rows are made dense); data NULL for none.
+ */
 MICA_API mica_view mica_param_grad(mica_param *q);
 /* Coalesced rows: sorted distinct ids and their values [n, row]; for MICA_GRAD_ROWS only. */
 MICA_API mica_status mica_param_grad_rows(mica_param *q, const int64_t **ids, const void **values,
@@ -163,8 +167,8 @@ MICA_API mica_var mica_weight(mica_tape *t, mica_node *node, const char *name);
 MICA_API mica_var mica_weight_optional(mica_tape *t, mica_node *node, const char *name);
 MICA_API mica_var mica_param_var(mica_tape *t, mica_param *q);
 
-/* Forward writes no persistent state: it queues. mica_commit applies the queue in order, after a step
- * without error; a latched tape refuses. Recomputation queues nothing. */
+/* Forward writes no persistent state: it queues. mica_commit applies the queue in order, after a
+ * step without error; a latched tape refuses. Recomputation queues nothing. */
 MICA_API void mica_buffer_set(mica_tape *t, mica_param *buffer, mica_var value);
 /* buffer <- (1 - weight) * buffer + weight * value */
 MICA_API void mica_buffer_lerp(mica_tape *t, mica_param *buffer, double weight, mica_var value);
@@ -189,9 +193,10 @@ typedef struct mica_adapter_functions {
   mica_status (*merge)(mica_node *node, void *state);
 } mica_adapter_functions;
 
-/* Attach the adapter described by spec ("lora:rank=8") to every node whose path matches and which has
- * an entry "weight"; *count (may be NULL) says how many. */
-MICA_API mica_status mica_adapt(mica_params *p, const char *pattern, const char *spec, int64_t *count);
+/* Attach the adapter described by spec ("lora:rank=8") to every node whose path matches and which
+ * has an entry "weight"; *count (may be NULL) says how many. */
+MICA_API mica_status mica_adapt(mica_params *p, const char *pattern, const char *spec,
+                                int64_t *count);
 MICA_API bool mica_node_adapted(const mica_node *node);
 /* The weight the layer should use (composed when the node has an adapter). */
 MICA_API mica_var mica_adapted_weight(mica_tape *t, mica_node *node, const char *name);

@@ -2,8 +2,8 @@
  *
  * Operations run eagerly, take the tape first, allocate from its arena and record their backward.
  * Errors latch: the first failed operation stores its name, its shapes, the module path and the
- * caller's line, returns an inert handle, and the rest of the step does nothing. So model code reads
- * as straight-line mathematics and is checked once a step:
+ * caller's line, returns an inert handle, and the rest of the step does nothing. So model code
+ * reads as straight-line mathematics and is checked once a step:
  *
  *     mica_var logits = net(t, node, mica_input(t, batch));
  *     mica_var loss = mica_cross_entropy(t, logits, labels, NULL);
@@ -25,15 +25,17 @@ extern "C" {
 
 typedef struct mica_tape mica_tape;
 
-/* A handle of a tensor on a tape: a small value, copied freely. It carries a generation, so the use of
- * a tensor that was released is a latched error, never a stale read. */
+/* A handle of a tensor on a tape: a small value, copied freely. It carries a generation, so the use
+ * of a tensor that was released is a latched error, never a stale read. */
 typedef struct mica_var {
   uint32_t slot, stamp;
 } mica_var;
 
 /* The absent tensor: an optional input left out, and what a failed operation returns. */
 #define MICA_NONE ((mica_var){0, 0})
-static inline bool mica_is_none(mica_var v) { return v.stamp == 0; }
+static inline bool mica_is_none(mica_var v) {
+  return v.stamp == 0;
+}
 
 typedef struct mica_tape_options {
   uint32_t size;
@@ -89,11 +91,12 @@ MICA_API mica_var mica_borrow(mica_tape *t, const mica_view *view);
 MICA_API mica_var mica_constant(mica_tape *t, const mica_view *view);
 MICA_API mica_var mica_full(mica_tape *t, mica_dtype dtype, mica_shape shape, double value);
 
-/* Look at a tensor: data is NULL for an inert, released or absent one (which latches). Valid until it is
- * released or the tape is reset. */
+/* Look at a tensor: data is NULL for an inert, released or absent one (which latches). Valid until
+ * it is released or the tape is reset. */
 MICA_API mica_view mica_read(mica_tape *t, mica_var v);
 MICA_API int mica_rank(mica_tape *t, mica_var v);
-MICA_API int64_t mica_dim(mica_tape *t, mica_var v, int axis); /* negative axes count from the end */
+/* Negative axes count from the end. */
+MICA_API int64_t mica_dim(mica_tape *t, mica_var v, int axis);
 MICA_API mica_dtype mica_dtype_of(mica_tape *t, mica_var v);
 /* The value of a tensor of one element; 0 when the tape is latched. */
 MICA_API double mica_item(mica_tape *t, mica_var v);
@@ -103,10 +106,10 @@ MICA_API bool mica_requires_grad(mica_tape *t, mica_var v);
 
 /* ---- scopes ---- */
 
-/* A scope names a module in the path (errors, random draws, taps) and gives back its memory: what was
- * made inside and is neither returned, kept nor saved by a recorded operation is released at its end.
- * `name` may be NULL or "" (no path of its own); it is copied. Scopes nest; _end returns y, after the
- * taps on the path have seen it. */
+/* A scope names a module in the path (errors, random draws, taps) and gives back its memory: what
+ * was made inside and is neither returned, kept nor saved by a recorded operation is released at
+ * its end. `name` may be NULL or "" (no path of its own); it is copied. Scopes nest; _end returns
+ * y, after the taps on the path have seen it. */
 MICA_API void mica_scope_begin(mica_tape *t, const char *name);
 MICA_API mica_var mica_scope_end(mica_tape *t, mica_var y);
 /* The same with n results; each y[i] may be replaced by a tap only when n is 1. */
@@ -136,22 +139,22 @@ typedef mica_var (*mica_tap_fn)(mica_tape *t, void *ctx, const char *path, mica_
 MICA_API mica_status mica_tap(mica_tape *t, const char *pattern, mica_tap_fn fn, void *ctx);
 MICA_API void mica_taps_clear(mica_tape *t);
 
-/* The key of the next random draw at this place of the step: (seed, purpose, step, micro-batch, path,
- * call number in that path). */
+/* The key of the next random draw at this place of the step: (seed, purpose, step, micro-batch,
+ * path, call number in that path). */
 MICA_API mica_key mica_tape_draw(mica_tape *t, const char *purpose);
 
 /* ---- gradients ---- */
 
 /* Backward from a scalar: gradients are added to the parameters', and left for mica_gradient at
- * mica_leaf tensors and those marked with mica_retain_grad. Uses up the recorded graph: saved values
- * and intermediate gradients are released as soon as their node is done. */
+ * mica_leaf tensors and those marked with mica_retain_grad. Uses up the recorded graph: saved
+ * values and intermediate gradients are released as soon as their node is done. */
 MICA_API mica_status mica_backward(mica_tape *t, mica_var loss);
 /* Backward from any tensor with a given gradient of the same shape. */
 MICA_API mica_status mica_backward_from(mica_tape *t, mica_var y, mica_var gradient);
 /* d loss / d wrt[i] into out[i] (constants on the tape, zeros where loss does not depend on it);
  * parameters' stored gradients are left alone. `keep_graph` allows another backward later. */
-MICA_API mica_status mica_grad(mica_tape *t, mica_var loss, int n, const mica_var *wrt, mica_var *out,
-                               bool keep_graph);
+MICA_API mica_status mica_grad(mica_tape *t, mica_var loss, int n, const mica_var *wrt,
+                               mica_var *out, bool keep_graph);
 /* Ask that backward leaves the gradient of an intermediate tensor. Returns v. */
 MICA_API mica_var mica_retain_grad(mica_tape *t, mica_var v);
 /* The gradient that backward left, as a constant; MICA_NONE (no error) where none came. */
@@ -160,11 +163,12 @@ MICA_API mica_var mica_gradient(mica_tape *t, mica_var v);
 MICA_API mica_var mica_detach(mica_tape *t, mica_var v);
 
 /* One shape for code that runs on a tape: inputs and a context to outputs, errors latch. */
-typedef void (*mica_fn)(mica_tape *t, void *ctx, int n_in, const mica_var *in, int n_out, mica_var *out);
+typedef void (*mica_fn)(mica_tape *t, void *ctx, int n_in, const mica_var *in, int n_out,
+                        mica_var *out);
 
-/* Run fn without keeping its intermediates and run it again in backward (Chen et al. 2016): memory of
- * the largest such call instead of their sum. Random draws are the same both times, queued buffer
- * updates happen once. `ctx` is kept by pointer and must live until backward. */
+/* Run fn without keeping its intermediates and run it again in backward (Chen et al. 2016): memory
+ * of the largest such call instead of their sum. Random draws are the same both times, queued
+ * buffer updates happen once. `ctx` is kept by pointer and must live until backward. */
 MICA_API void mica_recompute(mica_tape *t, mica_fn fn, void *ctx, int n_in, const mica_var *in,
                              int n_out, mica_var *out);
 
