@@ -92,6 +92,7 @@ if [ $shared = 1 ]; then
   needs_shared() { through_pkg_config gcc "$prefix/use.c" $(libs) && ldd "$prefix/use" | grep -q "$lib/libmica.so.0 "; }
   try "a program needs libmica.so.0 by its soname" needs_shared
 fi
+# shellcheck disable=SC2046
 static_program() {
   through_pkg_config gcc "$prefix/use.c" $(libs --static | sed 's/-lmica/-l:libmica.a/') &&
     ! ldd "$prefix/use" | grep -q libmica
