@@ -152,9 +152,10 @@ MICA_API mica_status mica_backward(mica_tape *t, mica_var loss);
 /* Backward from any tensor with a given gradient of the same shape. */
 MICA_API mica_status mica_backward_from(mica_tape *t, mica_var y, mica_var gradient);
 /* d loss / d wrt[i] into out[i] (constants on the tape, zeros where loss does not depend on it);
- * parameters' stored gradients are left alone. `keep_graph` allows another backward later. */
-MICA_API mica_status mica_grad(mica_tape *t, mica_var loss, int n, const mica_var *wrt,
-                               mica_var *out, bool keep_graph);
+ * parameters' stored gradients are left alone. `keep_graph` allows another backward later. Tensors made
+ * inside mica_recompute cannot be asked for. */
+MICA_API mica_status mica_grad(mica_tape *t, mica_var loss, int n, const mica_var *wrt, mica_var *out,
+                               bool keep_graph);
 /* Ask that backward leaves the gradient of an intermediate tensor. Returns v. */
 MICA_API mica_var mica_retain_grad(mica_tape *t, mica_var v);
 /* The gradient that backward left, as a constant; MICA_NONE (no error) where none came. */

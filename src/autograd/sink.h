@@ -1,0 +1,25 @@
+/* Where the gradient of a leaf goes: parameters give the tape one of these, so that autograd knows no
+ * parameter.
+ */
+#ifndef MICA_AUTOGRAD_SINK_H
+#define MICA_AUTOGRAD_SINK_H
+
+#include <mica/tape.h>
+
+typedef struct mica_sink {
+  /* The dense gradient's memory; *fresh: nothing is in it yet, write; else add. NULL: out of memory. */
+  void *(*dense)(void *owner, bool *fresh);
+  /* Add n rows. */
+  mica_status (*rows)(void *owner, const int64_t *ids, const void *values, int64_t n);
+  /* What came so far is not a gradient: backward failed. */
+  void (*invalidate)(void *owner);
+} mica_sink;
+
+/* A leaf with the owner's memory whose gradient goes to the sink. */
+mica_var mica_sink_leaf(mica_tape *t, const mica_view *view, const mica_sink *sink, void *owner);
+
+/* Queue fn(owner, weight, value) for mica_commit. */
+typedef mica_status (*mica_commit_fn)(void *owner, double weight, const mica_view *value);
+void mica_tape_queue(mica_tape *t, mica_commit_fn fn, void *owner, double weight, mica_var value);
+
+#endif

@@ -1,0 +1,152 @@
+/* What a tape is made of; shared by the files of this room only.
+ *
+ * A value is a tensor on the tape, a record is one application of an operation, a buffer is a block of
+ * the arena with a count of those who need it: each value whose data is wanted, each gradient. A value's
+ * data is wanted while its handle is alive or a record has saved it. When the last one lets go, the
+ * block goes back to the arena at once.
+ */
+#ifndef MICA_AUTOGRAD_TAPE_H
+#define MICA_AUTOGRAD_TAPE_H
+
+#include "autograd/sink.h"
+#include "base/arena.h"
+
+#include <mica/op.h>
+
+typedef enum value_grad { GRAD_NONE, GRAD_OWN, GRAD_SINK } value_grad;
+
+typedef struct value {
+  mica_view view;
+  uint32_t stamp;    /* 0: no handle */
+  uint32_t buffer;   /* 0: somebody else's memory */
+  uint32_t producer; /* 1 + its record, 0: none */
+  int32_t wanted;    /* handle + saves; the data goes at 0 */
+  bool needs_grad, kept, retain, marked;
+  bool graph; /* some record points to it: the slot stays until the reset */
+  uint8_t grad_kind; /* value_grad */
+  uint32_t grad_buffer;
+  void *grad; /* contiguous, shape and type of view */
+  const mica_sink *sink;
+  void *owner;
+} value;
+
+typedef struct buffer {
+  void *data;
+  int32_t refs;
+} buffer;
+
+typedef struct record {
+  const mica_op *op;
+  void *ctx;
+  uint32_t links; /* first of n_in + n_out slots and n_saved buffers in tape->links */
+  uint32_t path;  /* offset in tape->paths */
+  uint16_t n_in, n_out, n_saved;
+  uint32_t saved_in, saved_out;
+  bool done;
+} record;
+
+typedef struct scope {
+  uint32_t births;  /* length of tape->births when it began */
+  uint32_t records; /* length of tape->records when it began */
+  uint32_t path, path_end;
+  uint64_t draws; /* hash of the path for random draws */
+} scope;
+
+typedef struct draw_count {
+  uint64_t path;
+  uint64_t n;
+} draw_count;
+
+typedef struct draw_table {
+  draw_count *slot;
+  uint32_t size, used; /* size is a power of two */
+} draw_table;
+
+typedef struct tap {
+  char *pattern;
+  mica_tap_fn fn;
+  void *ctx;
+} tap;
+
+typedef struct override {
+  char *name;
+  const mica_op *op;
+} override;
+
+typedef struct queued {
+  mica_commit_fn fn;
+  void *owner;
+  double weight;
+  uint32_t slot, stamp;
+} queued;
+
+#define VEC(type)                                                                                  \
+  struct {                                                                                         \
+    type *v;                                                                                       \
+    uint32_t n, cap;                                                                               \
+  }
+
+struct mica_tape {
+  mica_engine *engine;
+  mica_arena *arena;
+  uint64_t seed, step, micro;
+  mica_dtype compute;
+  bool training, no_queue, to_sinks, marking;
+  int no_grad;
+  uint32_t next_stamp;
+
+  mica_status status;
+  char message[768];
+  const char *file;
+  int line;
+
+  VEC(value) values;
+  VEC(uint32_t) free_values;
+  VEC(uint32_t) births; /* slots in order of creation, for scopes */
+  VEC(uint32_t) trail;  /* slots made during a recomputation */
+  int recomputing;
+  VEC(buffer) buffers; /* index 0 is never used */
+  VEC(uint32_t) free_buffers;
+  VEC(record) records;
+  VEC(uint32_t) links;
+  VEC(void *) scratch; /* arena blocks until the running call ends */
+  VEC(scope) scopes;
+  VEC(char) paths; /* paths of this step's scopes, each ended by NUL */
+  VEC(mica_tensor *) inputs;
+  VEC(queued) queue;
+  VEC(tap) taps;
+  VEC(override) overrides;
+  draw_table draws, spare_draws; /* the spare serves recomputations */
+};
+
+/* Make room for n more elements; false latches. */
+#define VEC_ROOM(t, vec, more)                                                                     \
+  ((vec).n + (uint32_t)(more) <= (vec).cap ||                                                      \
+   mica_tape_grow((t), (void **)&(vec).v, &(vec).cap, (vec).n + (uint32_t)(more), sizeof *(vec).v))
+bool mica_tape_grow(mica_tape *t, void **v, uint32_t *cap, uint32_t need, size_t size);
+
+/* A new value with a live handle; 0 on failure (slot 0 is never used). */
+uint32_t mica_value_new(mica_tape *t, const mica_view *view, uint32_t buffer);
+mica_var mica_value_handle(const mica_tape *t, uint32_t slot);
+/* The slot of a live handle; 0 latches with `what` in the message. */
+uint32_t mica_value_slot(mica_tape *t, mica_var v, const char *what);
+/* One of those who want the data lets go. */
+void mica_value_unwant(mica_tape *t, uint32_t slot);
+/* The handle dies; without a graph the slot is free again. */
+void mica_value_drop_handle(mica_tape *t, uint32_t slot);
+void mica_value_drop_grad(mica_tape *t, value *v);
+
+/* A block of the arena with one reference; 0 latches. */
+uint32_t mica_buffer_new(mica_tape *t, size_t bytes);
+void mica_buffer_unref(mica_tape *t, uint32_t b);
+size_t mica_view_bytes(const mica_view *v);
+
+/* a += b, n elements of a float type. */
+void mica_accumulate(mica_tape *t, mica_dtype dtype, int64_t n, void *a, const void *b);
+
+/* End a call whose first output takes over the data of an existing value. */
+const mica_view *mica_call_output_adopt(mica_call *c, uint32_t slot);
+
+void mica_draw_table_clear(draw_table *d);
+
+#endif
