@@ -118,6 +118,9 @@ MICA_API void mica_scope_end_n(mica_tape *t, int n, mica_var *y);
 MICA_API mica_var mica_keep(mica_tape *t, mica_var v);
 /* Give a tensor back before its scope ends. */
 MICA_API void mica_release(mica_tape *t, mica_var v);
+/* `fresh`, and `old` is given back if the current scope made it and nobody kept it: the idiom of a chain
+ * of blocks, x = mica_replace(t, x, block(t, x)), which holds one result at a time. */
+MICA_API mica_var mica_replace(mica_tape *t, mica_var old, mica_var fresh);
 /* The dotted path of the open scopes, "" at top level. Valid until the next scope call. */
 MICA_API const char *mica_tape_path(const mica_tape *t);
 

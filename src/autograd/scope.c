@@ -89,16 +89,32 @@ mica_var mica_keep(mica_tape *t, mica_var v) {
   return v;
 }
 
-void mica_release(mica_tape *t, mica_var v) {
-  uint32_t slot = mica_value_slot(t, v, "release");
-  if (!slot) return;
-  for (uint32_t i = t->births.n; i-- > 0;)
+/* Forget the birth of slot among those since `from`; false when it is not there. */
+static bool forget_birth(mica_tape *t, uint32_t slot, uint32_t from) {
+  for (uint32_t i = t->births.n; i-- > from;)
     if (t->births.v[i] == slot) {
       memmove(&t->births.v[i], &t->births.v[i + 1], (t->births.n - i - 1) * sizeof(uint32_t));
       t->births.n--;
-      break;
+      return true;
     }
+  return false;
+}
+
+void mica_release(mica_tape *t, mica_var v) {
+  uint32_t slot = mica_value_slot(t, v, "release");
+  if (!slot) return;
+  forget_birth(t, slot, 0);
   mica_value_drop_handle(t, slot);
+}
+
+mica_var mica_replace(mica_tape *t, mica_var old, mica_var fresh) {
+  if (!mica_ok(t)) return MICA_NONE;
+  if (old.slot == fresh.slot) return fresh;
+  uint32_t slot = mica_value_slot(t, old, "replace");
+  if (!slot) return MICA_NONE;
+  uint32_t from = t->scopes.n ? t->scopes.v[t->scopes.n - 1].births : 0;
+  if (!t->values.v[slot].kept && forget_birth(t, slot, from)) mica_value_drop_handle(t, slot);
+  return fresh;
 }
 
 /* ---- taps ---- */
