@@ -1,5 +1,6 @@
-/* The tape: gradients through scopes and shared inputs, released handles, memory, recomputation, taps,
- * random keys. The operations used here are written with the public op.h, as a plug-in's would be. */
+/* The tape: gradients through scopes and shared inputs, released handles, memory, recomputation,
+ * taps, random keys. The operations used here are written with the public op.h, as a plug-in's
+ * would be. */
 #include "support/test.h"
 
 #include <mica/op.h>
@@ -33,7 +34,8 @@ static mica_var mul(mica_tape *t, mica_var a, mica_var b) {
   const mica_view *y = mica_call_output(&c, MICA_F64, c.in[0].shape);
   if (y)
     for (int64_t k = 0; k < mica_view_count(y); k++)
-      ((double *)y->data)[k] = ((const double *)c.in[0].data)[k] * ((const double *)c.in[1].data)[k];
+      ((double *)y->data)[k] =
+          ((const double *)c.in[0].data)[k] * ((const double *)c.in[1].data)[k];
   mica_call_save_input(&c, 0);
   mica_call_save_input(&c, 1);
   return mica_call_end(&c);
@@ -58,7 +60,9 @@ static mica_var sum(mica_tape *t, mica_var x) {
   return mica_call_end(&c);
 }
 
-static void same_backward(mica_call *c) { mica_call_grad_pass(c, 0, 0); }
+static void same_backward(mica_call *c) {
+  mica_call_grad_pass(c, 0, 0);
+}
 static const mica_op same_op = {sizeof(mica_op), "same", MICA_OP_ROW_STRIDES, same_backward};
 
 static mica_var same(mica_tape *t, mica_var x) {

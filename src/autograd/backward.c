@@ -1,8 +1,8 @@
 /* The way back: gradients flow from the newest record to the oldest.
  *
- * A record's backward writes each gradient once; where a value already has one, it writes to scratch
- * and the tape adds. As soon as a record is done, its outputs' gradients and what it had saved go back to
- * the arena: that is what bounds the memory of a step.
+ * A record's backward writes each gradient once; where a value already has one, it writes to
+ * scratch and the tape adds. As soon as a record is done, its outputs' gradients and what it had
+ * saved go back to the arena: that is what bounds the memory of a step.
  */
 #include "autograd/tape.h"
 
@@ -41,8 +41,8 @@ void mica_accumulate(mica_tape *t, mica_dtype dtype, int64_t n, void *a, const v
 
 /* ---- where gradients are written ---- */
 
-/* What mica_call_grad promised for an input: nothing yet, written in place, or to be added from a view
- * or from rows. */
+/* What mica_call_grad promised for an input: nothing yet, written in place, or to be added from a
+ * view or from rows. */
 enum { PENDING_NONE, PENDING_DIRECT, PENDING_ADD };
 
 static void *grad_buffer(mica_tape *t, value *v) {
@@ -176,7 +176,8 @@ static void unsave(mica_tape *t, record *r) {
   r->n_saved = 0;
 }
 
-/* The call that an operation's backward is given. False: no output has a gradient, or nobody asks. */
+/* The call that an operation's backward is given. False: no output has a gradient, or nobody asks.
+ */
 static bool backward_call(mica_tape *t, uint32_t at, mica_call *c) {
   const record *r = &t->records.v[at];
   struct mica_call_state *s = &c->state;
@@ -263,7 +264,8 @@ static bool seed(mica_tape *t, mica_var y, const mica_view *gradient, const char
   if (!slot) return false;
   value *v = &t->values.v[slot];
   if (!v->needs_grad) {
-    mica_latch(t, MICA_ERR_STATE, "%s: the tensor depends on nothing that requires a gradient", what);
+    mica_latch(t, MICA_ERR_STATE, "%s: the tensor depends on nothing that requires a gradient",
+               what);
     return false;
   }
   if (!gradient && mica_view_count(&v->view) != 1) {
@@ -282,7 +284,8 @@ static bool seed(mica_tape *t, mica_var y, const mica_view *gradient, const char
   mica_view to = mica_view_of(g, v->view.dtype, v->view.shape);
   double one = 1;
   mica_view from = gradient ? *gradient : mica_view_of(&one, MICA_F64, v->view.shape);
-  if (mica_view_copy(&to, &from) != MICA_OK) mica_latch(t, mica_last_status(), "%s", mica_last_error());
+  if (mica_view_copy(&to, &from) != MICA_OK)
+    mica_latch(t, mica_last_status(), "%s", mica_last_error());
   return mica_ok(t);
 }
 
@@ -302,7 +305,9 @@ static mica_status backward(mica_tape *t, mica_var y, const mica_view *gradient)
   return mica_tape_status(t);
 }
 
-mica_status mica_backward(mica_tape *t, mica_var loss) { return backward(t, loss, NULL); }
+mica_status mica_backward(mica_tape *t, mica_var loss) {
+  return backward(t, loss, NULL);
+}
 
 mica_status mica_backward_from(mica_tape *t, mica_var y, mica_var gradient) {
   mica_view view = mica_read(t, gradient);
@@ -323,7 +328,8 @@ static void mark(mica_tape *t, int n, const mica_var *wrt) {
   }
 }
 
-/* Whatever gradients lie on the tape now, except the retained ones, are left-overs of other branches. */
+/* Whatever gradients lie on the tape now, except the retained ones, are left-overs of other
+ * branches. */
 static void drop_strays(mica_tape *t) {
   for (uint32_t i = 1; i < t->values.n; i++) {
     value *v = &t->values.v[i];
@@ -430,8 +436,8 @@ static void recompute_backward(mica_call *c);
 static const mica_op recompute_op = {sizeof(mica_op), "recompute", 0, recompute_backward};
 
 /* Run fn below a scope whose draws are its own; the table of counts starts empty both times. */
-static void run_fn(mica_tape *t, const recompute_context *r, int n_in, const mica_var *in, int n_out,
-                   mica_var *out) {
+static void run_fn(mica_tape *t, const recompute_context *r, int n_in, const mica_var *in,
+                   int n_out, mica_var *out) {
   const draw_table outer = t->draws;
   t->draws = t->spare_draws;
   t->spare_draws = (draw_table){0};

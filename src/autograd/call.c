@@ -1,7 +1,7 @@
 /* One application of an operation: inputs resolved, outputs made, the record written.
  *
- * mica/op.h shows the use. A call that fails gives back all it took; a call that is not recorded keeps
- * nothing but its outputs.
+ * mica/op.h shows the use. A call that fails gives back all it took; a call that is not recorded
+ * keeps nothing but its outputs.
  */
 #include "autograd/tape.h"
 
@@ -18,7 +18,8 @@ void *mica_call_scratch(mica_call *c, size_t bytes) {
   if (!mica_ok(t) || !VEC_ROOM(t, t->scratch, 1)) return NULL;
   void *block = mica_arena_alloc(t->arena, bytes);
   if (!block) {
-    mica_latch(t, MICA_ERR_MEMORY, "%s: out of memory for %zu bytes of scratch", c->op->name, bytes);
+    mica_latch(t, MICA_ERR_MEMORY, "%s: out of memory for %zu bytes of scratch", c->op->name,
+               bytes);
     return NULL;
   }
   t->scratch.v[t->scratch.n++] = block;
@@ -27,8 +28,11 @@ void *mica_call_scratch(mica_call *c, size_t bytes) {
 
 /* ---- contiguous copies of strided inputs ---- */
 
-static void copy_backward(mica_call *c) { mica_call_grad_pass(c, 0, 0); }
-static const mica_op contiguous_op = {sizeof(mica_op), "contiguous", MICA_OP_ROW_STRIDES, copy_backward};
+static void copy_backward(mica_call *c) {
+  mica_call_grad_pass(c, 0, 0);
+}
+static const mica_op contiguous_op = {sizeof(mica_op), "contiguous", MICA_OP_ROW_STRIDES,
+                                      copy_backward};
 
 static mica_var contiguous(mica_tape *t, mica_var x) {
   mica_call c;
@@ -45,8 +49,8 @@ bool mica_call_begin(mica_call *c, mica_tape *t, const mica_op *op, int n, const
   return mica_call_begin_optional(c, t, op, n, in, 0);
 }
 
-bool mica_call_begin_optional(mica_call *c, mica_tape *t, const mica_op *op, int n, const mica_var *in,
-                              uint32_t optional) {
+bool mica_call_begin_optional(mica_call *c, mica_tape *t, const mica_op *op, int n,
+                              const mica_var *in, uint32_t optional) {
   if (!mica_ok(t)) return false;
   struct mica_call_state *s = &c->state;
   c->tape = t;
@@ -86,7 +90,8 @@ bool mica_call_begin_optional(mica_call *c, mica_tape *t, const mica_op *op, int
       continue;
     }
     uint32_t slot = mica_value_slot(t, v, op->name);
-    if (slot && !(op->flags & MICA_OP_ROW_STRIDES) && !mica_view_contiguous(&t->values.v[slot].view)) {
+    if (slot && !(op->flags & MICA_OP_ROW_STRIDES) &&
+        !mica_view_contiguous(&t->values.v[slot].view)) {
       v = contiguous(t, v);
       slot = v.stamp ? v.slot : 0;
     }
@@ -102,7 +107,9 @@ bool mica_call_begin_optional(mica_call *c, mica_tape *t, const mica_op *op, int
   return true;
 }
 
-bool mica_call_recorded(const mica_call *c) { return c->state.records; }
+bool mica_call_recorded(const mica_call *c) {
+  return c->state.records;
+}
 
 bool mica_call_needs_grad(const mica_call *c, int i) {
   const mica_tape *t = c->tape;
@@ -151,8 +158,8 @@ const mica_view *mica_call_output_alias(mica_call *c, int i, int64_t offset, mic
   mica_tape *t = c->tape;
   if (!mica_ok(t)) return NULL;
   const mica_view *in = &c->in[i];
-  mica_view view = mica_view_of((char *)in->data + (size_t)offset * mica_dtype_size(in->dtype), in->dtype,
-                                shape);
+  mica_view view = mica_view_of((char *)in->data + (size_t)offset * mica_dtype_size(in->dtype),
+                                in->dtype, shape);
   view.row_stride = row_stride;
   uint32_t b = t->values.v[c->state.in_slot[i]].buffer;
   if (b) t->buffers.v[b].refs++;
@@ -183,15 +190,20 @@ void *mica_call_context(mica_call *c, const void *options, size_t bytes) {
   return c->ctx;
 }
 
-void mica_call_save_input(mica_call *c, int i) { c->state.saved_in |= 1u << i; }
-void mica_call_save_output(mica_call *c, int i) { c->state.saved_out |= 1u << i; }
+void mica_call_save_input(mica_call *c, int i) {
+  c->state.saved_in |= 1u << i;
+}
+void mica_call_save_output(mica_call *c, int i) {
+  c->state.saved_out |= 1u << i;
+}
 
 void *mica_call_saved(mica_call *c, size_t bytes) {
   mica_tape *t = c->tape;
   if (!c->state.records) return mica_call_scratch(c, bytes);
   if (!mica_ok(t)) return NULL;
   if (c->state.n_saved == MICA_CALL_INLINE) {
-    mica_latch(t, MICA_ERR_INVALID, "%s: more than %d saved buffers", c->op->name, MICA_CALL_INLINE);
+    mica_latch(t, MICA_ERR_INVALID, "%s: more than %d saved buffers", c->op->name,
+               MICA_CALL_INLINE);
     return NULL;
   }
   uint32_t b = mica_buffer_new(t, bytes);
@@ -239,8 +251,15 @@ static bool write_record(mica_call *c) {
   const mica_op *op = c->op;
   for (uint32_t i = 0; i < t->overrides.n; i++)
     if (strcmp(t->overrides.v[i].name, op->name) == 0) op = t->overrides.v[i].op;
-  record r = {op, c->ctx, t->links.n, t->scopes.n ? t->scopes.v[t->scopes.n - 1].path : UINT32_MAX,
-              (uint16_t)c->n_in, (uint16_t)c->n_out, (uint16_t)s->n_saved, s->saved_in, s->saved_out,
+  record r = {op,
+              c->ctx,
+              t->links.n,
+              t->scopes.n ? t->scopes.v[t->scopes.n - 1].path : UINT32_MAX,
+              (uint16_t)c->n_in,
+              (uint16_t)c->n_out,
+              (uint16_t)s->n_saved,
+              s->saved_in,
+              s->saved_out,
               false};
   uint32_t *link = t->links.v + t->links.n;
   t->links.n += n;

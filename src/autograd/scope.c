@@ -1,7 +1,8 @@
 /* Scopes: a name in the path, memory that is given back, taps, and the keys of random draws.
  *
- * The number of a draw counts within its path, not within the tape, so adding a layer does not change
- * the noise of another, and a recomputation can start its own count and draw the same numbers again.
+ * The number of a draw counts within its path, not within the tape, so adding a layer does not
+ * change the noise of another, and a recomputation can start its own count and draw the same
+ * numbers again.
  */
 #include "autograd/tape.h"
 
@@ -159,7 +160,8 @@ void mica_draw_table_clear(draw_table *d) {
   d->used = 0;
 }
 
-/* The entry of a path; path 0 is stored as 1, a clash without harm: the key then only shares a count. */
+/* The entry of a path; path 0 is stored as 1, a clash without harm: the key then only shares a
+ * count. */
 static draw_count *draw_find(draw_count *slots, uint32_t size, uint64_t path) {
   uint32_t i = (uint32_t)(path ^ path >> 32) & (size - 1);
   while (slots[i].path && slots[i].path != path) i = (i + 1) & (size - 1);

@@ -1,5 +1,5 @@
-/* Where the gradient of a leaf goes: parameters give the tape one of these, so that autograd knows no
- * parameter.
+/* Where the gradient of a leaf goes: parameters give the tape one of these, so that autograd knows
+ * no parameter.
  */
 #ifndef MICA_AUTOGRAD_SINK_H
 #define MICA_AUTOGRAD_SINK_H
@@ -7,7 +7,8 @@
 #include <mica/tape.h>
 
 typedef struct mica_sink {
-  /* The dense gradient's memory; *fresh: nothing is in it yet, write; else add. NULL: out of memory. */
+  /* The dense gradient's memory; *fresh: nothing is in it yet, write; else add. NULL: out of
+   * memory. */
   void *(*dense)(void *owner, bool *fresh);
   /* Add n rows. */
   mica_status (*rows)(void *owner, const int64_t *ids, const void *values, int64_t n);

@@ -1,7 +1,7 @@
 /* The tape: its values, buffers, errors, and what goes in and comes out.
  *
- * scope.c has the scopes, paths, taps and random keys; call.c the life of one operation; backward.c the
- * way back. tape.h tells how values, records and buffers hang together.
+ * scope.c has the scopes, paths, taps and random keys; call.c the life of one operation; backward.c
+ * the way back. tape.h tells how values, records and buffers hang together.
  */
 #include "autograd/tape.h"
 
@@ -27,7 +27,8 @@ bool mica_tape_grow(mica_tape *t, void **v, uint32_t *cap, uint32_t need, size_t
 
 /* ---- life ---- */
 
-mica_status mica_tape_create(mica_engine *engine, const mica_tape_options *options, mica_tape **out) {
+mica_status mica_tape_create(mica_engine *engine, const mica_tape_options *options,
+                             mica_tape **out) {
   *out = NULL;
   mica_tape_options o = MICA_TAPE_OPTIONS;
   if (options) memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
@@ -56,9 +57,11 @@ void mica_tape_free(mica_tape *t) {
   if (!t) return;
   for (uint32_t i = 0; i < t->inputs.n; i++) mica_tensor_free(t->inputs.v[i]);
   mica_taps_clear(t);
-  void *tables[] = {t->values.v, t->free_values.v, t->births.v, t->trail.v,   t->buffers.v,
-                    t->free_buffers.v, t->records.v, t->links.v, t->scratch.v, t->scopes.v,
-                    t->paths.v, t->inputs.v, t->queue.v, t->taps.v, t->overrides.v, t->draws.slot, t->spare_draws.slot};
+  void *tables[] = {t->values.v,        t->free_values.v,  t->births.v,    t->trail.v,
+                    t->buffers.v,       t->free_buffers.v, t->records.v,   t->links.v,
+                    t->scratch.v,       t->scopes.v,       t->paths.v,     t->inputs.v,
+                    t->queue.v,         t->taps.v,         t->overrides.v, t->draws.slot,
+                    t->spare_draws.slot};
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) mica_free(tables[i]);
   mica_arena_free(t->arena);
   mica_free(t);
@@ -86,7 +89,9 @@ void mica_tape_set_step(mica_tape *t, uint64_t step, uint64_t micro_batch) {
   t->micro = micro_batch;
 }
 
-mica_engine *mica_tape_engine(const mica_tape *t) { return t->engine; }
+mica_engine *mica_tape_engine(const mica_tape *t) {
+  return t->engine;
+}
 
 mica_tape_memory mica_tape_memory_use(const mica_tape *t) {
   return (mica_tape_memory){mica_arena_in_use(t->arena), mica_arena_peak(t->arena),
@@ -95,13 +100,17 @@ mica_tape_memory mica_tape_memory_use(const mica_tape *t) {
 
 /* ---- errors ---- */
 
-bool mica_ok(const mica_tape *t) { return t->status == MICA_OK; }
+bool mica_ok(const mica_tape *t) {
+  return t->status == MICA_OK;
+}
 
 mica_status mica_tape_status(const mica_tape *t) {
   return t->status == MICA_OK ? MICA_OK : mica_fail(t->status, "%s", t->message);
 }
 
-const char *mica_tape_error(const mica_tape *t) { return t->message; }
+const char *mica_tape_error(const mica_tape *t) {
+  return t->message;
+}
 
 mica_tape *mica_tape_at(mica_tape *t, const char *file, int line) {
   t->file = file;
@@ -265,7 +274,8 @@ static mica_var fresh(mica_tape *t, mica_dtype dtype, mica_shape shape, mica_vie
   *view = mica_view_of(NULL, dtype, shape);
   if (mica_view_count(view) < 0 || !mica_dtype_size(dtype)) {
     char text[128];
-    return mica_latch(t, MICA_ERR_SHAPE, "%s is no valid shape", mica_shape_text(&shape, text, sizeof text));
+    return mica_latch(t, MICA_ERR_SHAPE, "%s is no valid shape",
+                      mica_shape_text(&shape, text, sizeof text));
   }
   uint32_t b = mica_buffer_new(t, mica_view_bytes(view));
   if (!b) return MICA_NONE;
@@ -309,7 +319,9 @@ mica_view mica_read(mica_tape *t, mica_var v) {
   return slot ? t->values.v[slot].view : mica_view_of(NULL, MICA_F32, MICA_SCALAR);
 }
 
-int mica_rank(mica_tape *t, mica_var v) { return mica_read(t, v).shape.rank; }
+int mica_rank(mica_tape *t, mica_var v) {
+  return mica_read(t, v).shape.rank;
+}
 
 int64_t mica_dim(mica_tape *t, mica_var v, int axis) {
   mica_view view = mica_read(t, v);
@@ -322,7 +334,9 @@ int64_t mica_dim(mica_tape *t, mica_var v, int axis) {
   return view.shape.dim[at];
 }
 
-mica_dtype mica_dtype_of(mica_tape *t, mica_var v) { return mica_read(t, v).dtype; }
+mica_dtype mica_dtype_of(mica_tape *t, mica_var v) {
+  return mica_read(t, v).dtype;
+}
 
 double mica_item(mica_tape *t, mica_var v) {
   mica_view view = mica_read(t, v);
@@ -335,7 +349,8 @@ double mica_item(mica_tape *t, mica_var v) {
   }
   double x = 0;
   mica_view to = mica_view_of(&x, MICA_F64, view.shape);
-  if (mica_view_copy(&to, &view) != MICA_OK) mica_latch(t, mica_last_status(), "%s", mica_last_error());
+  if (mica_view_copy(&to, &view) != MICA_OK)
+    mica_latch(t, mica_last_status(), "%s", mica_last_error());
   return x;
 }
 
@@ -353,8 +368,12 @@ bool mica_requires_grad(mica_tape *t, mica_var v) {
 
 /* ---- context ---- */
 
-void mica_set_training(mica_tape *t, bool training) { t->training = training; }
-bool mica_is_training(const mica_tape *t) { return t->training; }
+void mica_set_training(mica_tape *t, bool training) {
+  t->training = training;
+}
+bool mica_is_training(const mica_tape *t) {
+  return t->training;
+}
 void mica_set_compute(mica_tape *t, mica_dtype compute) {
   if (compute == MICA_F32 || compute == MICA_BF16)
     t->compute = compute;
@@ -362,15 +381,21 @@ void mica_set_compute(mica_tape *t, mica_dtype compute) {
     mica_latch(t, MICA_ERR_INVALID, "set_compute: %s, expected float32 or bfloat16",
                mica_dtype_name(compute));
 }
-mica_dtype mica_compute(const mica_tape *t) { return t->compute; }
-void mica_no_grad_begin(mica_tape *t) { t->no_grad++; }
+mica_dtype mica_compute(const mica_tape *t) {
+  return t->compute;
+}
+void mica_no_grad_begin(mica_tape *t) {
+  t->no_grad++;
+}
 void mica_no_grad_end(mica_tape *t) {
   if (t->no_grad)
     t->no_grad--;
   else
     mica_latch(t, MICA_ERR_STATE, "no_grad_end without its begin");
 }
-bool mica_is_recording(const mica_tape *t) { return !t->no_grad; }
+bool mica_is_recording(const mica_tape *t) {
+  return !t->no_grad;
+}
 
 /* ---- the queue of buffer updates ---- */
 

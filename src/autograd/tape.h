@@ -1,9 +1,9 @@
 /* What a tape is made of; shared by the files of this room only.
  *
- * A value is a tensor on the tape, a record is one application of an operation, a buffer is a block of
- * the arena with a count of those who need it: each value whose data is wanted, each gradient. A value's
- * data is wanted while its handle is alive or a record has saved it. When the last one lets go, the
- * block goes back to the arena at once.
+ * A value is a tensor on the tape, a record is one application of an operation, a buffer is a block
+ * of the arena with a count of those who need it: each value whose data is wanted, each gradient. A
+ * value's data is wanted while its handle is alive or a record has saved it. When the last one lets
+ * go, the block goes back to the arena at once.
  */
 #ifndef MICA_AUTOGRAD_TAPE_H
 #define MICA_AUTOGRAD_TAPE_H
@@ -22,7 +22,7 @@ typedef struct value {
   uint32_t producer; /* 1 + its record, 0: none */
   int32_t wanted;    /* handle + saves; the data goes at 0 */
   bool needs_grad, kept, retain, marked;
-  bool graph; /* some record points to it: the slot stays until the reset */
+  bool graph;        /* some record points to it: the slot stays until the reset */
   uint8_t grad_kind; /* value_grad */
   uint32_t grad_buffer;
   void *grad; /* contiguous, shape and type of view */
@@ -122,7 +122,8 @@ struct mica_tape {
 /* Make room for n more elements; false latches. */
 #define VEC_ROOM(t, vec, more)                                                                     \
   ((vec).n + (uint32_t)(more) <= (vec).cap ||                                                      \
-   mica_tape_grow((t), (void **)&(vec).v, &(vec).cap, (vec).n + (uint32_t)(more), sizeof *(vec).v))
+   mica_tape_grow((t), (void **)&(vec).v, &(vec).cap, (vec).n + (uint32_t)(more),                  \
+                  sizeof *(vec).v))
 bool mica_tape_grow(mica_tape *t, void **v, uint32_t *cap, uint32_t need, size_t size);
 
 /* A new value with a live handle; 0 on failure (slot 0 is never used). */

@@ -1,8 +1,8 @@
 /* The step's allocator; arena.h tells the idea.
  *
  * A region is a run of blocks, each behind a 64-byte header, closed by a used block of size 0. Free
- * blocks hang in lists by size class: the power of two (first level) split in eight (second level). Two
- * bitmaps find the smallest class that surely fits.
+ * blocks hang in lists by size class: the power of two (first level) split in eight (second level).
+ * Two bitmaps find the smallest class that surely fits.
  */
 #include "base/arena.h"
 
@@ -38,9 +38,15 @@ struct mica_arena {
   block *lists[CLASSES][SPLIT];
 };
 
-static size_t size_of(const block *b) { return b->size & ~(size_t)1; }
-static bool is_free(const block *b) { return b->size & 1; }
-static block *after(block *b) { return (block *)((char *)(b + 1) + size_of(b)); }
+static size_t size_of(const block *b) {
+  return b->size & ~(size_t)1;
+}
+static bool is_free(const block *b) {
+  return b->size & 1;
+}
+static block *after(block *b) {
+  return (block *)((char *)(b + 1) + size_of(b));
+}
 
 static void class_of(size_t size, int *i, int *j) {
   *i = 63 - __builtin_clzll((unsigned long long)size);
@@ -123,8 +129,8 @@ void mica_arena_free(mica_arena *a) {
   mica_free(a);
 }
 
-/* A free block of at least `size` bytes, NULL when no list surely has one. Rounding up to the next class
- * makes every block of that class fit. */
+/* A free block of at least `size` bytes, NULL when no list surely has one. Rounding up to the next
+ * class makes every block of that class fit. */
 static block *find(mica_arena *a, size_t size) {
   int i, j;
   class_of(size, &i, &j);
@@ -203,6 +209,12 @@ void mica_arena_reset(mica_arena *a) {
   a->peak = 0;
 }
 
-size_t mica_arena_in_use(const mica_arena *a) { return a->in_use; }
-size_t mica_arena_peak(const mica_arena *a) { return a->peak; }
-size_t mica_arena_held(const mica_arena *a) { return a->held; }
+size_t mica_arena_in_use(const mica_arena *a) {
+  return a->in_use;
+}
+size_t mica_arena_peak(const mica_arena *a) {
+  return a->peak;
+}
+size_t mica_arena_held(const mica_arena *a) {
+  return a->held;
+}

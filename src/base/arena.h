@@ -1,8 +1,8 @@
 /* An allocator for one step: blocks come and go inside regions that are kept from step to step.
  *
- * Two-level segregated fit (Masmano et al. 2004): constant time, neighbours merge on release. When a
- * step needed more than one region, the reset joins them into one of the size that was needed, so that
- * after a few steps of the same sizes the hooks are not called at all.
+ * Two-level segregated fit (Masmano et al. 2004): constant time, neighbours merge on release. When
+ * a step needed more than one region, the reset joins them into one of the size that was needed, so
+ * that after a few steps of the same sizes the hooks are not called at all.
  */
 #ifndef MICA_BASE_ARENA_H
 #define MICA_BASE_ARENA_H

@@ -1,0 +1,102 @@
+/* Initial values. Element i of an entry is element i of the stream of (seed, "init", full name): it
+ * does not matter what else is in the tree or in which order it was made. */
+#include "param/tree.h"
+
+#include <math.h>
+
+static double normal_within(mica_key key, uint64_t i, double bound) {
+  /* The chance of one more try is below 5 %; the streams of the tries are apart. */
+  for (uint64_t k = 0;; k++) {
+    double z = mica_random_normal(k ? mica_key_fold(key, k) : key, i);
+    if (fabs(z) <= bound) return z;
+  }
+}
+
+/* Rows (or columns, whichever are fewer) orthonormal: Gram-Schmidt, done twice for accuracy, on
+ * normal vectors. Its R has a positive diagonal, which makes the distribution uniform (Mezzadri
+ * 2007). */
+static mica_status orthogonal(mica_param *q, mica_key key, double gain) {
+  const int64_t n = mica_tensor_count(q->value);
+  if (!n) return MICA_OK;
+  const int64_t rows = mica_tensor_shape(q->value)->rank ? mica_tensor_dim(q->value, 0) : 1;
+  const int64_t cols = n / rows;
+  const int64_t length = rows > cols ? rows : cols, vectors = rows > cols ? cols : rows;
+  double *a = mica_malloc((size_t)n * sizeof *a); /* a vector a row */
+  if (!a) return MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < n; i++) a[i] = mica_random_normal(key, (uint64_t)i);
+  for (int64_t i = 0; i < vectors; i++) {
+    double *v = a + i * length, norm = 0;
+    for (int64_t j = 0; j < 2 * i; j++) {
+      const double *u = a + j % i * length;
+      double dot = 0;
+      for (int64_t k = 0; k < length; k++) dot += u[k] * v[k];
+      for (int64_t k = 0; k < length; k++) v[k] -= dot * u[k];
+    }
+    for (int64_t k = 0; k < length; k++) norm += v[k] * v[k];
+    for (int64_t k = 0; k < length; k++) v[k] /= sqrt(norm);
+  }
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < cols; j++)
+      mica_tensor_set(q->value, i * cols + j,
+                      gain * (rows > cols ? a[j * length + i] : a[i * length + j]));
+  mica_free(a);
+  return MICA_OK;
+}
+
+mica_status mica_init_fill(mica_param *q, const mica_init *init) {
+  const mica_shape *shape = mica_tensor_shape(q->value);
+  const int64_t n = mica_tensor_count(q->value);
+  const double gain = init->gain != 0 ? init->gain : 1;
+  const double count = n ? (double)n : 1;
+  const double fan_in = shape->rank && shape->dim[0] ? count / (double)shape->dim[0] : 1;
+  const double fan_out =
+      shape->rank && shape->dim[shape->rank - 1] ? count / (double)shape->dim[shape->rank - 1] : 1;
+  const double fan = init->fan_out ? fan_out : fan_in;
+  mica_key key = mica_key_fold_name(mica_key_seed(q->tree->seed), "init");
+  key = mica_key_fold_name(key, q->path);
+
+  double lo = init->a, hi = init->b, mean = init->a, deviation = init->b;
+  switch (init->kind) {
+  case MICA_INIT_CONSTANT:
+    for (int64_t i = 0; i < n; i++) mica_tensor_set(q->value, i, init->a);
+    return MICA_OK;
+  case MICA_INIT_ORTHOGONAL: return orthogonal(q, key, gain);
+  case MICA_INIT_BINARY:
+    for (int64_t i = 0; i < n; i++)
+      mica_tensor_set(q->value, i,
+                      (mica_random_bits(key, (uint64_t)i) & 1 ? 1 : -1) * gain / sqrt(fan));
+    return MICA_OK;
+  case MICA_INIT_TRUNC_NORMAL:
+    for (int64_t i = 0; i < n; i++)
+      mica_tensor_set(q->value, i, mean + deviation * normal_within(key, (uint64_t)i, 2));
+    return MICA_OK;
+  case MICA_INIT_UNIFORM: break;
+  case MICA_INIT_KAIMING_UNIFORM:
+    hi = gain * sqrt(3 / fan);
+    lo = -hi;
+    break;
+  case MICA_INIT_XAVIER_UNIFORM:
+    hi = gain * sqrt(6 / (fan_in + fan_out));
+    lo = -hi;
+    break;
+  case MICA_INIT_NORMAL: break;
+  case MICA_INIT_KAIMING_NORMAL:
+    mean = 0;
+    deviation = gain / sqrt(fan);
+    break;
+  case MICA_INIT_XAVIER_NORMAL:
+    mean = 0;
+    deviation = gain * sqrt(2 / (fan_in + fan_out));
+    break;
+  default:
+    return mica_fail(MICA_ERR_INVALID, "parameter '%s': unknown initialiser %d", q->path,
+                     (int)init->kind);
+  }
+  const bool uniform = init->kind == MICA_INIT_UNIFORM || init->kind == MICA_INIT_KAIMING_UNIFORM ||
+                       init->kind == MICA_INIT_XAVIER_UNIFORM;
+  for (int64_t i = 0; i < n; i++)
+    mica_tensor_set(q->value, i,
+                    uniform ? lo + (hi - lo) * mica_random_uniform(key, (uint64_t)i)
+                            : mean + deviation * mica_random_normal(key, (uint64_t)i));
+  return MICA_OK;
+}

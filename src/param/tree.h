@@ -1,0 +1,64 @@
+/* What a tree of parameters is made of; shared by the files of this room only. */
+#ifndef MICA_PARAM_TREE_H
+#define MICA_PARAM_TREE_H
+
+#include <mica/param.h>
+
+struct mica_param {
+  mica_params *tree;
+  char *path;
+  const char *name; /* last component of path */
+  mica_tensor *value;
+  uint32_t flags;
+  uint64_t version;
+  mica_layout layout;
+
+  mica_grad_kind grad_kind;
+  bool grad_invalid;
+  void *dense; /* kept from step to step */
+  int64_t *ids;
+  void *rows;
+  int64_t n_rows, cap_rows;
+  bool coalesced;
+};
+
+typedef struct tree_entry {
+  char *name;
+  mica_param *param;
+  bool tie; /* another entry owns it */
+} tree_entry;
+
+struct mica_node {
+  mica_params *tree;
+  char *path;
+  const char *name;
+  mica_node **child;
+  int32_t n_child, cap_child;
+  tree_entry *entry;
+  int32_t n_entry, cap_entry;
+  const mica_component *adapter;
+  void *adapter_state;
+};
+
+typedef struct tree_tie {
+  char *path;
+  mica_param *param;
+} tree_tie;
+
+struct mica_params {
+  mica_engine *engine;
+  uint64_t seed;
+  mica_node *root;
+  mica_param **param; /* in order of creation, owned */
+  int64_t n, cap;
+  tree_tie *tie;
+  int64_t n_tie, cap_tie;
+};
+
+/* Room for one more element of *v; false: out of memory. */
+bool mica_tree_room(void **v, int64_t n, int64_t *cap, size_t size);
+/* Fill the value from `init`, drawing from the tree's seed and the entry's path. */
+mica_status mica_init_fill(mica_param *q, const mica_init *init);
+void mica_param_free_grad(mica_param *q);
+
+#endif
