@@ -118,8 +118,8 @@ MICA_API void mica_scope_end_n(mica_tape *t, int n, mica_var *y);
 MICA_API mica_var mica_keep(mica_tape *t, mica_var v);
 /* Give a tensor back before its scope ends. */
 MICA_API void mica_release(mica_tape *t, mica_var v);
-/* `fresh`, and `old` is given back if the current scope made it and nobody kept it: the idiom of a chain
- * of blocks, x = mica_replace(t, x, block(t, x)), which holds one result at a time. */
+/* `fresh`, and `old` is given back if the current scope made it and nobody kept it: the idiom of a
+ * chain of blocks, x = mica_replace(t, x, block(t, x)), which holds one result at a time. */
 MICA_API mica_var mica_replace(mica_tape *t, mica_var old, mica_var fresh);
 /* The dotted path of the open scopes, "" at top level. Valid until the next scope call. */
 MICA_API const char *mica_tape_path(const mica_tape *t);
@@ -155,10 +155,10 @@ MICA_API mica_status mica_backward(mica_tape *t, mica_var loss);
 /* Backward from any tensor with a given gradient of the same shape. */
 MICA_API mica_status mica_backward_from(mica_tape *t, mica_var y, mica_var gradient);
 /* d loss / d wrt[i] into out[i] (constants on the tape, zeros where loss does not depend on it);
- * parameters' stored gradients are left alone. `keep_graph` allows another backward later. Tensors made
- * inside mica_recompute cannot be asked for. */
-MICA_API mica_status mica_grad(mica_tape *t, mica_var loss, int n, const mica_var *wrt, mica_var *out,
-                               bool keep_graph);
+ * parameters' stored gradients are left alone. `keep_graph` allows another backward later. Tensors
+ * made inside mica_recompute cannot be asked for. */
+MICA_API mica_status mica_grad(mica_tape *t, mica_var loss, int n, const mica_var *wrt,
+                               mica_var *out, bool keep_graph);
 /* Ask that backward leaves the gradient of an intermediate tensor. Returns v. */
 MICA_API mica_var mica_retain_grad(mica_tape *t, mica_var v);
 /* The gradient that backward left, as a constant; MICA_NONE (no error) where none came. */
