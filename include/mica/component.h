@@ -3,7 +3,7 @@
  * One option table feeds the tool's flags and help, config files, the reference docs and the input
  * checks. One grammar everywhere:
  *
- *     name:key=value:key=value      a component with options
+ *     name:key=value:key=value      a component with options; a bare key of type bool is true
  *     sizes=8,16,32                 a list
  *     teacher=(resnet:depth=20)     a nested specification
  *     ce+0.5*kd:T=4                 a weighted sum (losses)
@@ -64,8 +64,8 @@ typedef struct mica_floats {
 } mica_floats;
 
 /* One row of an option table. A table ends with a row whose name is NULL. `def` is written as a
- * user would write it; `lo` and `hi` bound numbers and every number of a list (both 0: unbounded).
- */
+ * user would write it, but a nested specification without its outer parentheses; NULL is the empty
+ * text. `lo` and `hi` bound numbers and every number of a list (both 0: unbounded). */
 typedef struct mica_option {
   const char *name;
   mica_option_type type;
@@ -119,14 +119,17 @@ MICA_API const mica_component *mica_component_at(const mica_engine *engine, mica
  */
 MICA_API mica_status mica_options_default(const mica_option *table, void *options, size_t bytes);
 
-/* Set one option from text. Unknown names and values out of range are MICA_ERR_INVALID with the
- * nearest name or the range. Strings and specs are kept in `arena` (see mica_spec). */
+/* Set one option from text, written without outer parentheses. Unknown names and values out of
+ * range are MICA_ERR_INVALID with the nearest name or the range, and change nothing. The spec keeps
+ * a copy of strings and nested specs; with a NULL spec the options point into `value`, which must
+ * outlive them. An empty text is a NULL string. */
 typedef struct mica_spec mica_spec;
 MICA_API mica_status mica_options_set(mica_spec *spec, const mica_option *table, void *options,
                                       const char *name, const char *value);
 
 /* Complete a caller's options struct: `given` NULL is the defaults; a struct whose `size` is
- * smaller than the table's keeps the defaults in the fields it lacks. `out` has `bytes` bytes. */
+ * smaller than the table's keeps the defaults in the fields it lacks (0 in those that are in no
+ * table). `out` has `bytes` bytes. A value outside its row's range is MICA_ERR_INVALID. */
 MICA_API mica_status mica_options_complete(const mica_option *table, const void *given, void *out,
                                            size_t bytes);
 
@@ -150,7 +153,8 @@ MICA_API mica_status mica_spec_sum_parse(const mica_engine *engine, mica_kind ki
 MICA_API void mica_spec_sum_free(mica_spec_sum *sum);
 
 /* Write the specification back as canonical text (every option that differs from its default).
- * Returns a string to release with mica_free, NULL when memory is short. */
+ * Returns a string to release with mica_free; NULL when memory is short, or when a string was set
+ * whose parentheses do not match, which the grammar cannot write. */
 MICA_API char *mica_spec_text(const mica_spec *spec);
 
 /* The name in `names` (n of them) nearest to `name` by edit distance, NULL when none is close. */

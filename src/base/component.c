@@ -1,6 +1,7 @@
 /* The engine's registry: lists of descriptors, one a kind, searched by name. */
 #include "base/engine.h"
 #include "base/nearest.h"
+#include "base/options.h"
 
 #include <string.h>
 
@@ -33,6 +34,12 @@ static mica_status check_descriptor(const mica_component *c) {
     return mica_fail(MICA_ERR_INVALID,
                      "component: name '%s': a-z first, then a-z, 0-9, '_' and '-' are allowed",
                      c->name ? c->name : "(null)");
+  if (!c->options && !c->options_size) return MICA_OK;
+  if (c->options_size < sizeof(uint32_t))
+    return mica_fail(MICA_ERR_INVALID, "%s %s: an options struct of %zu bytes",
+                     mica_kind_name(c->kind), c->name, c->options_size);
+  if (mica_options_check(c->options, c->options_size))
+    return mica_fail_within("%s %s", mica_kind_name(c->kind), c->name);
   return MICA_OK;
 }
 

@@ -1,9 +1,9 @@
 /* Random numbers without state: Philox 4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random
  * numbers: as easy as 1, 2, 3").
  *
- * The two halves of a key's word are Philox's key; an element's index is the low half of the counter.
- * The upper half of the counter keeps uses apart: 0 for draws, a tag for the derivation of keys and a
- * trial number for the rejections of mica_random_below.
+ * The two halves of a key's word are Philox's key; an element's index is the low half of the
+ * counter. The upper half of the counter keeps uses apart: 0 for draws, a tag for the derivation of
+ * keys and a trial number for the rejections of mica_random_below.
  */
 #include "base/random.h"
 
@@ -54,7 +54,9 @@ uint64_t mica_random_bits(mica_key key, uint64_t index) {
   return draw(key, index, USE_DRAW, 0).a;
 }
 
-static double uniform_of(uint64_t bits) { return (double)(bits >> 11) * 0x1p-53; }
+static double uniform_of(uint64_t bits) {
+  return (double)(bits >> 11) * 0x1p-53;
+}
 
 double mica_random_uniform(mica_key key, uint64_t index) {
   return uniform_of(mica_random_bits(key, index));
@@ -83,8 +85,8 @@ static void wide_product(uint64_t x, uint64_t n, uint64_t *high, uint64_t *low) 
   *high = x1 * n1 + (middle >> 32) + (other >> 32);
 }
 
-/* The high half of word * n, drawn again while the low half is one of the 2^64 mod n values that would
- * make some results likelier (Lemire 2019). */
+/* The high half of word * n, drawn again while the low half is one of the 2^64 mod n values that
+ * would make some results likelier (Lemire 2019). */
 uint64_t mica_random_below(mica_key key, uint64_t index, uint64_t n) {
   if (n < 2) return 0;
   uint64_t uneven = (0u - n) % n, high, low;
