@@ -11,7 +11,11 @@
 #include <mica/engine.h>
 #include <mica/tensor.h>
 
-#define MICA_KERNEL_FAMILIES(X) X(elementwise)
+#define MICA_KERNEL_FAMILIES(X)                                                                    \
+  X(elementwise)                                                                                   \
+  X(copy)                                                                                          \
+  X(reduce)                                                                                        \
+  X(softmax)
 
 #define MICA_KERNEL_PASTE_(a, b, c) a##b##_##c
 #define MICA_KERNEL_PASTE(a, b, c)  MICA_KERNEL_PASTE_(a, b, c)
