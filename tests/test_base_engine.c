@@ -1,0 +1,382 @@
+/* The engine: options, environment, threads, fork, log, plug-ins and the library slot. */
+#include "support/failing_alloc.h"
+
+#include "base/engine.h"
+#include "tensor/kernel/kernel.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static mica_engine *engine_of(int threads) {
+  mica_engine_options o = MICA_ENGINE_OPTIONS;
+  o.threads = threads;
+  mica_engine *engine;
+  assert_int_equal(mica_engine_create(&o, &engine), MICA_OK);
+  return engine;
+}
+
+static void defaults_use_the_machine(void **state) {
+  (void)state;
+  mica_engine *engine;
+  unsetenv("MICA_ISA");
+  unsetenv("MICA_LIBRARIES");
+  assert_int_equal(mica_engine_create(NULL, &engine), MICA_OK);
+  assert_in_range(mica_engine_threads(engine), 1, 1024);
+  assert_string_equal(mica_engine_isa(engine), mica_isa_name(mica_isa_detect()));
+#ifdef MICA_HAVE_ONEDNN
+  assert_true(mica_engine_uses_libraries(engine));
+#else
+  assert_false(mica_engine_uses_libraries(engine));
+#endif
+  mica_engine_free(engine);
+  mica_engine_free(NULL);
+}
+
+static void the_environment_is_heard(void **state) {
+  (void)state;
+  mica_engine *engine;
+  setenv("MICA_ISA", "generic", 1);
+  setenv("MICA_LIBRARIES", "0", 1);
+  assert_int_equal(mica_engine_create(NULL, &engine), MICA_OK);
+  assert_string_equal(mica_engine_isa(engine), "generic");
+  assert_string_equal(mica_kernels_of(engine, MICA_F32)->isa, "generic");
+  assert_string_equal(mica_kernels_of(engine, MICA_F64)->isa, "generic");
+  assert_false(mica_engine_uses_libraries(engine));
+  mica_engine_free(engine);
+  setenv("MICA_ISA", "mmx", 1);
+  assert_int_equal(mica_engine_create(NULL, &engine), MICA_ERR_INVALID);
+  assert_null(engine);
+  assert_non_null(strstr(mica_last_error(), "MICA_ISA"));
+  mica_engine_options o = MICA_ENGINE_OPTIONS; /* the option comes before the environment */
+  o.isa = "generic";
+  assert_int_equal(mica_engine_create(&o, &engine), MICA_OK);
+  mica_engine_free(engine);
+  unsetenv("MICA_ISA");
+  unsetenv("MICA_LIBRARIES");
+  for (mica_isa isa = MICA_ISA_GENERIC; isa <= MICA_ISA_AVX512; isa++) {
+    o.isa = mica_isa_name(isa);
+    mica_status status = mica_engine_create(&o, &engine);
+    assert_int_equal(status, isa <= mica_isa_detect() ? MICA_OK : MICA_ERR_UNSUPPORTED);
+    if (!status) assert_string_equal(mica_kernels_of(engine, MICA_F64)->isa, o.isa);
+    mica_engine_free(engine);
+  }
+}
+
+static void wrong_options_are_refused(void **state) {
+  (void)state;
+  mica_engine *engine;
+  mica_engine_options o = MICA_ENGINE_OPTIONS;
+  assert_int_equal(mica_engine_create(&o, NULL), MICA_ERR_INVALID);
+  o.size = 0;
+  assert_int_equal(mica_engine_create(&o, &engine), MICA_ERR_INVALID);
+  o = (mica_engine_options)MICA_ENGINE_OPTIONS;
+  o.threads = -1;
+  assert_int_equal(mica_engine_create(&o, &engine), MICA_ERR_INVALID);
+  assert_non_null(strstr(mica_last_error(), "threads"));
+  o = (mica_engine_options)MICA_ENGINE_OPTIONS;
+  o.libraries = 7;
+  assert_int_equal(mica_engine_create(&o, &engine), MICA_ERR_INVALID);
+  o = (mica_engine_options)MICA_ENGINE_OPTIONS;
+  o.primitives = -1;
+  assert_int_equal(mica_engine_create(&o, &engine), MICA_ERR_INVALID);
+  o = (mica_engine_options)MICA_ENGINE_OPTIONS;
+  o.threads = 3;
+  o.primitives = -5;
+  o.size =
+      offsetof(mica_engine_options, primitives); /* a struct that ends before the wrong field */
+  assert_int_equal(mica_engine_create(&o, &engine), MICA_OK);
+  assert_int_equal(mica_engine_threads(engine), 3);
+  assert_int_equal(engine->primitives, 256);
+  mica_engine_free(engine);
+}
+
+static mica_status create_and_free(void *ctx) {
+  mica_engine *engine;
+  mica_status status = mica_engine_create(ctx, &engine);
+  mica_engine_free(engine);
+  return status;
+}
+
+static void creation_survives_no_memory(void **state) {
+  (void)state;
+  assert_in_range(fail_each(create_and_free, NULL), 2, 10000);
+}
+
+/* ---- parallel ---- */
+
+enum { chunk_count = 1000 };
+
+typedef struct visits {
+  const mica_engine *engine;
+  int times[chunk_count];
+  pthread_t thread[chunk_count];
+} visits;
+
+static void visit_inner(void *ctx, int64_t begin, int64_t end) {
+  int *n = ctx;
+  *n += (int)(end - begin);
+}
+
+static void visit(void *ctx, int64_t begin, int64_t end) {
+  visits *v = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    v->times[i]++;
+    v->thread[i] = pthread_self();
+    /* Unprotected on purpose: right only when the nested call stays in this thread. */
+    int n = 0;
+    mica_parallel_for(v->engine, 17, visit_inner, &n);
+    if (n != 17) v->times[i] += 100;
+  }
+}
+
+static void each_chunk_runs_once(void **state) {
+  (void)state;
+  for (int threads = 1; threads <= 4; threads++) {
+    mica_engine *engine = engine_of(threads);
+    for (int chunks = 0; chunks <= chunk_count; chunks = chunks * 3 + 1) {
+      visits *v = calloc(1, sizeof *v);
+      v->engine = engine;
+      mica_parallel_for(engine, chunks, visit, v);
+      for (int i = 0; i < chunk_count; i++) assert_int_equal(v->times[i], i < chunks);
+      free(v);
+    }
+    mica_engine_free(engine);
+  }
+}
+
+#ifdef _OPENMP
+static void the_schedule_is_static(void **state) {
+  (void)state;
+  mica_engine *engine = engine_of(2);
+  visits *v = calloc(1, sizeof *v);
+  v->engine = engine;
+  mica_parallel_for(engine, 101, visit, v);
+  int changes = 0;
+  for (int i = 1; i < 101; i++) changes += !pthread_equal(v->thread[i], v->thread[i - 1]);
+  assert_int_equal(changes, 1);
+  assert_true(pthread_equal(v->thread[0], pthread_self()));
+  free(v);
+  mica_engine_free(engine);
+}
+#endif
+
+typedef struct summation {
+  double partial[64];
+  int64_t n;
+} summation;
+
+static void sum_chunk(void *ctx, int64_t begin, int64_t end) {
+  summation *s = ctx;
+  for (int64_t c = begin; c < end; c++) {
+    s->partial[c] = 0;
+    for (int64_t i = s->n * c / 64; i < s->n * (c + 1) / 64; i++)
+      s->partial[c] += 1.0 / (double)(3 * i + 1);
+  }
+}
+
+static double sum_with(int threads) {
+  mica_engine *engine = engine_of(threads);
+  summation s = {.n = 12345};
+  mica_parallel_for(engine, 64, sum_chunk, &s);
+  double total = 0;
+  for (int c = 0; c < 64; c++) total += s.partial[c];
+  mica_engine_free(engine);
+  return total;
+}
+
+static void thread_counts_give_the_same_bits(void **state) {
+  (void)state;
+  double one = sum_with(1);
+  for (int threads = 2; threads <= 5; threads++) {
+    double many = sum_with(threads);
+    assert_memory_equal(&one, &many, sizeof one);
+  }
+}
+
+typedef struct host {
+  int calls;
+  int64_t chunks;
+} host;
+
+static void host_parallel(void *ctx, int64_t chunks, mica_range_fn body, void *body_ctx) {
+  host *h = ctx;
+  h->calls++;
+  h->chunks = chunks;
+  for (int64_t i = chunks - 1; i >= 0; i--) body(body_ctx, i, i + 1);
+}
+
+static void the_hosts_loop_is_used(void **state) {
+  (void)state;
+  host h = {0, 0};
+  mica_engine_options o = MICA_ENGINE_OPTIONS;
+  o.threads = 4;
+  o.parallel = host_parallel;
+  o.parallel_ctx = &h;
+  mica_engine *engine;
+  assert_int_equal(mica_engine_create(&o, &engine), MICA_OK);
+  visits *v = calloc(1, sizeof *v);
+  v->engine = engine;
+  mica_parallel_for(engine, 37, visit, v);
+  for (int i = 0; i < 37; i++) assert_int_equal(v->times[i], 1);
+  assert_int_equal(h.calls, 1); /* the nested calls did not reach it */
+  assert_int_equal(h.chunks, 37);
+  int n = 0;
+  mica_parallel_for(engine, 1, visit_inner, &n); /* one chunk is no work to share */
+  assert_int_equal(n, 1);
+  assert_int_equal(h.calls, 1);
+  assert_false(mica_in_parallel());
+  free(v);
+  mica_engine_free(engine);
+}
+
+static int child_after_fork(mica_engine *engine) {
+  if (mica_engine_threads(engine) != 1) return 2;
+  visits *v = calloc(1, sizeof *v);
+  v->engine = engine;
+  mica_parallel_for(engine, 100, visit, v);
+  for (int i = 0; i < 100; i++)
+    if (v->times[i] != 1) return 3;
+  mica_engine *own;
+  mica_engine_options o = MICA_ENGINE_OPTIONS;
+  o.threads = 2;
+  if (mica_engine_create(&o, &own)) return 4;
+  if (mica_engine_threads(own) != 1) return 5; /* the pool is the parent's */
+  v->engine = own;
+  mica_parallel_for(own, 100, visit, v);
+  mica_engine_free(own);
+  free(v);
+  return 0;
+}
+
+static void a_forked_child_does_not_hang(void **state) {
+  (void)state;
+  mica_engine *engine = engine_of(2);
+  visits *v = calloc(1, sizeof *v);
+  v->engine = engine;
+  mica_parallel_for(engine, 100, visit, v);
+  fflush(NULL);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    alarm(20);
+    _exit(child_after_fork(engine));
+  }
+  int status;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+  assert_int_equal(mica_engine_threads(engine), 2);
+  mica_parallel_for(engine, 100, visit, v);
+  free(v);
+  mica_engine_free(engine);
+}
+
+/* ---- log, slot, plug-ins ---- */
+
+typedef struct heard {
+  int n;
+  mica_log_level level;
+  char text[2000];
+} heard;
+
+static void hear(void *ctx, mica_log_level level, const char *message) {
+  heard *h = ctx;
+  h->n++;
+  h->level = level;
+  snprintf(h->text, sizeof h->text, "%s", message);
+}
+
+static void the_log_reaches_the_host(void **state) {
+  (void)state;
+  heard h = {0};
+  mica_engine_options o = MICA_ENGINE_OPTIONS;
+  o.log = hear;
+  o.log_ctx = &h;
+  mica_engine *engine;
+  assert_int_equal(mica_engine_create(&o, &engine), MICA_OK);
+  h.n = 0;
+  mica_engine_log(engine, MICA_LOG_WARNING, "%d pictures skipped", 3);
+  assert_int_equal(h.n, 1);
+  assert_int_equal(h.level, MICA_LOG_WARNING);
+  assert_string_equal(h.text, "3 pictures skipped");
+  mica_engine_free(engine);
+  engine = engine_of(1);
+  mica_engine_log(engine, MICA_LOG_INFO, "into the silence");
+  mica_engine_free(engine);
+}
+
+static _Atomic(int) slots_made, slots_freed;
+
+static void *make_slot(const mica_engine *engine) {
+  (void)engine;
+  slots_made++;
+  return mica_malloc(8);
+}
+
+static void free_slot(void *object) {
+  slots_freed++;
+  mica_free(object);
+}
+
+static void *no_slot(const mica_engine *engine) {
+  (void)engine;
+  return NULL;
+}
+
+static void take_slot(void *ctx, int64_t begin, int64_t end) {
+  visits *v = ctx;
+  (void)end;
+  if (!mica_engine_slot(v->engine, make_slot, free_slot)) v->times[begin] = 1;
+}
+
+static void the_slot_is_made_once_and_freed(void **state) {
+  (void)state;
+  mica_engine *engine = engine_of(4);
+  assert_null(mica_engine_slot(engine, no_slot, free_slot));
+  visits *v = calloc(1, sizeof *v);
+  v->engine = engine;
+  mica_parallel_for(engine, 100, take_slot, v);
+  for (int i = 0; i < 100; i++) assert_int_equal(v->times[i], 0);
+  void *object = mica_engine_slot(engine, make_slot, free_slot);
+  assert_ptr_equal(object, mica_engine_slot(engine, make_slot, free_slot));
+  assert_int_equal(slots_made - slots_freed, 1);
+  mica_engine_free(engine);
+  assert_int_equal(slots_made, slots_freed);
+  free(v);
+}
+
+static void a_missing_plugin_is_named(void **state) {
+  (void)state;
+  mica_engine *engine = engine_of(1);
+  assert_int_equal(mica_engine_load_plugin(engine, "/nowhere/plugin.so"), MICA_ERR_IO);
+  assert_non_null(strstr(mica_last_error(), "/nowhere/plugin.so"));
+  assert_int_equal(mica_engine_load_plugin(engine, "libm.so.6"), MICA_ERR_FORMAT);
+  assert_non_null(strstr(mica_last_error(), "mica_plugin_init"));
+  assert_int_equal(mica_engine_load_plugin(engine, NULL), MICA_ERR_INVALID);
+  assert_int_equal(mica_engine_load_plugin(NULL, "x"), MICA_ERR_INVALID);
+  mica_engine_free(engine);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(defaults_use_the_machine),
+      cmocka_unit_test(the_environment_is_heard),
+      cmocka_unit_test(wrong_options_are_refused),
+      cmocka_unit_test(creation_survives_no_memory),
+      cmocka_unit_test(each_chunk_runs_once),
+#ifdef _OPENMP
+      cmocka_unit_test(the_schedule_is_static),
+#endif
+      cmocka_unit_test(thread_counts_give_the_same_bits),
+      cmocka_unit_test(the_hosts_loop_is_used),
+      cmocka_unit_test(a_forked_child_does_not_hang),
+      cmocka_unit_test(the_log_reaches_the_host),
+      cmocka_unit_test(the_slot_is_made_once_and_freed),
+      cmocka_unit_test(a_missing_plugin_is_named),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
