@@ -5,6 +5,8 @@
 #include <mica/base.h>
 #include <mica/component.h>
 #include <mica/engine.h>
+#include <mica/feature.h>
+#include <mica/numeric.h>
 #include <mica/op.h>
 #include <mica/ops.h>
 #include <mica/param.h>
