@@ -116,9 +116,15 @@ typedef struct visits {
   pthread_t thread[chunk_count];
 } visits;
 
+typedef struct inner {
+  pthread_t caller;
+  _Atomic(int) n, elsewhere;
+} inner;
+
 static void visit_inner(void *ctx, int64_t begin, int64_t end) {
-  int *n = ctx;
-  *n += (int)(end - begin);
+  inner *i = ctx;
+  i->n += (int)(end - begin);
+  i->elsewhere += !pthread_equal(pthread_self(), i->caller);
 }
 
 static void visit(void *ctx, int64_t begin, int64_t end) {
@@ -126,10 +132,10 @@ static void visit(void *ctx, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     v->times[i]++;
     v->thread[i] = pthread_self();
-    /* Unprotected on purpose: right only when the nested call stays in this thread. */
-    int n = 0;
-    mica_parallel_for(v->engine, 17, visit_inner, &n);
-    if (n != 17) v->times[i] += 100;
+    inner nested = {pthread_self(), 0, 0};
+    mica_parallel_for(v->engine, 17, visit_inner, &nested);
+    if (nested.n != 17) v->times[i] += 100;
+    if (mica_in_parallel() && nested.elsewhere) v->times[i] += 1000;
   }
 }
 
@@ -224,9 +230,10 @@ static void the_hosts_loop_is_used(void **state) {
   for (int i = 0; i < 37; i++) assert_int_equal(v->times[i], 1);
   assert_int_equal(h.calls, 1); /* the nested calls did not reach it */
   assert_int_equal(h.chunks, 37);
-  int n = 0;
-  mica_parallel_for(engine, 1, visit_inner, &n); /* one chunk is no work to share */
-  assert_int_equal(n, 1);
+  inner single = {pthread_self(), 0, 0};
+  mica_parallel_for(engine, 1, visit_inner, &single); /* one chunk is no work to share */
+  assert_int_equal(single.n, 1);
+  assert_int_equal(single.elsewhere, 0);
   assert_int_equal(h.calls, 1);
   assert_false(mica_in_parallel());
   free(v);
