@@ -10,6 +10,7 @@
 #include <mica/op.h>
 #include <mica/ops.h>
 #include <mica/param.h>
+#include <mica/report.h>
 #include <mica/tape.h>
 #include <mica/tensor.h>
 
