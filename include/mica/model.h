@@ -8,6 +8,7 @@
 #define MICA_MODEL_H
 
 #include <mica/component.h>
+#include <mica/data.h>
 #include <mica/nn.h>
 
 #ifdef __cplusplus
@@ -93,10 +94,16 @@ typedef struct mica_load_report {
  * `report` may be NULL. */
 MICA_API mica_status mica_params_load(mica_params *params, const char *path,
                                       const mica_load_options *o, mica_load_report *report);
-/* Write all entries, ties once, to a safetensors file in the reference layout, atomically. `json`:
- * metadata as "key\0value\0...\0\0" pairs, NULL for none. */
+/* Write all entries (ties once) in the reference layout to a safetensors file, atomically, with m
+ * pairs of metadata. */
 MICA_API mica_status mica_params_save(const mica_params *params, const char *path,
-                                      const char *metadata);
+                                      const mica_text_pair *metadata, int64_t m);
+/* The shape that an entry has in interchange files. */
+MICA_API mica_shape mica_param_reference_shape(const mica_param *q);
+/* A fresh tensor with the entry's value in the reference layout, and the reverse: take the value
+ * from one (any float type; MICA_ERR_SHAPE when the shape differs). */
+MICA_API mica_status mica_param_to_reference(const mica_param *q, mica_tensor **out);
+MICA_API mica_status mica_param_from_reference(mica_param *q, const mica_tensor *value);
 
 /* ---- options of the built-in architectures ---- */
 
