@@ -68,20 +68,20 @@ static mica_var attend(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_va
       (qv->dtype != MICA_F32 && qv->dtype != MICA_F64) || (bv->data && bv->dtype != qv->dtype))
     return mica_call_fail(&c, MICA_ERR_SHAPE, "expected one float type for all:");
   mica_attention_args a = {.dtype = qv->dtype,
-                      .batch = qd[0],
-                      .heads = qd[2],
-                      .kv_heads = kd[2],
-                      .queries = qd[1],
-                      .keys = kd[1],
-                      .dim = qd[3],
-                      .value_dim = vd[3],
-                      .scale = o.scale != 0 ? o.scale : 1 / sqrt((double)(qd[3] ? qd[3] : 1)),
-                      .causal = o.causal,
-                      .offset = kd[1] - qd[1],
-                      .window = o.window,
-                      .q = strides_of(qv),
-                      .k = strides_of(kv),
-                      .v = strides_of(vv)};
+                           .batch = qd[0],
+                           .heads = qd[2],
+                           .kv_heads = kd[2],
+                           .queries = qd[1],
+                           .keys = kd[1],
+                           .dim = qd[3],
+                           .value_dim = vd[3],
+                           .scale = o.scale != 0 ? o.scale : 1 / sqrt((double)(qd[3] ? qd[3] : 1)),
+                           .causal = o.causal,
+                           .offset = kd[1] - qd[1],
+                           .window = o.window,
+                           .q = strides_of(qv),
+                           .k = strides_of(kv),
+                           .v = strides_of(vv)};
   const int64_t want[4] = {qd[0], qd[2], qd[1], kd[1]};
   if (bv->data) {
     int64_t stride[4], step = 1;

@@ -18,9 +18,9 @@ mica_var mica_nn_attention(mica_tape *t, mica_node *node, int64_t heads,
                (long long)heads, (long long)c);
   if (!mica_ok(t)) return mica_scope_end(t, MICA_NONE);
   mica_var packed = mica_nn_linear(t, mica_node_find(node, "qkv"), x), part[3];
+  mica_split(t, packed, 2, 3, (int64_t[]){c, c, c}, part);
   for (int i = 0; i < 3; i++)
-    part[i] = mica_reshape(t, mica_slice(t, packed, 2, i * c, (i + 1) * c),
-                           MICA_SHAPE(n, l, heads, c / heads));
+    part[i] = mica_reshape(t, part[i], MICA_SHAPE(n, l, heads, c / heads));
   mica_var y = mica_attention(t, part[0], part[1], part[2], bias, o, NULL);
   y = mica_reshape(t, y, MICA_SHAPE(n, l, c));
   return mica_scope_end(t, mica_nn_linear(t, mica_node_find(node, "proj"), y));
