@@ -23,7 +23,7 @@ typedef struct mica_attention_strides {
   int64_t batch, token, head;
 } mica_attention_strides;
 
-typedef struct mica_attention {
+typedef struct mica_attention_args {
   mica_dtype dtype; /* MICA_F32 or MICA_F64 */
   int64_t batch, heads, kv_heads, queries, keys;
   int64_t dim, value_dim; /* channels of a head: of q and k, and of v and the result */
@@ -37,11 +37,11 @@ typedef struct mica_attention {
    * b * bias_batch + h * bias_head + i * bias_query + j; a stride of 0 shares it. */
   const void *bias;
   int64_t bias_batch, bias_head, bias_query;
-} mica_attention;
+} mica_attention_args;
 
 /* `lse`, [batch, heads, queries] dense, receives the log of each query's sum of exponentials; NULL
  * when neither the caller nor a backward needs it. */
-mica_status mica_attention_forward(const mica_engine *engine, const mica_attention *attention,
+mica_status mica_attention_forward(const mica_engine *engine, const mica_attention_args *args,
                                    const void *q, const void *k, const void *v, void *out,
                                    void *lse);
 
@@ -49,9 +49,22 @@ mica_status mica_attention_forward(const mica_engine *engine, const mica_attenti
  * `lse` is the forward's. `dlse`, dense like lse, is the gradient that arrives at lse, or NULL.
  * `dbias` has the layout of bias and is overwritten (shared elements receive the sum over all that
  * share them), or is NULL. dq, dk and dv are all needed. */
-mica_status mica_attention_backward(const mica_engine *engine, const mica_attention *attention,
+mica_status mica_attention_backward(const mica_engine *engine, const mica_attention_args *args,
                                     const void *q, const void *k, const void *v, const void *out,
                                     const void *dout, const void *lse, const void *dlse, void *dq,
                                     void *dk, void *dv, void *dbias);
+
+/* ---- loops/attention.c ---- */
+
+typedef struct mica_attention_kernels {
+  /* Query rows [begin, end) of batch * heads * queries; scratch: keys elements. lse may be NULL. */
+  void (*forward)(const mica_attention_args *args, const void *q, const void *k, const void *v,
+                  int64_t begin, int64_t end, void *out, void *lse, void *scratch);
+  /* Batch entry b and key/value head g: dq of its query heads, dk, dv, and dbias where wanted
+   * (added). scratch: 2 keys elements. */
+  void (*backward)(const mica_attention_args *args, const void *q, const void *k, const void *v,
+                   const void *out, const void *dout, const void *lse, const void *dlse, int64_t b,
+                   int64_t g, void *dq, void *dk, void *dv, void *dbias, void *scratch);
+} mica_attention_kernels;
 
 #endif

@@ -74,9 +74,10 @@ typedef struct mica_gemm_kernels {
    * matrix holds k * round_up(n, nr) elements. */
   void (*pack_b)(const void *b, int64_t ldb, bool trans_b, bool round_bf16, int64_t k, int64_t n,
                  int64_t begin, int64_t end, void *packed);
-  /* C = relu(beta * C + the sum of `parts` m x n matrices + bias), added in order. */
-  void (*combine)(const void *partial, int64_t parts, int64_t m, int64_t n, double beta, void *c,
-                  int64_t ldc, const void *bias, bool relu);
+  /* Rows [begin, end) of C = relu(beta * C + the sum of `parts` m x n matrices + bias), added in
+   * order. */
+  void (*combine)(const void *partial, int64_t parts, int64_t m, int64_t n, int64_t begin,
+                  int64_t end, double beta, void *c, int64_t ldc, const void *bias, bool relu);
 } mica_gemm_kernels;
 
 #endif
