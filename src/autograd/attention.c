@@ -2,6 +2,7 @@
 #include <mica/op.h>
 #include <mica/ops.h>
 
+#include "autograd/ranges.h"
 #include "tensor/kernel/attention.h"
 
 #include <math.h>
@@ -122,23 +123,17 @@ static mica_var attend(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_va
   return out[0];
 }
 
-/* A gradient is dense, so inputs with a row stride that need one are copied. */
-static mica_var dense(mica_tape *t, mica_var x) {
-  const mica_view v = mica_read(t, x);
-  if (!mica_ok(t) || mica_view_contiguous(&v) || !mica_requires_grad(t, x)) return x;
-  return mica_affine(t, x, 1, 0);
-}
-
 mica_var mica_attention(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_var bias,
                         const mica_attention_options *o, mica_var *lse) {
   if (lse) *lse = MICA_NONE;
   mica_scope_begin(t, NULL);
-  const bool recording = mica_is_recording(t);
-  if (recording) {
-    q = dense(t, q);
-    k = dense(t, k);
-    v = dense(t, v);
+  /* Gradients are dense and have the strides of what was read. */
+  if (mica_is_recording(t)) {
+    q = mica_contiguous(t, q);
+    k = mica_contiguous(t, k);
+    v = mica_contiguous(t, v);
   }
+  bias = mica_contiguous(t, bias);
   mica_var y[2] = {MICA_NONE, MICA_NONE};
   y[0] = attend(t, q, k, v, bias, o, lse ? &y[1] : NULL);
   mica_scope_end_n(t, lse ? 2 : 1, y);

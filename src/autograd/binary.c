@@ -150,7 +150,7 @@ static mica_var binary(mica_tape *t, const mica_op *op, mica_binary_op kind, mic
     return mica_call_fail(&c, MICA_ERR_SHAPE,
                           "%s and %s, expected one float type:", mica_dtype_name(c.in[0].dtype),
                           mica_dtype_name(c.in[1].dtype));
-  if (!mica_broadcast(&c.in[0].shape, &c.in[1].shape, &shape))
+  if (!mica_broadcast_shape(&c.in[0].shape, &c.in[1].shape, &shape))
     return mica_call_fail(&c, MICA_ERR_SHAPE, "shapes do not broadcast:");
   const mica_view *y = mica_call_output(&c, c.in[0].dtype, shape);
   binary_job j;
@@ -215,7 +215,8 @@ mica_var mica_where(mica_tape *t, mica_var cond, mica_var a, mica_var b) {
   if (!mica_is_float(&va) || va.dtype != vb.dtype)
     return mica_latch(t, MICA_ERR_SHAPE, "where: %s and %s, expected one float type",
                       mica_dtype_name(va.dtype), mica_dtype_name(vb.dtype));
-  if (!mica_broadcast(&va.shape, &vb.shape, &ab) || !mica_broadcast(&ab, &vc.shape, &shape))
+  if (!mica_broadcast_shape(&va.shape, &vb.shape, &ab) ||
+      !mica_broadcast_shape(&ab, &vc.shape, &shape))
     return mica_latch(t, MICA_ERR_SHAPE, "where: shapes do not broadcast");
   mica_scope_begin(t, NULL);
   if (vc.dtype != va.dtype) cond = mica_cast(t, cond, va.dtype);

@@ -6,6 +6,7 @@
 #include <mica/op.h>
 #include <mica/ops.h>
 
+#include "autograd/ranges.h"
 #include "tensor/kernel/elementwise.h"
 #include "tensor/kernel/kernel.h"
 #include "tensor/kernel/reduce.h"
@@ -58,7 +59,9 @@ mica_var mica_cross_entropy(mica_tape *t, mica_var logits, mica_var labels, mica
   mica_cross_entropy_options o = MICA_CROSS_ENTROPY_OPTIONS;
   if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
   mica_call c;
-  if (!mica_call_begin_optional(&c, t, &hard_op, 3, (mica_var[]){logits, labels, weights}, 4))
+  if (!mica_call_begin_optional(
+          &c, t, &hard_op, 3,
+          (mica_var[]){logits, mica_contiguous(t, labels), mica_contiguous(t, weights)}, 4))
     return MICA_NONE;
   const mica_view *x = &c.in[0], *l = &c.in[1], *w = &c.in[2];
   const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);

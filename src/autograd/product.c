@@ -7,6 +7,7 @@
 #include <mica/op.h>
 #include <mica/ops.h>
 
+#include "autograd/ranges.h"
 #include "tensor/kernel/elementwise.h"
 #include "tensor/kernel/gemm.h"
 #include "tensor/kernel/kernel.h"
@@ -343,6 +344,8 @@ static mica_var linear(mica_tape *t, mica_var x, mica_var w, mica_var bias, bool
 mica_var mica_linear(mica_tape *t, mica_var x, mica_var w, mica_var bias, mica_activation act) {
   /* Where nothing is recorded relu rides on the product; backward wants the two apart. */
   const bool fuse = act == MICA_RELU && mica_ok(t) && !mica_is_recording(t);
-  mica_var y = linear(t, x, w, bias, fuse);
+  mica_scope_begin(t, NULL);
+  mica_var y = linear(t, x, mica_contiguous(t, w), mica_contiguous(t, bias), fuse);
+  y = mica_scope_end(t, y);
   return fuse || act == MICA_IDENTITY ? y : mica_activate(t, act, y);
 }

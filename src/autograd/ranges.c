@@ -27,7 +27,7 @@ void mica_around(const mica_shape *shape, int axis, int64_t *outer, int64_t *n, 
   for (int i = axis + 1; i < shape->rank; i++) *inner *= shape->dim[i];
 }
 
-bool mica_broadcast(const mica_shape *a, const mica_shape *b, mica_shape *out) {
+bool mica_broadcast_shape(const mica_shape *a, const mica_shape *b, mica_shape *out) {
   *out = (mica_shape){a->rank > b->rank ? a->rank : b->rank, {0}};
   for (int d = 0; d < out->rank; d++) {
     const int i = d - (out->rank - a->rank), j = d - (out->rank - b->rank);

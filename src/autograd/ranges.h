@@ -31,7 +31,7 @@ bool mica_axis(const mica_shape *shape, int axis, int *at);
 /* Product of the dimensions before, at and after axis. */
 void mica_around(const mica_shape *shape, int axis, int64_t *outer, int64_t *n, int64_t *inner);
 /* NumPy's rule; false when the shapes do not fit. */
-bool mica_broadcast(const mica_shape *a, const mica_shape *b, mica_shape *out);
+bool mica_broadcast_shape(const mica_shape *a, const mica_shape *b, mica_shape *out);
 /* Steps through x of shape `from` along each dimension of `to` (0 where broadcast). */
 void mica_broadcast_steps(const mica_shape *from, const mica_shape *to, int64_t *step);
 /* Sum y's elements (shape `from`, dense) over the broadcast dimensions into x (shape `to`, dense).
@@ -46,6 +46,8 @@ void mica_dense_steps(const mica_shape *shape, int64_t *step);
 /* y (dense) gathered from x with the given steps, in parallel. */
 void mica_strided_copy(const mica_engine *engine, const mica_kernels *k, size_t size,
                        const mica_shape *shape, const int64_t *step, const void *x, void *y);
+/* x itself, or a dense copy (recorded) where x has a row stride. MICA_NONE stays. */
+mica_var mica_contiguous(mica_tape *t, mica_var x);
 /* x with `axis` moved to the end (x itself when it is there), and back. */
 mica_var mica_axis_to_last(mica_tape *t, mica_var x, int axis);
 mica_var mica_axis_from_last(mica_tape *t, mica_var x, int axis);

@@ -144,7 +144,7 @@ mica_var mica_expand(mica_tape *t, mica_var x, mica_shape shape) {
   mica_shape both;
   int64_t step[MICA_MAX_RANK];
   char text[128];
-  if (mica_shape_count(&shape) < 0 || !mica_broadcast(&c.in[0].shape, &shape, &both) ||
+  if (mica_shape_count(&shape) < 0 || !mica_broadcast_shape(&c.in[0].shape, &shape, &both) ||
       !mica_shape_equal(&both, &shape))
     return mica_call_fail(&c, MICA_ERR_SHAPE, "to %s from",
                           mica_shape_text(&shape, text, sizeof text));
