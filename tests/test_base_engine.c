@@ -36,6 +36,19 @@ static void defaults_use_the_machine(void **state) {
   mica_engine_free(NULL);
 }
 
+static void a_share_of_time_limits_threads(void **state) {
+  (void)state;
+  assert_int_equal(mica_quota_threads("max", "100000"), 0);
+  assert_int_equal(mica_quota_threads("-1", "100000"), 0);
+  assert_int_equal(mica_quota_threads("", ""), 0);
+  assert_int_equal(mica_quota_threads("200000 100000\n", "100000\n"), 2);
+  assert_int_equal(mica_quota_threads("150000", "100000"), 2);
+  assert_int_equal(mica_quota_threads("1000", "100000"), 1);
+  assert_int_equal(mica_quota_threads("1e300", "1"), MICA_THREADS_MAX);
+  assert_int_equal(mica_quota_threads("5", "0"), 0);
+  assert_in_range(mica_process_threads(), 1, MICA_THREADS_MAX);
+}
+
 static void the_environment_is_heard(void **state) {
   (void)state;
   mica_engine *engine;
@@ -371,6 +384,7 @@ static void a_missing_plugin_is_named(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(defaults_use_the_machine),
+      cmocka_unit_test(a_share_of_time_limits_threads),
       cmocka_unit_test(the_environment_is_heard),
       cmocka_unit_test(wrong_options_are_refused),
       cmocka_unit_test(creation_survives_no_memory),
