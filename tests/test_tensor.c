@@ -274,7 +274,8 @@ static void check_pair(mica_dtype to, mica_dtype from, const void *source, int n
 
 static void every_conversion_is_right(void **state) {
   (void)state;
-  if (sizeof(long double) < 16 || __LDBL_MANT_DIG__ < 64) {
+  volatile long double largest = 0x1p63L - 1; /* valgrind computes in double whatever is asked */
+  if (largest == 0x1p63L) {
     print_message("skipped: long double does not hold an int64 here\n");
     skip();
   }
