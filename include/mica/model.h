@@ -18,11 +18,11 @@ extern "C" {
 /* ---- architectures ---- */
 
 /* What one example looks like and how many classes there are (0: no head, features only). */
-typedef struct mica_task {
+typedef struct mica_problem {
   int64_t height, width,
       channels; /* an image; or height = width = 0 and channels columns of a row */
   int64_t classes;
-} mica_task;
+} mica_problem;
 
 #define MICA_PYRAMID_MAX 8
 
@@ -39,14 +39,14 @@ typedef struct mica_outputs {
 /* The table of a component of kind MICA_KIND_MODEL. */
 typedef struct mica_model_functions {
   /* Create the parameters below root. */
-  mica_status (*init)(mica_node *root, const void *options, const mica_task *task);
+  mica_status (*init)(mica_node *root, const void *options, const mica_problem *task);
   /* x is [N,H,W,C] or [N,columns], float32. */
   void (*forward)(mica_tape *t, mica_node *root, const void *options, mica_var x,
                   mica_outputs *out);
   /* The node of the last linear layer, which another class count replaces. */
   const char *(*head)(const void *options);
   /* Width of `features` for these options. */
-  int64_t (*features)(const void *options, const mica_task *task);
+  int64_t (*features)(const void *options, const mica_problem *task);
 } mica_model_functions;
 
 /* ---- networks ---- */
@@ -54,12 +54,12 @@ typedef struct mica_model_functions {
 typedef struct mica_net mica_net;
 
 /* From text such as "resnet:depth=20". Initial values are drawn from seed. */
-MICA_API mica_status mica_net_create(mica_engine *engine, const char *spec, const mica_task *task,
-                                     uint64_t seed, mica_net **out);
+MICA_API mica_status mica_net_create(mica_engine *engine, const char *spec,
+                                     const mica_problem *task, uint64_t seed, mica_net **out);
 MICA_API void mica_net_free(mica_net *net);
 MICA_API mica_params *mica_net_params(const mica_net *net);
 MICA_API const mica_component *mica_net_component(const mica_net *net);
-MICA_API const mica_task *mica_net_task(const mica_net *net);
+MICA_API const mica_problem *mica_net_problem(const mica_net *net);
 /* The canonical text of the architecture and its options; release with mica_free. */
 MICA_API char *mica_net_text(const mica_net *net);
 MICA_API int64_t mica_net_features(const mica_net *net);
@@ -89,7 +89,7 @@ typedef struct mica_load_report {
   char *text;   /* one line a tensor that was not simply loaded; release with mica_free */
 } mica_load_report;
 
-/* Read values from a checkpoint (safetensors, npz, .pth/.pt/.th) in the reference layout by name.
+/* Read values from a checkpoint (safetensors, npz) in the reference layout by name.
  * Under 90 % of the elements is MICA_ERR_FORMAT unless partial, and then nothing is changed.
  * `report` may be NULL. */
 MICA_API mica_status mica_params_load(mica_params *params, const char *path,
@@ -104,6 +104,47 @@ MICA_API mica_shape mica_param_reference_shape(const mica_param *q);
  * from one (any float type; MICA_ERR_SHAPE when the shape differs). */
 MICA_API mica_status mica_param_to_reference(const mica_param *q, mica_tensor **out);
 MICA_API mica_status mica_param_from_reference(mica_param *q, const mica_tensor *value);
+
+/* ---- model files ---- */
+
+/* How a picture becomes the network's input: covered to height x width (mica_image_cover), then
+ * (value / 255 - mean) / deviation for each channel. Rows (height 0) are used as they are. */
+typedef struct mica_preprocess {
+  int64_t height, width, channels;
+  double mean[4], deviation[4];
+} mica_preprocess;
+
+/* Write the network with what a program needs to use it, as a safetensors file in the reference
+ * layout whose metadata "mica" is one JSON object; atomically. `classes`: a name for each class.
+ * `training`: a JSON object kept as it is (seed, arguments, measures), NULL for none. */
+MICA_API mica_status mica_net_save(const mica_net *net, const mica_preprocess *preprocess,
+                                   const char *const *classes, const char *training,
+                                   const char *path);
+
+/* An opened model file: immutable, shared by threads. */
+typedef struct mica_model mica_model;
+MICA_API mica_status mica_model_open(mica_engine *engine, const char *path, mica_model **out);
+MICA_API void mica_model_free(mica_model *model);
+MICA_API const mica_net *mica_model_net(const mica_model *model);
+MICA_API const mica_preprocess *mica_model_preprocess(const mica_model *model);
+MICA_API int64_t mica_model_classes(const mica_model *model);
+MICA_API const char *mica_model_class(const mica_model *model, int64_t i);
+/* The training record's JSON text, NULL when there is none. */
+MICA_API const char *mica_model_training(const mica_model *model);
+
+/* ---- sessions: one a thread ---- */
+
+typedef struct mica_session mica_session;
+/* A session on a model, which must outlive it; one thread uses it at a time. */
+MICA_API mica_status mica_session_create(const mica_model *model, mica_session **out);
+MICA_API void mica_session_free(mica_session *session);
+/* Class probabilities of n pictures, uint8 [n,height,width,channels] of the model's preprocess,
+ * into probability [n, classes]. */
+MICA_API mica_status mica_predict(mica_session *session, const uint8_t *images, int64_t n,
+                                  float *probability);
+/* Features [n, mica_net_features] of the same. */
+MICA_API mica_status mica_embed(mica_session *session, const uint8_t *images, int64_t n,
+                                float *features);
 
 /* ---- options of the built-in architectures ---- */
 

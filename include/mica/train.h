@@ -8,6 +8,7 @@
 #ifndef MICA_TRAIN_H
 #define MICA_TRAIN_H
 
+#include <mica/dataset.h>
 #include <mica/loss.h>
 #include <mica/model.h>
 #include <mica/optim.h>
@@ -42,6 +43,24 @@ MICA_API mica_status mica_memory_stream_create(mica_tensor *x, mica_tensor *labe
                                                bool shuffle, bool drop_last, uint64_t seed,
                                                mica_stream *out);
 MICA_API void mica_memory_stream_free(mica_stream *stream);
+
+/* A stream over one part of a data set, normalised as `preprocess` says. Training streams shuffle,
+ * and augment: `crop` pixels of zero padding around a random crop, and a flip of every other
+ * picture when `flip`; both are functions of seed, epoch and item. The data set must outlive it. */
+typedef struct mica_dataset_stream_options {
+  uint32_t size;
+  int64_t batch;
+  bool shuffle, flip;
+  int64_t crop;
+  uint64_t seed;
+} mica_dataset_stream_options;
+#define MICA_DATASET_STREAM_OPTIONS                                                                \
+  { sizeof(mica_dataset_stream_options), 128, false, false, 0, 0 }
+MICA_API mica_status mica_dataset_stream_create(const mica_dataset *ds, mica_part part,
+                                                const mica_preprocess *preprocess,
+                                                const mica_dataset_stream_options *options,
+                                                mica_stream *out);
+MICA_API void mica_dataset_stream_free(mica_stream *stream);
 
 /* ---- evaluation ---- */
 

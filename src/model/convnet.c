@@ -2,13 +2,13 @@
  * pooling between stages, global average pooling, a linear head. */
 #include <mica/model.h>
 
-static int64_t features(const void *options, const mica_task *task) {
+static int64_t features(const void *options, const mica_problem *task) {
   (void)task;
   const mica_convnet_options *o = options;
   return o->widths.v[o->widths.n - 1];
 }
 
-static mica_status init(mica_node *root, const void *options, const mica_task *task) {
+static mica_status init(mica_node *root, const void *options, const mica_problem *task) {
   const mica_convnet_options *o = options;
   if (!task->height) return mica_fail(MICA_ERR_INVALID, "convnet reads images, not rows");
   if (!o->widths.n)

@@ -3,16 +3,16 @@
 
 static const mica_activation activations[] = {MICA_RELU, MICA_GELU, MICA_TANH, MICA_SILU};
 
-static int64_t inputs_of(const mica_task *task) {
+static int64_t inputs_of(const mica_problem *task) {
   return task->height ? task->height * task->width * task->channels : task->channels;
 }
 
-static int64_t features(const void *options, const mica_task *task) {
+static int64_t features(const void *options, const mica_problem *task) {
   const mica_mlp_options *o = options;
   return o->hidden.n ? o->hidden.v[o->hidden.n - 1] : inputs_of(task);
 }
 
-static mica_status init(mica_node *root, const void *options, const mica_task *task) {
+static mica_status init(mica_node *root, const void *options, const mica_problem *task) {
   const mica_mlp_options *o = options;
   int64_t in = inputs_of(task);
   for (int i = 0; i < o->hidden.n; i++) {

@@ -8,10 +8,10 @@ struct mica_net {
   mica_spec *spec;
   const mica_model_functions *f;
   mica_params *params;
-  mica_task task;
+  mica_problem task;
 };
 
-mica_status mica_net_create(mica_engine *engine, const char *text, const mica_task *task,
+mica_status mica_net_create(mica_engine *engine, const char *text, const mica_problem *task,
                             uint64_t seed, mica_net **out) {
   *out = NULL;
   if (task->channels < 1 || task->height < 0 || task->width < 0 || task->classes < 0 ||
@@ -53,7 +53,7 @@ mica_params *mica_net_params(const mica_net *net) {
 const mica_component *mica_net_component(const mica_net *net) {
   return mica_spec_component(net->spec);
 }
-const mica_task *mica_net_task(const mica_net *net) {
+const mica_problem *mica_net_problem(const mica_net *net) {
   return &net->task;
 }
 char *mica_net_text(const mica_net *net) {
@@ -67,7 +67,7 @@ void mica_net_forward(mica_tape *t, const mica_net *net, mica_var x, mica_output
   memset(out, 0, sizeof *out);
   if (!mica_ok(t)) return;
   const mica_view v = mica_read(t, x);
-  const mica_task *task = &net->task;
+  const mica_problem *task = &net->task;
   const bool image = task->height > 0;
   const bool fits = image ? v.shape.rank == 4 && v.shape.dim[3] == task->channels
                           : v.shape.rank == 2 && v.shape.dim[1] == task->channels;

@@ -53,7 +53,7 @@ static int64_t stage_out(const plan *p, int stage) {
   return stage_width(p, stage) * (p->bottleneck ? 4 : 1);
 }
 
-static int64_t features(const void *options, const mica_task *task) {
+static int64_t features(const void *options, const mica_problem *task) {
   (void)task;
   plan p;
   return plan_of(options, &p) == MICA_OK ? stage_out(&p, p.stages - 1) : 0;
@@ -76,7 +76,7 @@ static mica_status conv_bn(mica_node *node, const char *conv, const char *bn, in
   return status == MICA_OK ? mica_nn_batch_norm_init(mica_node_child(node, bn), out) : status;
 }
 
-static mica_status init(mica_node *root, const void *options, const mica_task *task) {
+static mica_status init(mica_node *root, const void *options, const mica_problem *task) {
   plan p;
   mica_status status = plan_of(options, &p);
   if (status != MICA_OK) return status;

@@ -6,7 +6,7 @@
 
 #define EPS 1e-6
 
-static int64_t features(const void *options, const mica_task *task) {
+static int64_t features(const void *options, const mica_problem *task) {
   (void)task;
   return ((const mica_vit_options *)options)->dim;
 }
@@ -19,7 +19,7 @@ static void linear_values(mica_node *node, mica_status *status) {
   if (*status == MICA_OK && bias) *status = mica_param_initialise(bias, &MICA_INIT_ZEROS);
 }
 
-static mica_status init(mica_node *root, const void *options, const mica_task *task) {
+static mica_status init(mica_node *root, const void *options, const mica_problem *task) {
   const mica_vit_options *o = options;
   if (!task->height) return mica_fail(MICA_ERR_INVALID, "vit reads images, not rows");
   if (task->height % o->patch || task->width % o->patch)

@@ -217,7 +217,7 @@ static mica_status check(const trainer *r) {
     return mica_fail(MICA_ERR_INVALID, "loss %s needs a teacher; give one", o->loss);
   if (needs & MICA_NEED_TWO_VIEWS)
     return mica_fail(MICA_ERR_INVALID, "loss %s needs two views of each example", o->loss);
-  if (needs & MICA_NEED_LOGITS && !mica_net_task(r->net)->classes)
+  if (needs & MICA_NEED_LOGITS && !mica_net_problem(r->net)->classes)
     return mica_fail(MICA_ERR_INVALID, "loss %s needs logits; the network has no head", o->loss);
   return MICA_OK;
 }
@@ -234,8 +234,8 @@ mica_status mica_train(mica_net *net, const mica_stream *train, const mica_strea
   const mica_tape_options to = {sizeof to, o.seed, o.compute, 0};
   mica_status status = mica_tape_create(engine, &to, &r.tape);
   if (status == MICA_OK)
-    status = mica_loss_create(engine, o.loss, mica_params_root(params), mica_net_task(net)->classes,
-                              mica_net_features(net), &r.loss);
+    status = mica_loss_create(engine, o.loss, mica_params_root(params),
+                              mica_net_problem(net)->classes, mica_net_features(net), &r.loss);
   if (status == MICA_OK) status = check(&r);
   if (status == MICA_OK) status = mica_schedule_parse(engine, o.schedule, &r.schedule);
   if (status == MICA_OK) status = mica_optimiser_create(params, o.optimiser, &r.state.optimiser);
