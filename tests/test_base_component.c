@@ -353,6 +353,7 @@ static void specifications_come_back_as_text(void **state) {
       {"sample:teacher=(vit)", "sample:teacher=vit"},
       {"sample:teacher=", "sample:teacher="},
       {"sample:file=((x))", "sample:file=((x))"},
+      {"sample:file=( a )", "sample:file=( a )"},
       {"sample:rate=1e+30", "sample:rate=(1e+30)"},
       {"sample:rate=inf", "sample:rate=inf"},
       {"plain-2e", "plain-2e"}};

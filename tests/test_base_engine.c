@@ -36,6 +36,19 @@ static void defaults_use_the_machine(void **state) {
   mica_engine_free(NULL);
 }
 
+static void a_share_of_time_limits_threads(void **state) {
+  (void)state;
+  assert_int_equal(mica_quota_threads("max", "100000"), 0);
+  assert_int_equal(mica_quota_threads("-1", "100000"), 0);
+  assert_int_equal(mica_quota_threads("", ""), 0);
+  assert_int_equal(mica_quota_threads("200000 100000\n", "100000\n"), 2);
+  assert_int_equal(mica_quota_threads("150000", "100000"), 2);
+  assert_int_equal(mica_quota_threads("1000", "100000"), 1);
+  assert_int_equal(mica_quota_threads("1e300", "1"), MICA_THREADS_MAX);
+  assert_int_equal(mica_quota_threads("5", "0"), 0);
+  assert_in_range(mica_process_threads(), 1, MICA_THREADS_MAX);
+}
+
 static void the_environment_is_heard(void **state) {
   (void)state;
   mica_engine *engine;
@@ -116,9 +129,15 @@ typedef struct visits {
   pthread_t thread[chunk_count];
 } visits;
 
+typedef struct inner {
+  pthread_t caller;
+  _Atomic(int) n, elsewhere;
+} inner;
+
 static void visit_inner(void *ctx, int64_t begin, int64_t end) {
-  int *n = ctx;
-  *n += (int)(end - begin);
+  inner *i = ctx;
+  i->n += (int)(end - begin);
+  i->elsewhere += !pthread_equal(pthread_self(), i->caller);
 }
 
 static void visit(void *ctx, int64_t begin, int64_t end) {
@@ -126,10 +145,10 @@ static void visit(void *ctx, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     v->times[i]++;
     v->thread[i] = pthread_self();
-    /* Unprotected on purpose: right only when the nested call stays in this thread. */
-    int n = 0;
-    mica_parallel_for(v->engine, 17, visit_inner, &n);
-    if (n != 17) v->times[i] += 100;
+    inner nested = {pthread_self(), 0, 0};
+    mica_parallel_for(v->engine, 17, visit_inner, &nested);
+    if (nested.n != 17) v->times[i] += 100;
+    if (mica_in_parallel() && nested.elsewhere) v->times[i] += 1000;
   }
 }
 
@@ -224,9 +243,10 @@ static void the_hosts_loop_is_used(void **state) {
   for (int i = 0; i < 37; i++) assert_int_equal(v->times[i], 1);
   assert_int_equal(h.calls, 1); /* the nested calls did not reach it */
   assert_int_equal(h.chunks, 37);
-  int n = 0;
-  mica_parallel_for(engine, 1, visit_inner, &n); /* one chunk is no work to share */
-  assert_int_equal(n, 1);
+  inner single = {pthread_self(), 0, 0};
+  mica_parallel_for(engine, 1, visit_inner, &single); /* one chunk is no work to share */
+  assert_int_equal(single.n, 1);
+  assert_int_equal(single.elsewhere, 0);
   assert_int_equal(h.calls, 1);
   assert_false(mica_in_parallel());
   free(v);
@@ -364,6 +384,7 @@ static void a_missing_plugin_is_named(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(defaults_use_the_machine),
+      cmocka_unit_test(a_share_of_time_limits_threads),
       cmocka_unit_test(the_environment_is_heard),
       cmocka_unit_test(wrong_options_are_refused),
       cmocka_unit_test(creation_survives_no_memory),

@@ -49,7 +49,8 @@ typedef struct mica_engine_options {
 MICA_API mica_status mica_engine_create(const mica_engine_options *options, mica_engine **out);
 MICA_API void mica_engine_free(mica_engine *engine);
 
-/* In a child after fork the answer is 1: pools of threads do not survive a fork. */
+/* In a child after fork the answer is 1, also for an engine that is made there when the parent had
+ * one with threads: pools of threads do not survive a fork. */
 MICA_API int mica_engine_threads(const mica_engine *engine);
 MICA_API const char *mica_engine_isa(const mica_engine *engine);
 MICA_API bool mica_engine_uses_libraries(const mica_engine *engine);
@@ -58,7 +59,8 @@ MICA_API void mica_engine_log(const mica_engine *engine, mica_log_level level, c
 
 /* Run body over chunks 0..chunks-1 on the engine's threads. The caller fixes the number of chunks
  * from the size of the work alone, never from the thread count: that is what keeps reductions the
- * same bits for every thread count. Nested calls run in the calling thread. */
+ * same bits for every thread count. Nested calls run in the calling thread; a single chunk does
+ * too, without counting as an outer call, so that what it calls may use the threads. */
 MICA_API void mica_parallel_for(const mica_engine *engine, int64_t chunks, mica_range_fn body,
                                 void *ctx);
 

@@ -4,11 +4,21 @@
 
 #include <mica/base.h>
 #include <mica/component.h>
+#include <mica/data.h>
+#include <mica/dataset.h>
 #include <mica/engine.h>
+#include <mica/feature.h>
+#include <mica/loss.h>
+#include <mica/model.h>
+#include <mica/nn.h>
+#include <mica/numeric.h>
 #include <mica/op.h>
 #include <mica/ops.h>
+#include <mica/optim.h>
 #include <mica/param.h>
+#include <mica/report.h>
 #include <mica/tape.h>
 #include <mica/tensor.h>
+#include <mica/train.h>
 
 #endif

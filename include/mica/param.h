@@ -34,6 +34,8 @@ MICA_API mica_node *mica_node_child(mica_node *node, const char *name);
 MICA_API mica_node *mica_node_childf(mica_node *node, const char *fmt, ...) MICA_PRINTF(2, 3);
 /* The same, but NULL (no error) when absent. */
 MICA_API mica_node *mica_node_find(mica_node *node, const char *name);
+/* "name.index" into buf, for mica_node_find; returns buf. */
+MICA_API const char *mica_node_index(char *buf, size_t n, const char *name, int64_t index);
 MICA_API const char *mica_node_name(const mica_node *node); /* last component; "" for the root */
 MICA_API const char *mica_node_path(const mica_node *node);
 MICA_API mica_params *mica_node_params(mica_node *node);

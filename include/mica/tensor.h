@@ -68,7 +68,9 @@ MICA_API int64_t mica_view_rows(const mica_view *v);    /* product of all but th
 MICA_API int64_t mica_view_cols(const mica_view *v);    /* the last dimension, 1 for rank 0 */
 MICA_API bool mica_view_contiguous(const mica_view *v); /* row stride = columns, or one row */
 /* Copy elements with conversion between any two types; shapes must hold equally many elements.
- * Float to integer truncates and saturates, NaN becomes 0; float to bf16/f16 rounds to even. */
+ * Float to integer truncates and saturates, NaN becomes 0; a wider integer saturates; anything to a
+ * narrower float rounds once, to even; bool is "not 0", false for NaN. The two must not overlap
+ * unless they have the same type and are contiguous. */
 MICA_API mica_status mica_view_copy(const mica_view *to, const mica_view *from);
 
 typedef struct mica_tensor mica_tensor;

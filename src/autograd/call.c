@@ -3,6 +3,7 @@
  * mica/op.h shows the use. A call that fails gives back all it took; a call that is not recorded
  * keeps nothing but its outputs.
  */
+#include "autograd/ranges.h"
 #include "autograd/tape.h"
 
 #include <stdio.h>
@@ -34,7 +35,9 @@ static void copy_backward(mica_call *c) {
 static const mica_op contiguous_op = {sizeof(mica_op), "contiguous", MICA_OP_ROW_STRIDES,
                                       copy_backward};
 
-static mica_var contiguous(mica_tape *t, mica_var x) {
+mica_var mica_contiguous(mica_tape *t, mica_var x) {
+  const uint32_t slot = x.stamp ? mica_value_slot(t, x, "contiguous") : 0;
+  if (!slot || mica_view_contiguous(&t->values.v[slot].view)) return x;
   mica_call c;
   if (!mica_call_begin(&c, t, &contiguous_op, 1, &x)) return MICA_NONE;
   const mica_view *y = mica_call_output(&c, c.in[0].dtype, c.in[0].shape);
@@ -90,9 +93,8 @@ bool mica_call_begin_optional(mica_call *c, mica_tape *t, const mica_op *op, int
       continue;
     }
     uint32_t slot = mica_value_slot(t, v, op->name);
-    if (slot && !(op->flags & MICA_OP_ROW_STRIDES) &&
-        !mica_view_contiguous(&t->values.v[slot].view)) {
-      v = contiguous(t, v);
+    if (slot && !(op->flags & MICA_OP_ROW_STRIDES)) {
+      v = mica_contiguous(t, v);
       slot = v.stamp ? v.slot : 0;
     }
     if (!slot) {

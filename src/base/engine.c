@@ -6,13 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#ifdef _OPENMP
-#include <omp.h>
-#else
-#include <sched.h>
-#endif
-
-#define THREADS_MAX 1024
 
 /* OpenMP's pool of threads belongs to the process, and so does the fact that must be known about
  * it: which process may have started it. A child that inherits the pool's bookkeeping without its
@@ -22,17 +15,6 @@ static _Atomic(pid_t) pool_owner;
 static bool may_use_pool(void) {
   pid_t none = 0, self = getpid();
   return atomic_compare_exchange_strong(&pool_owner, &none, self) || none == self;
-}
-
-static int process_threads(void) {
-  int n = 1;
-#ifdef _OPENMP
-  n = omp_get_max_threads(); /* respects OMP_NUM_THREADS and the process's affinity */
-#else
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
-#endif
-  return n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : n;
 }
 
 static mica_status choose_isa(const char *asked, mica_isa *isa) {
@@ -58,9 +40,9 @@ static mica_status choose_isa(const char *asked, mica_isa *isa) {
 }
 
 static mica_status configure(mica_engine *engine, const mica_engine_options *o) {
-  if (o->threads < 0 || o->threads > THREADS_MAX)
+  if (o->threads < 0 || o->threads > MICA_THREADS_MAX)
     return mica_fail(MICA_ERR_INVALID, "option threads: %d is outside 0..%d", (int)o->threads,
-                     THREADS_MAX);
+                     MICA_THREADS_MAX);
   if (o->libraries != 0 && o->libraries != 1)
     return mica_fail(MICA_ERR_INVALID, "option libraries: %d is neither 0 nor 1",
                      (int)o->libraries);
@@ -73,7 +55,7 @@ static mica_status configure(mica_engine *engine, const mica_engine_options *o) 
 #if !defined(MICA_HAVE_ONEDNN) && !defined(MICA_HAVE_OPENBLAS)
   engine->libraries = false;
 #endif
-  engine->threads = o->threads ? o->threads : process_threads();
+  engine->threads = o->threads ? o->threads : mica_process_threads();
   if (!o->parallel && engine->threads > 1 && !may_use_pool()) engine->threads = 1;
   engine->creator = getpid();
   engine->primitives = o->primitives;

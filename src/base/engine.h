@@ -48,6 +48,13 @@ void *mica_engine_slot(const mica_engine *engine, void *(*create)(const mica_eng
 mica_isa mica_isa_detect(void);
 const char *mica_isa_name(mica_isa isa);
 
+#define MICA_THREADS_MAX 1024
+/* How many threads the process may use at once: its processors, its share of time, OMP_NUM_THREADS.
+ */
+int mica_process_threads(void);
+/* A control group's quota and period (as text) in processors, rounded up; 0 for no limit. */
+int mica_quota_threads(const char *quota, const char *period);
+
 /* True inside a body that mica_parallel_for runs: work started there stays in its thread. */
 bool mica_in_parallel(void);
 

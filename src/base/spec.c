@@ -272,7 +272,7 @@ char *mica_spec_text(const mica_spec *spec) {
     status = field.status;
     if (!status && check_parentheses(field.data)) status = mica_fail_within("option %s", row->name);
     if (status) break;
-    bool protect = strpbrk(field.data, ":()+*") != NULL;
+    bool protect = strpbrk(field.data, ":()+* \t") != NULL;
     mica_bytes_byte(&out, ':');
     mica_bytes_text(&out, row->name);
     mica_bytes_text(&out, protect ? "=(" : "=");

@@ -24,6 +24,7 @@ typedef struct virtual_rank {
   pthread_t thread;
   mica_status status;
   char *error;
+  bool stopped;
   const void *shown;
   int64_t shown_size; /* what the others check against theirs */
   message *inbox;     /* oldest first */
@@ -140,21 +141,22 @@ static mica_status virtual_receive(mica_communicator *c, int from, int tag, void
   virtual_rank *self = self_of(c);
   group *g = self->group;
   message *m = NULL;
-  int stopped;
+  bool hopeless;
   pthread_mutex_lock(&g->lock);
   for (;;) {
     message **at = &self->inbox;
     while (*at && ((*at)->from != from || (*at)->tag != tag)) at = &(*at)->next;
     m = *at;
     if (m) *at = m->next;
-    stopped = g->stopped;
-    if (m || stopped >= 0) break;
+    /* Others may be done and gone, but not the sender, and nobody by a failure. */
+    hopeless = g->rank[from].stopped || g->failed >= 0;
+    if (m || hopeless) break;
     pthread_cond_wait(&g->change, &g->lock);
   }
   pthread_mutex_unlock(&g->lock);
   if (!m)
-    return mica_fail(MICA_ERR_STATE, "rank %d waits for rank %d, but rank %d has stopped", c->rank,
-                     from, stopped);
+    return mica_fail(MICA_ERR_STATE, "rank %d waits for rank %d, but a rank has stopped", c->rank,
+                     from);
   mica_status status = MICA_OK;
   if (m->bytes != bytes)
     status = mica_fail(MICA_ERR_SHAPE, "rank %d expects %zu bytes from rank %d, %zu came", c->rank,
@@ -180,6 +182,7 @@ static void *run_rank(void *ctx) {
   self->status = g->fn(&self->base, g->ctx);
   if (self->status) self->error = mica_strdup(mica_last_error());
   pthread_mutex_lock(&g->lock);
+  self->stopped = true;
   if (g->stopped < 0) g->stopped = self->base.rank;
   if (self->status && g->failed < 0) g->failed = self->base.rank;
   pthread_cond_broadcast(&g->change);
@@ -214,6 +217,7 @@ mica_status mica_virtual_ranks(int ranks, mica_status (*fn)(mica_communicator *c
     /* Those that run already would wait for the one that could not be started. */
     pthread_mutex_lock(&g.lock);
     if (g.stopped < 0) g.stopped = started;
+    if (g.failed < 0) g.failed = started;
     pthread_cond_broadcast(&g.change);
     pthread_mutex_unlock(&g.lock);
   }

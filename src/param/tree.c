@@ -115,6 +115,11 @@ mica_node *mica_node_childf(mica_node *node, const char *fmt, ...) {
   return mica_node_child(node, name);
 }
 
+const char *mica_node_index(char *buf, size_t n, const char *name, int64_t index) {
+  snprintf(buf, n, "%s.%lld", name, (long long)index);
+  return buf;
+}
+
 const char *mica_node_name(const mica_node *node) {
   return node->name;
 }

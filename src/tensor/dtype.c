@@ -229,8 +229,8 @@ typedef void (*convert_fn)(void *to, const void *from, size_t n);
   CONVERT(F32, S)                                                                                  \
   CONVERT(F64, S)                                                                                  \
   CONVERT(BF16, S)                                                                                 \
-  CONVERT(F16, S) CONVERT(I8, S) CONVERT(I16, S) CONVERT(I32, S) CONVERT(I64, S) CONVERT(U8, S)    \
-      CONVERT(BOOL, S)
+  CONVERT(F16, S)                                                                                  \
+  CONVERT(I8, S) CONVERT(I16, S) CONVERT(I32, S) CONVERT(I64, S) CONVERT(U8, S) CONVERT(BOOL, S)
 CONVERT_FROM(F32)
 CONVERT_FROM(F64)
 CONVERT_FROM(BF16)

@@ -8,8 +8,12 @@
 
 #define MAGIC 0x6d696361u
 
+typedef struct ring {
+  struct ring *before, *after;
+} ring;
+
 typedef struct header {
-  struct header *before, *after;
+  ring link; /* first, so that a link is its block */
   size_t bytes;
   uint32_t magic;
   long number;
@@ -18,7 +22,7 @@ typedef struct header {
 
 static struct {
   pthread_mutex_t lock;
-  header ring;
+  ring ring;
   long live, count, fail_at, total;
   bool happened, installed;
 } heap = {.lock = PTHREAD_MUTEX_INITIALIZER, .ring = {.before = &heap.ring, .after = &heap.ring}};
@@ -33,8 +37,8 @@ static header *header_of(void *block) {
 }
 
 static void unlink_locked(header *h) {
-  h->before->after = h->after;
-  h->after->before = h->before;
+  h->link.before->after = h->link.after;
+  h->link.after->before = h->link.before;
   heap.live--;
 }
 
@@ -61,9 +65,8 @@ static void *failing_realloc(void *ctx, void *block, size_t bytes) {
   memset(h->data, 0xcd, bytes);
   pthread_mutex_lock(&heap.lock);
   h->number = ++heap.total;
-  h->before = heap.ring.before;
-  h->after = &heap.ring;
-  h->before->after = h->after->before = h;
+  h->link = (ring){heap.ring.before, &heap.ring};
+  h->link.before->after = h->link.after->before = &h->link;
   heap.live++;
   pthread_mutex_unlock(&heap.lock);
   if (block) {
@@ -82,9 +85,11 @@ void failing_alloc_install(void) {
 }
 
 static void list_live(long after) {
-  for (header *h = heap.ring.after; h != &heap.ring; h = h->after)
+  for (const ring *r = heap.ring.after; r != &heap.ring; r = r->after) {
+    const header *h = (const header *)r;
     if (h->number > after)
       print_error("block %ld of %zu bytes is still alive\n", h->number, h->bytes);
+  }
 }
 
 void failing_alloc_remove(void) {

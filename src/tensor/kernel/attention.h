@@ -54,4 +54,17 @@ mica_status mica_attention_backward(const mica_engine *engine, const mica_attent
                                     const void *dout, const void *lse, const void *dlse, void *dq,
                                     void *dk, void *dv, void *dbias);
 
+/* ---- loops/attention.c ---- */
+
+typedef struct mica_attention_kernels {
+  /* Query rows [begin, end) of batch * heads * queries; scratch: keys elements. lse may be NULL. */
+  void (*forward)(const mica_attention_args *args, const void *q, const void *k, const void *v,
+                  int64_t begin, int64_t end, void *out, void *lse, void *scratch);
+  /* Batch entry b and key/value head g: dq of its query heads, dk, dv, and dbias where wanted
+   * (added). scratch: 2 keys elements. */
+  void (*backward)(const mica_attention_args *args, const void *q, const void *k, const void *v,
+                   const void *out, const void *dout, const void *lse, const void *dlse, int64_t b,
+                   int64_t g, void *dq, void *dk, void *dv, void *dbias, void *scratch);
+} mica_attention_kernels;
+
 #endif

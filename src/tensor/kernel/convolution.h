@@ -4,9 +4,8 @@
  * dense. A 1-D convolution has h = kh = 1. groups = c = o is a depthwise convolution. A transposed
  * convolution is backward_data: its input is `dy`, its result `dx`.
  *
- * float32 goes to oneDNN where the engine uses libraries and oneDNN is good at the geometry; the
- * rest, float64 and the embedded build, to im2col in bounded pieces with the GEMM loops, or to the
- * direct loops of loops/convolution.c for depthwise ones.
+ * A 1x1 convolution of stride 1 is one product. Others go image by image through im2col and a
+ * product, depthwise ones through the direct loops of loops/convolution.c.
  */
 #ifndef MICA_TENSOR_KERNEL_CONVOLUTION_H
 #define MICA_TENSOR_KERNEL_CONVOLUTION_H
@@ -49,26 +48,28 @@ mica_status mica_convolution_backward_weights(const mica_engine *engine,
 
 /* ---- loops/convolution.c ---- */
 
-/* The rows of im2col: one for each output position, kh * kw * (c / groups) columns of one group. */
+/* `taps` of a depthwise convolution are [kh * kw, c]: channels side by side. */
 typedef struct mica_convolution_kernels {
-  /* Rows [begin, end) of the n * out_h * out_w output positions into `columns`, packed. */
-  void (*im2col)(const mica_convolution *conv, int64_t out_h, int64_t out_w, int64_t group,
-                 const void *x, int64_t begin, int64_t end, void *columns);
-  /* The transposed view, for backward_data: input positions of one phase (those with the same rest
-   * modulo the strides) against the taps that reach them. */
-  void (*gather_phase)(const mica_convolution *conv, int64_t out_h, int64_t out_w, int64_t group,
-                       int64_t phase_h, int64_t phase_w, const void *dy, int64_t begin, int64_t end,
-                       void *columns);
-  /* Depthwise, multiplier 1. `taps` is [kh * kw, c]. Output rows [begin, end) of n * out_h. */
+  /* Rows [begin, end) of the out_h * out_w positions of one image, for one group: kh * kw * (c /
+   * groups) columns each, packed, zeros where the kernel overhangs. */
+  void (*im2col)(const mica_convolution *conv, int64_t out_w, int64_t group, const void *x,
+                 int64_t begin, int64_t end, void *columns);
+  /* The reverse: rows [begin, end) added into the image dx, in order. */
+  void (*col2im)(const mica_convolution *conv, int64_t out_w, int64_t group, const void *columns,
+                 int64_t begin, int64_t end, void *dx);
+  /* Output rows [begin, end) of n * out_h. bias [c], residual (like y) may be NULL. */
   void (*depthwise_forward)(const mica_convolution *conv, int64_t out_h, int64_t out_w,
                             const void *x, const void *taps, const void *bias, const void *residual,
                             bool relu, int64_t begin, int64_t end, void *y);
-  /* Input rows [begin, end) of n * h. */
+  /* Images [begin, end): dx = bias + what dy gives. */
   void (*depthwise_data)(const mica_convolution *conv, int64_t out_h, int64_t out_w, const void *dy,
                          const void *taps, const void *bias, int64_t begin, int64_t end, void *dx);
-  /* Output rows [begin, end) of n * out_h, added up into dtaps [kh * kw, c], which is set first. */
+  /* Images [begin, end), into dtaps [kh * kw, c], which is cleared first. */
   void (*depthwise_weights)(const mica_convolution *conv, int64_t out_h, int64_t out_w,
                             const void *x, const void *dy, int64_t begin, int64_t end, void *dtaps);
+  /* y[r,c] = max(y[r,c] + bias[c] + residual[r,c], 0); bias and residual may be NULL. */
+  void (*finish)(int64_t rows, int64_t cols, const void *bias, const void *residual, bool relu,
+                 void *y);
 } mica_convolution_kernels;
 
 #endif

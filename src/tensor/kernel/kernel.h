@@ -13,10 +13,17 @@
 
 #define MICA_KERNEL_FAMILIES(X)                                                                    \
   X(elementwise)                                                                                   \
-  X(gemm)                                                                                          \
   X(copy)                                                                                          \
   X(reduce)                                                                                        \
-  X(softmax)
+  X(softmax)                                                                                       \
+  X(norm)                                                                                          \
+  X(optimiser)                                                                                     \
+  X(pool)                                                                                          \
+  X(dropout)                                                                                       \
+  X(gather)                                                                                        \
+  X(resize)                                                                                        \
+  X(gemm)                                                                                          \
+  X(convolution) X(attention)
 
 #define MICA_KERNEL_PASTE_(a, b, c) a##b##_##c
 #define MICA_KERNEL_PASTE(a, b, c)  MICA_KERNEL_PASTE_(a, b, c)

@@ -1,0 +1,72 @@
+/* mica/nn.h: layers: an init function that creates parameters under a node, and a forward.
+ *
+ * Initial values follow PyTorch's defaults for the layer unless said otherwise. Names below the
+ * node are those of the well-known checkpoints (weight, bias, running_mean, ...). A forward opens a
+ * scope with the node's name, so errors, random draws and taps carry the module path.
+ */
+#ifndef MICA_NN_H
+#define MICA_NN_H
+
+#include <mica/ops.h>
+#include <mica/param.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Open a scope with the node's own name: the first line of a layer's forward. */
+MICA_API void mica_nn_enter(mica_tape *t, const mica_node *node);
+
+/* weight [out, in] ~ U(+-1/sqrt(in)), bias [out] likewise when asked. y = x W^T + b, through the
+ * node's adapter when it has one. */
+MICA_API mica_status mica_nn_linear_init(mica_node *node, int64_t in, int64_t out, bool bias);
+MICA_API mica_var mica_nn_linear(mica_tape *t, mica_node *node, mica_var x);
+
+/* weight [out, kh, kw, in / groups] ~ U(+-1/sqrt(fan in)); a zero in `init` (NULL) keeps that
+ * default. */
+MICA_API mica_status mica_nn_conv2d_init(mica_node *node, int64_t in, int64_t out, int64_t kh,
+                                         int64_t kw, int64_t groups, bool bias,
+                                         const mica_init *init);
+MICA_API mica_var mica_nn_conv2d(mica_tape *t, mica_node *node, const mica_conv_options *o,
+                                 mica_var x);
+
+/* weight, bias [c] (1 and 0, no weight decay), running_mean, running_var, num_batches_tracked
+ * (int64). Training: batch statistics, and running <- 0.9 running + 0.1 batch (variance unbiased)
+ * is queued for mica_commit. Evaluation: the running ones. act: MICA_IDENTITY or what follows at
+ * once. */
+MICA_API mica_status mica_nn_batch_norm_init(mica_node *node, int64_t channels);
+MICA_API mica_var mica_nn_batch_norm(mica_tape *t, mica_node *node, mica_activation act,
+                                     mica_var x);
+
+/* weight [c] = 1, bias [c] = 0, no weight decay. */
+MICA_API mica_status mica_nn_layer_norm_init(mica_node *node, int64_t channels);
+MICA_API mica_var mica_nn_layer_norm(mica_tape *t, mica_node *node, double eps, mica_var x);
+
+/* weight [c] = 1. */
+MICA_API mica_status mica_nn_rms_norm_init(mica_node *node, int64_t channels);
+MICA_API mica_var mica_nn_rms_norm(mica_tape *t, mica_node *node, double eps, mica_var x);
+
+/* weight [c] = 1, bias [c] = 0; groups = channels is instance norm. */
+MICA_API mica_status mica_nn_group_norm_init(mica_node *node, int64_t channels);
+MICA_API mica_var mica_nn_group_norm(mica_tape *t, mica_node *node, int64_t groups, double eps,
+                                     mica_var x);
+
+/* weight [rows, width] ~ N(0, 1); ids int64. */
+MICA_API mica_status mica_nn_embedding_init(mica_node *node, int64_t rows, int64_t width);
+MICA_API mica_var mica_nn_embedding(mica_tape *t, mica_node *node, mica_var ids);
+
+/* Multi-head self-attention with packed projections, names of timm's ViT: qkv (weight [3C, C]) and
+ * proj. x [N,L,C]; `bias` as mica_attention's. */
+MICA_API mica_status mica_nn_attention_init(mica_node *node, int64_t channels, bool qkv_bias);
+MICA_API mica_var mica_nn_attention(mica_tape *t, mica_node *node, int64_t heads,
+                                    const mica_attention_options *o, mica_var x, mica_var bias);
+
+/* fc2(act(fc1(x))), names fc1 and fc2, dropout after both. */
+MICA_API mica_status mica_nn_mlp_init(mica_node *node, int64_t in, int64_t hidden, int64_t out);
+MICA_API mica_var mica_nn_mlp(mica_tape *t, mica_node *node, mica_activation act, double dropout,
+                              mica_var x);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

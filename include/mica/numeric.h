@@ -1,0 +1,132 @@
+/* mica/numeric.h: statistics and algorithms on arrays that need no tape: intervals, quantiles,
+ * k-means, principal components, and maps of points to the plane.
+ *
+ * Matrices are views of rank 2, [N, D], float32 or float64, any row stride; sums are kept in
+ * float64. Results depend on the data and the seed only: the same bits for every thread count.
+ */
+#ifndef MICA_NUMERIC_H
+#define MICA_NUMERIC_H
+
+#include <mica/engine.h>
+#include <mica/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- intervals ---- */
+
+typedef struct mica_interval {
+  double lo, hi;
+} mica_interval;
+
+/* Wilson's score interval (1927) of a proportion with `hits` of `n` at confidence `level`, such as
+ * 0.95. n = 0 gives [0, 1]; hits may be fractional (weighted counts). NaN when level is not inside
+ * (0, 1). */
+MICA_API mica_interval mica_wilson(double hits, double n, double level);
+
+/* Newcombe's score interval (1998, method 10) of the difference between two proportions measured on
+ * the same items, first minus second. The counts: both right, only the first, only the second,
+ * none. */
+MICA_API mica_interval mica_newcombe_paired(double both, double first, double second, double none,
+                                            double level);
+
+/* Two-sided exact McNemar test: the probability of a split at least as uneven as b against c when
+ * both kinds of discordant pair are equally likely. 1 when there is none. */
+MICA_API double mica_mcnemar_exact(double b, double c);
+
+/* `statistic(ctx, count)` of a sample in which item i occurs count[i] times; NaN marks a resample
+ * on which it is undefined. Called from several threads at once. */
+typedef double (*mica_resampled_fn)(void *ctx, const int32_t *count);
+
+/* Percentile bootstrap (Efron 1979): n items are drawn with replacement `resamples` times, inside
+ * their group (group[i] in 0..groups-1; NULL for one group). Undefined resamples are left out; when
+ * more than half are, MICA_ERR_NUMERIC. Memory: 4 n bytes for each thread's chunk and 8 bytes a
+ * resample. */
+MICA_API mica_status mica_bootstrap(const mica_engine *engine, mica_key key, int64_t n,
+                                    const int32_t *group, int32_t groups, int32_t resamples,
+                                    double level, mica_resampled_fn statistic, void *ctx,
+                                    mica_interval *out);
+
+/* ---- distributions ---- */
+
+/* The x that a chi-square variable with k > 0 degrees of freedom stays below with probability p,
+ * and the probability for an x; relative accuracy about 1e-12. NaN outside the ranges. */
+MICA_API double mica_chi2_quantile(double p, double k);
+MICA_API double mica_chi2_cdf(double x, double k);
+/* The same for the standard normal distribution; p = 0 and 1 give infinities. */
+MICA_API double mica_normal_quantile(double p);
+MICA_API double mica_normal_cdf(double z);
+
+/* The q-quantile (0..1) of n >= 1 ascending values, linear between order statistics. */
+MICA_API double mica_quantile_sorted(const double *sorted, int64_t n, double q);
+
+/* ---- k-means ---- */
+
+typedef struct mica_kmeans_options {
+  uint32_t size;
+  int32_t cosine; /* 1: rows are scaled to length 1 and centres kept on the sphere; 0: Euclidean */
+  int32_t max_iterations;
+  int32_t restarts; /* the best of so many runs, each from its own seeding */
+  double tol;       /* stop when the inertia falls by less than this share; 0: when no row moves */
+  uint64_t seed;
+} mica_kmeans_options;
+#define MICA_KMEANS_OPTIONS                                                                        \
+  { sizeof(mica_kmeans_options), 0, 100, 1, 0, 0 }
+
+typedef struct mica_kmeans_report {
+  double inertia; /* sum of squared distances to the nearest centre (cosine: of the unit rows) */
+  int64_t iterations;
+  int32_t converged; /* 0: max_iterations came first */
+} mica_kmeans_report;
+
+/* Lloyd's algorithm after k-means++ seeding (Arthur and Vassilvitskii 2007, greedy: the best of
+ * 2 + ln k candidates). `centres` receives [k, D] float64, `assignment` [N] cluster numbers (may be
+ * NULL), `report` may be NULL. A cluster that runs empty takes the row farthest from its centre. 1
+ * <= k <= N; a row that is not finite, or for cosine is zero, is MICA_ERR_NUMERIC. Memory: 8 k D +
+ * 24 N bytes and a block of rows. */
+MICA_API mica_status mica_kmeans(const mica_engine *engine, const mica_view *x, int64_t k,
+                                 const mica_kmeans_options *options, double *centres,
+                                 int64_t *assignment, mica_kmeans_report *report);
+
+/* ---- principal components ---- */
+
+/* The eigenvectors of the covariance (divided by N - 1) with the `k` largest variances, k <= D:
+ * `mean` [D], `components` [k, D] with unit rows whose largest element is positive, `variance` [k]
+ * descending and `total` the sum of all D variances. Any pointer may be NULL. N >= 2. Memory: 16
+ * D^2 bytes and a block of rows. */
+MICA_API mica_status mica_pca(const mica_engine *engine, const mica_view *x, int64_t k,
+                              double *mean, double *components, double *variance, double *total);
+
+/* y [N, k] = (x - mean) components^T. */
+MICA_API mica_status mica_project(const mica_engine *engine, const mica_view *x, const double *mean,
+                                  const double *components, int64_t k, double *y);
+
+/* ---- a map of points ---- */
+
+typedef struct mica_map_options {
+  uint32_t size;
+  double perplexity; /* 30: the number of neighbours that a point feels; at most (N - 1) / 3 */
+  int32_t iterations;
+  mica_progress_fn progress;
+  void *progress_ctx;
+} mica_map_options;
+#define MICA_MAP_OPTIONS                                                                           \
+  { sizeof(mica_map_options), 30, 500, NULL, NULL }
+
+#define MICA_MAP_MAX_POINTS 4000
+
+/* Place N points (2..MICA_MAP_MAX_POINTS) in the plane so that neighbours stay neighbours: t-SNE
+ * (van der Maaten and Hinton 2008) with exact forces, started from the first two principal
+ * components, so that it needs no seed. y receives [N, 2], centred, in units without meaning.
+ * `divergence` (may be NULL) is the final Kullback-Leibler divergence. Fewer than 8 points are
+ * placed by their principal components alone. Memory: 12 N^2 bytes; time grows with N^2 (2,000
+ * points: a few seconds). */
+MICA_API mica_status mica_map_points(const mica_engine *engine, const mica_view *x,
+                                     const mica_map_options *options, double *y,
+                                     double *divergence);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

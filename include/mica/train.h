@@ -1,0 +1,143 @@
+/* mica/train.h: the trainer: epochs over a stream of batches, evaluation, checkpoints, exact
+ * resume.
+ *
+ * Everything random in a run is a function of the seed and the step, and everything that changes is
+ * in three trees (parameters, optimiser state, moving average) and a few counters. So a run that
+ * was killed and resumed ends with the same bits as one that was not.
+ */
+#ifndef MICA_TRAIN_H
+#define MICA_TRAIN_H
+
+#include <mica/dataset.h>
+#include <mica/loss.h>
+#include <mica/model.h>
+#include <mica/optim.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- batches ---- */
+
+typedef struct mica_batch {
+  int64_t n;            /* examples */
+  mica_tensor *x;       /* float32 [n, ...] */
+  mica_tensor *labels;  /* int64 [n], or NULL */
+  mica_tensor *ids;     /* int64 [n], or NULL */
+  mica_tensor *targets; /* float32 [n, ...], or NULL */
+} mica_batch;
+
+/* Where batches come from. The order of an epoch is a function of its number, so seek can stand
+ * anywhere. The tensors of a batch belong to the stream and are valid until its next call. */
+typedef struct mica_stream {
+  void *ctx;
+  int64_t batches; /* of an epoch */
+  mica_status (*seek)(void *ctx, int64_t epoch, int64_t batch);
+  mica_status (*next)(void *ctx, mica_batch *out);
+} mica_stream;
+
+/* A stream over tensors in memory: x [N, ...] and labels int64 [N] (NULL: none). `shuffle` draws
+ * each epoch's order from seed and the epoch's number; the last, smaller batch is kept unless
+ * drop_last. The tensors are retained. Free with mica_memory_stream_free. */
+MICA_API mica_status mica_memory_stream_create(mica_tensor *x, mica_tensor *labels, int64_t batch,
+                                               bool shuffle, bool drop_last, uint64_t seed,
+                                               mica_stream *out);
+MICA_API void mica_memory_stream_free(mica_stream *stream);
+
+/* A stream over one part of a data set, normalised as `preprocess` says. Training streams shuffle,
+ * and augment: `crop` pixels of zero padding around a random crop, and a flip of every other
+ * picture when `flip`; both are functions of seed, epoch and item. The data set must outlive it. */
+typedef struct mica_dataset_stream_options {
+  uint32_t size;
+  int64_t batch;
+  bool shuffle, flip;
+  int64_t crop;
+  uint64_t seed;
+} mica_dataset_stream_options;
+#define MICA_DATASET_STREAM_OPTIONS                                                                \
+  { sizeof(mica_dataset_stream_options), 128, false, false, 0, 0 }
+MICA_API mica_status mica_dataset_stream_create(const mica_dataset *ds, mica_part part,
+                                                const mica_preprocess *preprocess,
+                                                const mica_dataset_stream_options *options,
+                                                mica_stream *out);
+MICA_API void mica_dataset_stream_free(mica_stream *stream);
+
+/* ---- evaluation ---- */
+
+typedef struct mica_evaluation {
+  int64_t n;
+  double loss;           /* mean cross-entropy */
+  double accuracy;       /* share of examples whose largest logit is the label's */
+  mica_tensor *logits;   /* float32 [N, C] when asked for */
+  mica_tensor *features; /* float32 [N, D] when asked for */
+  mica_tensor *labels;   /* int64 [N] when either was asked for and labels are there */
+} mica_evaluation;
+
+/* One pass over the stream's epoch 0 in evaluation mode. Release the tensors with
+ * mica_evaluation_clear. */
+MICA_API mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool keep_logits,
+                                   bool keep_features, mica_evaluation *out);
+MICA_API void mica_evaluation_clear(mica_evaluation *e);
+
+/* ---- the trainer ---- */
+
+typedef struct mica_train_metrics {
+  int64_t epoch, step, steps_total, examples; /* epoch from 0; examples seen in all */
+  double loss;                                /* mean since the last report */
+  double lr;
+  double grad_norm; /* 0 unless clipping is on */
+  bool end_of_epoch;
+  double val_loss, val_accuracy; /* end of an epoch with a validation stream; else NaN */
+  bool best;                     /* the best validation so far */
+  double seconds;                /* of this run (resumed time not counted) */
+} mica_train_metrics;
+
+/* Called every `report_every` steps and at the end of each epoch. Non-zero stops the run with
+ * MICA_ERR_CANCELLED, after a checkpoint. */
+typedef int (*mica_train_fn)(void *ctx, const mica_train_metrics *m);
+
+typedef struct mica_train_options {
+  uint32_t size;
+  const char *loss;      /* a weighted sum of losses: "ce:smoothing=0.1" */
+  const char *optimiser; /* "sgd:lr=0.1:momentum=0.9:weight_decay=5e-4:nesterov=true" */
+  const char *schedule;  /* "cosine:warmup=0.05" */
+  int64_t epochs;
+  int64_t accumulate; /* micro-batches of a step: gradients are averaged over them */
+  double clip;        /* norm of the gradients; 0: off */
+  double average; /* decay of a moving average of the weights, which is then evaluated; 0: off */
+  uint64_t seed;  /* of dropout and the like; initial values and data order have their own */
+  mica_dtype compute;   /* MICA_F32 or MICA_BF16 */
+  const char *dir;      /* for last.safetensors and best.safetensors; NULL: no files */
+  bool resume;          /* continue from dir's last.safetensors when it is there */
+  int64_t save_every;   /* steps between checkpoints; 0: at the end of each epoch */
+  int64_t patience;     /* stop after so many epochs without a better validation; 0: never */
+  int64_t report_every; /* steps */
+  mica_train_fn report;
+  void *report_ctx;
+  const mica_net *teacher; /* of distillation losses; evaluation mode, not changed */
+} mica_train_options;
+#define MICA_TRAIN_OPTIONS                                                                         \
+  {                                                                                                \
+    sizeof(mica_train_options), "ce", "adamw", "cosine", 10, 1, 0, 0, 0, MICA_F32, NULL, false, 0, \
+        0, 50, NULL, NULL, NULL                                                                    \
+  }
+
+typedef struct mica_train_result {
+  int64_t epochs, steps;
+  double loss;              /* of the last epoch */
+  double best_val_accuracy; /* NaN without validation */
+  int64_t best_epoch;       /* -1 without validation */
+  bool stopped_early;
+} mica_train_result;
+
+/* Train net in place. With validation and `dir`, the best weights are in best.safetensors, and the
+ * net ends with the last ones. Non-finite losses are MICA_ERR_NUMERIC. `validation` and `result`
+ * may be NULL. */
+MICA_API mica_status mica_train(mica_net *net, const mica_stream *train,
+                                const mica_stream *validation, const mica_train_options *options,
+                                mica_train_result *result);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,142 @@
+/* Scaled dot-product attention: the kernel keeps memory linear in length, this file binds it. */
+#include <mica/op.h>
+#include <mica/ops.h>
+
+#include "autograd/ranges.h"
+#include "tensor/kernel/attention.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Strides of a dense [N,L,heads,d], or of a view with a row stride: the last dimension of a packed
+ * [N,L,heads,3d] cut into slices. */
+static mica_attention_strides strides_of(const mica_view *v) {
+  const int64_t row = v->row_stride, heads = v->shape.dim[2], length = v->shape.dim[1];
+  return (mica_attention_strides){length * heads * row, heads * row, row};
+}
+
+static mica_attention_strides dense_strides(const mica_view *v) {
+  const int64_t row = v->shape.dim[3], heads = v->shape.dim[2], length = v->shape.dim[1];
+  return (mica_attention_strides){length * heads * row, heads * row, row};
+}
+
+/* The kernel reads q, k, v with the strides of the forward and writes their gradients with the
+ * same; a gradient is dense, so strided inputs are made dense first. */
+static void attention_backward(mica_call *c) {
+  mica_attention_args a = *(const mica_attention_args *)c->ctx;
+  const size_t size = mica_dtype_size(a.dtype);
+  void *grad[3];
+  for (int i = 0; i < 3; i++) {
+    const mica_view *v = &c->in[i];
+    mica_view *g = mica_call_grad(c, i);
+    grad[i] = g ? g->data : mica_call_scratch(c, (size_t)mica_view_count(v) * size);
+  }
+  mica_view *gbias = mica_call_grad(c, 3);
+  const void *gy = c->grad_out[0].data;
+  void *zeros = NULL;
+  if (!gy) { /* only the log-sum-exp was used */
+    const size_t bytes = (size_t)mica_view_count(&c->out[0]) * size;
+    gy = zeros = mica_call_scratch(c, bytes);
+    if (zeros) memset(zeros, 0, bytes);
+  }
+  if (!mica_ok(c->tape)) return;
+  a.bias = c->in[3].data;
+  mica_status status = mica_attention_backward(
+      c->engine, &a, c->in[0].data, c->in[1].data, c->in[2].data, c->out[0].data, gy,
+      c->out[1].data, c->grad_out[1].data, grad[0], grad[1], grad[2], gbias ? gbias->data : NULL);
+  if (status != MICA_OK) mica_latch(c->tape, status, "attention backward: %s", mica_last_error());
+}
+
+static const mica_op attention_op = {sizeof(mica_op), "attention", MICA_OP_ROW_STRIDES,
+                                     attention_backward};
+
+static mica_var attend(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_var bias,
+                       const mica_attention_options *given, mica_var *lse) {
+  mica_attention_options o = MICA_ATTENTION_OPTIONS;
+  if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+  mica_call c;
+  if (!mica_call_begin_optional(&c, t, &attention_op, 4, (mica_var[]){q, k, v, bias}, 8))
+    return MICA_NONE;
+  const mica_view *qv = &c.in[0], *kv = &c.in[1], *vv = &c.in[2], *bv = &c.in[3];
+  if (qv->shape.rank != 4 || kv->shape.rank != 4 || vv->shape.rank != 4)
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "expected q [N,Lq,h,d], k [N,Lk,g,d], v [N,Lk,g,dv]:");
+  const int64_t *qd = qv->shape.dim, *kd = kv->shape.dim, *vd = vv->shape.dim;
+  if (qd[0] != kd[0] || qd[0] != vd[0] || kd[1] != vd[1] || kd[2] != vd[2] || qd[3] != kd[3] ||
+      !kd[2] || qd[2] % kd[2])
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "q, k and v do not fit together:");
+  if (qv->dtype != kv->dtype || qv->dtype != vv->dtype ||
+      (qv->dtype != MICA_F32 && qv->dtype != MICA_F64) || (bv->data && bv->dtype != qv->dtype))
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "expected one float type for all:");
+  mica_attention_args a = {.dtype = qv->dtype,
+                           .batch = qd[0],
+                           .heads = qd[2],
+                           .kv_heads = kd[2],
+                           .queries = qd[1],
+                           .keys = kd[1],
+                           .dim = qd[3],
+                           .value_dim = vd[3],
+                           .scale = o.scale != 0 ? o.scale : 1 / sqrt((double)(qd[3] ? qd[3] : 1)),
+                           .causal = o.causal,
+                           .offset = kd[1] - qd[1],
+                           .window = o.window,
+                           .q = strides_of(qv),
+                           .k = strides_of(kv),
+                           .v = strides_of(vv)};
+  const int64_t want[4] = {qd[0], qd[2], qd[1], kd[1]};
+  if (bv->data) {
+    int64_t stride[4], step = 1;
+    if (bv->shape.rank > 4 || !mica_view_contiguous(bv))
+      return mica_call_fail(&c, MICA_ERR_SHAPE, "the bias must be a dense [N,h,Lq,Lk]:");
+    for (int d = 3, i = bv->shape.rank - 1; d >= 0; d--, i--) {
+      const int64_t n = i < 0 ? 1 : bv->shape.dim[i];
+      if (n != want[d] && n != 1)
+        return mica_call_fail(&c, MICA_ERR_SHAPE, "the bias does not broadcast to [N,h,Lq,Lk]:");
+      stride[d] = n == 1 ? 0 : step;
+      step *= n;
+    }
+    if (want[3] != 1 && stride[3] != 1)
+      return mica_call_fail(&c, MICA_ERR_SHAPE, "the bias must have a column for each key:");
+    a.bias = bv->data;
+    a.bias_batch = stride[0];
+    a.bias_head = stride[1];
+    a.bias_query = stride[2];
+  }
+  const mica_view *y = mica_call_output(&c, qv->dtype, MICA_SHAPE(qd[0], qd[1], qd[2], vd[3]));
+  if (y) a.out = dense_strides(y);
+  const bool want_lse = lse || mica_call_recorded(&c);
+  const mica_view *l =
+      want_lse ? mica_call_output(&c, qv->dtype, MICA_SHAPE(qd[0], qd[2], qd[1])) : NULL;
+  if (mica_ok(t)) {
+    mica_status status = mica_attention_forward(c.engine, &a, qv->data, kv->data, vv->data, y->data,
+                                                l ? l->data : NULL);
+    if (status != MICA_OK) return mica_call_fail(&c, status, "%s", mica_last_error());
+  }
+  mica_call_context(&c, &a, sizeof a);
+  for (int i = 0; i < 4; i++)
+    if (c.in[i].data) mica_call_save_input(&c, i);
+  mica_call_save_output(&c, 0);
+  if (want_lse) mica_call_save_output(&c, 1);
+  mica_var out[2] = {MICA_NONE, MICA_NONE};
+  mica_call_end_n(&c, want_lse ? 2 : 1, out);
+  if (lse) *lse = out[1];
+  return out[0];
+}
+
+mica_var mica_attention(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_var bias,
+                        const mica_attention_options *o, mica_var *lse) {
+  if (lse) *lse = MICA_NONE;
+  mica_scope_begin(t, NULL);
+  /* Gradients are dense and have the strides of what was read. */
+  if (mica_is_recording(t)) {
+    q = mica_contiguous(t, q);
+    k = mica_contiguous(t, k);
+    v = mica_contiguous(t, v);
+  }
+  bias = mica_contiguous(t, bias);
+  mica_var y[2] = {MICA_NONE, MICA_NONE};
+  y[0] = attend(t, q, k, v, bias, o, lse ? &y[1] : NULL);
+  mica_scope_end_n(t, lse ? 2 : 1, y);
+  if (lse) *lse = y[1];
+  return y[0];
+}

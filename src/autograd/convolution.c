@@ -1,0 +1,172 @@
+/* Convolution, channels last: 1-D and 2-D, and the transposed forms, which are its backward_data.
+ */
+#include <mica/op.h>
+#include <mica/ops.h>
+
+#include "tensor/kernel/convolution.h"
+
+#include <string.h>
+
+typedef struct conv_context {
+  mica_convolution conv;
+  bool transposed;
+} conv_context;
+
+/* Backward of y = conv(x, w) + b, and of the transposed y = conv_data(x, w) + b, where x plays the
+ * part of the result and y that of the input. */
+static void conv_backward(mica_call *c) {
+  const conv_context *o = c->ctx;
+  const mica_convolution *conv = &o->conv;
+  const void *gy = c->grad_out[0].data, *x = c->in[0].data, *w = c->in[1].data;
+  mica_view *gx = mica_call_grad(c, 0), *gw = mica_call_grad(c, 1), *gb = mica_call_grad(c, 2);
+  mica_status status = MICA_OK;
+  if (!o->transposed) {
+    if (gx) status = mica_convolution_backward_data(c->engine, conv, gy, w, NULL, gx->data);
+    if (gw && status == MICA_OK) {
+      status =
+          mica_convolution_backward_weights(c->engine, conv, x, gy, gw->data, gb ? gb->data : NULL);
+      gb = NULL;
+    }
+  } else {
+    if (gx) status = mica_convolution_forward(c->engine, conv, gy, w, NULL, NULL, false, gx->data);
+    if (gw && status == MICA_OK)
+      status = mica_convolution_backward_weights(c->engine, conv, gy, x, gw->data, NULL);
+  }
+  if (status != MICA_OK) {
+    mica_latch(c->tape, status, "%s backward: %s", c->op->name, mica_last_error());
+    return;
+  }
+  if (gb) { /* the columns of gy */
+    const int64_t cols = mica_view_count(gb),
+                  rows = cols ? mica_view_count(&c->grad_out[0]) / cols : 0;
+    double *sum = mica_call_scratch(c, (size_t)cols * sizeof *sum);
+    if (!sum) return;
+    memset(sum, 0, (size_t)cols * sizeof *sum);
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t k = 0; k < cols; k++)
+        sum[k] += gb->dtype == MICA_F32 ? (double)((const float *)gy)[r * cols + k]
+                                        : ((const double *)gy)[r * cols + k];
+    const mica_view from = mica_view_of(sum, MICA_F64, gb->shape);
+    if (mica_view_copy(gb, &from) != MICA_OK)
+      mica_latch(c->tape, mica_last_status(), "%s", mica_last_error());
+  }
+}
+
+static const mica_op conv_op = {sizeof(mica_op), "conv", 0, conv_backward};
+static const mica_op conv_transpose_op = {sizeof(mica_op), "conv_transpose", 0, conv_backward};
+
+/* The checks that both forms and both ranks share; y's shape comes out. */
+static mica_var convolve(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                         const mica_conv_options *given, bool transposed, int rank) {
+  mica_conv_options o = MICA_CONV_OPTIONS;
+  if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+  mica_call c;
+  if (!mica_call_begin_optional(&c, t, transposed ? &conv_transpose_op : &conv_op, 3,
+                                (mica_var[]){x, w, bias}, 4))
+    return MICA_NONE;
+  const mica_view *xv = &c.in[0], *wv = &c.in[1], *bv = &c.in[2];
+  if (xv->shape.rank != rank || wv->shape.rank != rank)
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "expected an input and a weight of rank %d:", rank);
+  if (xv->dtype != wv->dtype || (xv->dtype != MICA_F32 && xv->dtype != MICA_F64) ||
+      (bv->data && bv->dtype != xv->dtype))
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "%s input and %s weight, expected the same float type:",
+                          mica_dtype_name(xv->dtype), mica_dtype_name(wv->dtype));
+  /* A line is an image of height 1. */
+  const int64_t *xd = xv->shape.dim, *wd = wv->shape.dim;
+  const bool image = rank == 4;
+  const int64_t h = image ? xd[1] : 1, width = xd[rank - 2], channels = xd[rank - 1];
+  const int64_t kh = image ? wd[1] : 1, kw = wd[rank - 2];
+  if (!image) {
+    o.stride[0] = o.dilation[0] = 1;
+    o.pad[0] = o.pad[1] = 0;
+    o.output_pad[0] = 0;
+  }
+  if (o.groups < 1 || o.stride[0] < 1 || o.stride[1] < 1 || o.dilation[0] < 1 ||
+      o.dilation[1] < 1 || o.pad[0] < 0 || o.pad[1] < 0 || o.pad[2] < 0 || o.pad[3] < 0)
+    return mica_call_fail(&c, MICA_ERR_INVALID,
+                          "stride, dilation and groups must be 1 or more, padding 0 or more:");
+  mica_convolution conv = {.dtype = xv->dtype,
+                           .compute = xv->dtype == MICA_F32 ? mica_compute(t) : xv->dtype,
+                           .n = xd[0],
+                           .kh = kh,
+                           .kw = kw,
+                           .groups = o.groups,
+                           .stride_h = o.stride[0],
+                           .stride_w = o.stride[1],
+                           .dilation_h = o.dilation[0],
+                           .dilation_w = o.dilation[1],
+                           .pad_top = o.pad[0],
+                           .pad_bottom = o.pad[1],
+                           .pad_left = o.pad[2],
+                           .pad_right = o.pad[3]};
+  int64_t out_h, out_w, out_c;
+  if (!transposed) {
+    if (wd[rank - 1] * o.groups != channels)
+      return mica_call_fail(&c, MICA_ERR_SHAPE,
+                            "the input has %lld channels, the weight reads %lld in %d groups:",
+                            (long long)channels, (long long)wd[rank - 1], o.groups);
+    conv.h = h;
+    conv.w = width;
+    conv.c = channels;
+    conv.o = out_c = wd[0];
+  } else {
+    if (wd[0] != channels)
+      return mica_call_fail(&c, MICA_ERR_SHAPE,
+                            "the input has %lld channels, the weight reads %lld:",
+                            (long long)channels, (long long)wd[0]);
+    if (o.output_pad[0] < 0 || o.output_pad[1] < 0 ||
+        (o.output_pad[0] &&
+         o.output_pad[0] >= (o.stride[0] > o.dilation[0] ? o.stride[0] : o.dilation[0])) ||
+        (o.output_pad[1] &&
+         o.output_pad[1] >= (o.stride[1] > o.dilation[1] ? o.stride[1] : o.dilation[1])))
+      return mica_call_fail(&c, MICA_ERR_INVALID,
+                            "output_pad must be below the stride or the dilation:");
+    conv.h = (h - 1) * o.stride[0] - o.pad[0] - o.pad[1] + o.dilation[0] * (kh - 1) +
+             o.output_pad[0] + 1;
+    conv.w = (width - 1) * o.stride[1] - o.pad[2] - o.pad[3] + o.dilation[1] * (kw - 1) +
+             o.output_pad[1] + 1;
+    conv.c = out_c = wd[rank - 1] * o.groups;
+    conv.o = channels;
+  }
+  mica_status status = mica_convolution_output(&conv, &out_h, &out_w);
+  if (status != MICA_OK) return mica_call_fail(&c, status, "%s:", mica_last_error());
+  if (transposed && (out_h != h || out_w != width))
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "no convolution has this result:");
+  if (!transposed && (out_h < 1 || out_w < 1))
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "the kernel does not fit the padded input:");
+  if (bv->data && (bv->shape.rank != 1 || bv->shape.dim[0] != out_c))
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "the bias must be [%lld]:", (long long)out_c);
+  const int64_t yh = transposed ? conv.h : out_h, yw = transposed ? conv.w : out_w;
+  const mica_shape shape = image ? MICA_SHAPE(xd[0], yh, yw, out_c) : MICA_SHAPE(xd[0], yw, out_c);
+  const mica_view *y = mica_call_output(&c, xv->dtype, shape);
+  if (y && mica_view_count(y)) {
+    status = transposed ? mica_convolution_backward_data(c.engine, &conv, xv->data, wv->data,
+                                                         bv->data, y->data)
+                        : mica_convolution_forward(c.engine, &conv, xv->data, wv->data, bv->data,
+                                                   NULL, false, y->data);
+    if (status != MICA_OK) return mica_call_fail(&c, status, "%s", mica_last_error());
+  }
+  const conv_context context = {conv, transposed};
+  mica_call_context(&c, &context, sizeof context);
+  if (mica_call_needs_grad(&c, 1)) mica_call_save_input(&c, 0);
+  if (mica_call_needs_grad(&c, 0)) mica_call_save_input(&c, 1);
+  return mica_call_end(&c);
+}
+
+mica_var mica_conv2d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                     const mica_conv_options *o) {
+  return convolve(t, x, w, bias, o, false, 4);
+}
+mica_var mica_conv1d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                     const mica_conv_options *o) {
+  return convolve(t, x, w, bias, o, false, 3);
+}
+mica_var mica_conv_transpose2d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                               const mica_conv_options *o) {
+  return convolve(t, x, w, bias, o, true, 4);
+}
+mica_var mica_conv_transpose1d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                               const mica_conv_options *o) {
+  return convolve(t, x, w, bias, o, true, 3);
+}

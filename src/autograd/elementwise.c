@@ -1,0 +1,190 @@
+/* Operations of one input, element by element. */
+#include "autograd/ranges.h"
+
+#include <mica/ops.h>
+
+#include "tensor/kernel/elementwise.h"
+
+typedef struct unary_context {
+  mica_unary_op op;
+  double a, b;
+} unary_context;
+
+typedef struct unary_job {
+  const mica_elementwise_kernels *k;
+  const unary_context *o;
+  size_t size;
+  int64_t n;
+  const char *x, *y, *gy;
+  char *out;
+} unary_job;
+
+static const char *at(const char *p, size_t offset) {
+  return p ? p + offset : NULL;
+}
+
+static void unary_range(void *ctx, int64_t begin, int64_t end) {
+  const unary_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const size_t o = (size_t)(i * MICA_CHUNK) * j->size;
+    j->k->unary(j->o->op, mica_chunk_length(j->n, i), j->x + o, j->out + o, j->o->a, j->o->b);
+  }
+}
+
+static void unary_grad_range(void *ctx, int64_t begin, int64_t end) {
+  const unary_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const size_t o = (size_t)(i * MICA_CHUNK) * j->size;
+    j->k->unary_grad(j->o->op, mica_chunk_length(j->n, i), at(j->x, o), at(j->y, o), j->gy + o,
+                     j->out + o, j->o->a, j->o->b);
+  }
+}
+
+static void unary_backward(mica_call *c) {
+  mica_view *gx = mica_call_grad(c, 0);
+  if (!gx) return;
+  unary_job job = {mica_kernels_of(c->engine, gx->dtype)->elementwise,
+                   c->ctx,
+                   mica_dtype_size(gx->dtype),
+                   mica_view_count(gx),
+                   c->in[0].data,
+                   c->out[0].data,
+                   c->grad_out[0].data,
+                   gx->data};
+  mica_parallel_for(c->engine, mica_chunks(job.n), unary_grad_range, &job);
+}
+
+/* One operation a function, so that errors, profiles and overrides know them by name. */
+#define UNARY_OP(symbol)                                                                           \
+  static const mica_op symbol##_op = {sizeof(mica_op), #symbol, 0, unary_backward};
+#define FLAT_OP(symbol) static const mica_op symbol##_op = {sizeof(mica_op), #symbol, 0, NULL};
+
+static mica_var unary(mica_tape *t, const mica_op *op, mica_unary_op kind, mica_var x, double a,
+                      double b) {
+  mica_call c;
+  if (!mica_call_begin(&c, t, op, 1, &x)) return MICA_NONE;
+  const mica_view *v = &c.in[0];
+  if (!mica_is_float(v))
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "%s, expected float32 or float64:", mica_dtype_name(v->dtype));
+  const unary_context o = {kind, a, b};
+  const mica_view *y = mica_call_output(&c, v->dtype, v->shape);
+  if (y) {
+    unary_job job = {mica_kernels_of(c.engine, v->dtype)->elementwise,
+                     &o,
+                     mica_dtype_size(v->dtype),
+                     mica_view_count(v),
+                     v->data,
+                     NULL,
+                     NULL,
+                     y->data};
+    mica_parallel_for(c.engine, mica_chunks(job.n), unary_range, &job);
+  }
+  mica_call_context(&c, &o, sizeof o);
+  const int reads = mica_unary_grad_reads(kind);
+  if (reads & MICA_UNARY_READS_X) mica_call_save_input(&c, 0);
+  if (reads & MICA_UNARY_READS_Y) mica_call_save_output(&c, 0);
+  return mica_call_end(&c);
+}
+
+#define UNARY(symbol, kind)                                                                        \
+  UNARY_OP(symbol)                                                                                 \
+  mica_var mica_##symbol(mica_tape *t, mica_var x) {                                               \
+    return unary(t, &symbol##_op, kind, x, 0, 0);                                                  \
+  }
+#define FLAT(symbol, kind)                                                                         \
+  FLAT_OP(symbol)                                                                                  \
+  mica_var mica_##symbol(mica_tape *t, mica_var x) {                                               \
+    return unary(t, &symbol##_op, kind, x, 0, 0);                                                  \
+  }
+
+UNARY(neg, MICA_UNARY_NEG)
+UNARY(abs, MICA_UNARY_ABS)
+UNARY(exp, MICA_UNARY_EXP)
+UNARY(expm1, MICA_UNARY_EXPM1)
+UNARY(log, MICA_UNARY_LOG)
+UNARY(log1p, MICA_UNARY_LOG1P)
+UNARY(sqrt, MICA_UNARY_SQRT)
+UNARY(rsqrt, MICA_UNARY_RSQRT)
+UNARY(reciprocal, MICA_UNARY_RECIPROCAL)
+UNARY(square, MICA_UNARY_SQUARE)
+UNARY(sin, MICA_UNARY_SIN)
+UNARY(cos, MICA_UNARY_COS)
+UNARY(tanh, MICA_UNARY_TANH)
+UNARY(erf, MICA_UNARY_ERF)
+UNARY(sigmoid, MICA_UNARY_SIGMOID)
+UNARY(log_sigmoid, MICA_UNARY_LOG_SIGMOID)
+UNARY(softplus, MICA_UNARY_SOFTPLUS)
+UNARY(relu, MICA_UNARY_RELU)
+UNARY(selu, MICA_UNARY_SELU)
+UNARY(gelu, MICA_UNARY_GELU)
+UNARY(gelu_tanh, MICA_UNARY_GELU_TANH)
+UNARY(silu, MICA_UNARY_SILU)
+UNARY(mish, MICA_UNARY_MISH)
+UNARY(hard_sigmoid, MICA_UNARY_HARD_SIGMOID)
+UNARY(hard_swish, MICA_UNARY_HARD_SWISH)
+FLAT(sign, MICA_UNARY_SIGN)
+FLAT(floor, MICA_UNARY_FLOOR)
+FLAT(round, MICA_UNARY_ROUND)
+
+UNARY_OP(leaky_relu)
+mica_var mica_leaky_relu(mica_tape *t, mica_var x, double slope) {
+  return unary(t, &leaky_relu_op, MICA_UNARY_LEAKY_RELU, x, slope, 0);
+}
+UNARY_OP(elu)
+mica_var mica_elu(mica_tape *t, mica_var x, double alpha) {
+  return unary(t, &elu_op, MICA_UNARY_ELU, x, alpha, 0);
+}
+UNARY_OP(clamp)
+mica_var mica_clamp(mica_tape *t, mica_var x, double lo, double hi) {
+  return unary(t, &clamp_op, MICA_UNARY_CLAMP, x, lo, hi);
+}
+UNARY_OP(pow_scalar)
+mica_var mica_pow_scalar(mica_tape *t, mica_var x, double p) {
+  return unary(t, &pow_scalar_op, MICA_UNARY_POW, x, p, 0);
+}
+UNARY_OP(affine)
+mica_var mica_affine(mica_tape *t, mica_var x, double scale, double shift) {
+  return unary(t, &affine_op, MICA_UNARY_AFFINE, x, scale, shift);
+}
+
+mica_var mica_activate(mica_tape *t, mica_activation kind, mica_var x) {
+  switch (kind) {
+  case MICA_IDENTITY: return x;
+  case MICA_RELU: return mica_relu(t, x);
+  case MICA_GELU: return mica_gelu(t, x);
+  case MICA_GELU_TANH: return mica_gelu_tanh(t, x);
+  case MICA_SILU: return mica_silu(t, x);
+  case MICA_SIGMOID: return mica_sigmoid(t, x);
+  case MICA_TANH: return mica_tanh(t, x);
+  case MICA_LEAKY_RELU: return mica_leaky_relu(t, x, 0.01);
+  case MICA_ELU: return mica_elu(t, x, 1);
+  case MICA_SELU: return mica_selu(t, x);
+  case MICA_SOFTPLUS: return mica_softplus(t, x);
+  case MICA_MISH: return mica_mish(t, x);
+  case MICA_HARD_SIGMOID: return mica_hard_sigmoid(t, x);
+  case MICA_HARD_SWISH: return mica_hard_swish(t, x);
+  }
+  return mica_latch(t, MICA_ERR_INVALID, "activate: unknown activation %d", (int)kind);
+}
+
+/* ---- another element type ---- */
+
+static void cast_backward(mica_call *c) {
+  mica_view *gx = mica_call_grad(c, 0);
+  if (gx && mica_view_copy(gx, &c->grad_out[0]) != MICA_OK)
+    mica_latch(c->tape, mica_last_status(), "cast backward: %s", mica_last_error());
+}
+
+static const mica_op cast_op = {sizeof(mica_op), "cast", MICA_OP_ROW_STRIDES, cast_backward};
+
+mica_var mica_cast(mica_tape *t, mica_var x, mica_dtype dtype) {
+  mica_call c;
+  if (!mica_call_begin(&c, t, &cast_op, 1, &x)) return MICA_NONE;
+  if (!mica_dtype_size(dtype))
+    return mica_call_fail(&c, MICA_ERR_INVALID, "unknown type %d:", (int)dtype);
+  const mica_view *y = mica_call_output(&c, dtype, c.in[0].shape);
+  if (y && mica_view_copy(y, &c.in[0]) != MICA_OK)
+    return mica_call_fail(&c, mica_last_status(), "%s", mica_last_error());
+  return mica_call_end(&c);
+}

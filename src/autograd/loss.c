@@ -1,0 +1,270 @@
+/* Losses: the mean over examples of what the kernels give for each row or element.
+ *
+ * Each is one operation from scores to a number: fused with the softmax where there is one, so that
+ * nothing is lost to rounding and nothing of the size of the scores is stored.
+ */
+#include <mica/op.h>
+#include <mica/ops.h>
+
+#include "autograd/ranges.h"
+#include "tensor/kernel/elementwise.h"
+#include "tensor/kernel/kernel.h"
+#include "tensor/kernel/reduce.h"
+#include "tensor/kernel/softmax.h"
+
+#include <string.h>
+
+static double element(const mica_view *v, int64_t i) {
+  return v->dtype == MICA_F32 ? (double)((const float *)v->data)[i] : ((const double *)v->data)[i];
+}
+
+static void put(const mica_view *v, double x) {
+  if (v->dtype == MICA_F32)
+    *(float *)v->data = (float)x;
+  else
+    *(double *)v->data = x;
+}
+
+static bool float_pair(const mica_view *a, const mica_view *b) {
+  return a->dtype == b->dtype && (a->dtype == MICA_F32 || a->dtype == MICA_F64);
+}
+
+/* ---- cross-entropy with labels ---- */
+
+typedef struct hard_context {
+  double smoothing;
+  int64_t ignore;
+  double denominator; /* of the mean */
+  bool per_example;
+} hard_context;
+
+static void hard_backward(mica_call *c) {
+  const hard_context *o = c->ctx;
+  const mica_view *x = &c->in[0], *gy = &c->grad_out[0];
+  mica_view *gx = mica_call_grad(c, 0);
+  if (!gx) return;
+  const mica_hard_labels labels = {c->in[1].data, o->ignore, o->smoothing, c->in[2].data};
+  const mica_kernels *k = mica_kernels_of(c->engine, x->dtype);
+  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
+  k->softmax->cross_entropy_grad(rows, cols, x->data, x->row_stride, &labels, c->saved[0],
+                                 o->per_example ? gy->data : NULL,
+                                 o->per_example ? 0 : element(gy, 0) / o->denominator, gx->data);
+}
+
+static const mica_op hard_op = {sizeof(mica_op), "cross_entropy", MICA_OP_ROW_STRIDES,
+                                hard_backward};
+
+mica_var mica_cross_entropy(mica_tape *t, mica_var logits, mica_var labels, mica_var weights,
+                            const mica_cross_entropy_options *given) {
+  mica_cross_entropy_options o = MICA_CROSS_ENTROPY_OPTIONS;
+  if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+  mica_call c;
+  if (!mica_call_begin_optional(
+          &c, t, &hard_op, 3,
+          (mica_var[]){logits, mica_contiguous(t, labels), mica_contiguous(t, weights)}, 4))
+    return MICA_NONE;
+  const mica_view *x = &c.in[0], *l = &c.in[1], *w = &c.in[2];
+  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
+  if (!float_pair(x, x) || x->shape.rank < 1 || !cols)
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "expected float logits [..,C]:");
+  if (l->dtype != MICA_I64 || mica_view_count(l) != rows || !mica_view_contiguous(l))
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "expected %lld int64 labels:", (long long)rows);
+  if (w->data && (w->dtype != x->dtype || mica_view_count(w) != cols || !mica_view_contiguous(w)))
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "expected %lld class weights of the logits' type:", (long long)cols);
+  if (!(o.smoothing >= 0 && o.smoothing <= 1))
+    return mica_call_fail(&c, MICA_ERR_INVALID, "smoothing %g, expected 0 to 1:", o.smoothing);
+  if (mica_call_needs_grad(&c, 2))
+    return mica_call_fail(&c, MICA_ERR_UNSUPPORTED, "class weights get no gradient; detach them:");
+  const size_t size = mica_dtype_size(x->dtype);
+  mica_shape rows_shape = x->shape;
+  rows_shape.rank--;
+  const mica_view *y = mica_call_output(&c, x->dtype, o.per_example ? rows_shape : MICA_SCALAR);
+  void *lse = mica_call_saved(&c, (size_t)rows * size);
+  void *loss = o.per_example && y ? y->data : mica_call_scratch(&c, (size_t)rows * size);
+  void *weight = mica_call_scratch(&c, (size_t)rows * size);
+  hard_context context = {o.smoothing, o.ignore_index, 1, o.per_example};
+  if (mica_ok(t)) {
+    const mica_kernels *k = mica_kernels_of(c.engine, x->dtype);
+    const mica_hard_labels hard = {l->data, o.ignore_index, o.smoothing, w->data};
+    int64_t bad =
+        k->softmax->cross_entropy(rows, cols, x->data, x->row_stride, &hard, loss, weight, lse);
+    if (bad >= 0)
+      return mica_call_fail(&c, MICA_ERR_INVALID, "label %lld of row %lld, expected 0 to %lld:",
+                            (long long)((const int64_t *)l->data)[bad], (long long)bad,
+                            (long long)cols - 1);
+    if (!o.per_example) {
+      context.denominator = k->reduce->sum(rows, weight);
+      /* No example counts: 0 / 0 is NaN, as everywhere else in the field. */
+      put(y, k->reduce->sum(rows, loss) / context.denominator);
+    }
+  }
+  mica_call_context(&c, &context, sizeof context);
+  mica_call_save_input(&c, 0);
+  mica_call_save_input(&c, 1);
+  if (w->data) mica_call_save_input(&c, 2);
+  return mica_call_end(&c);
+}
+
+/* ---- cross-entropy with distributions ---- */
+
+static void soft_backward(mica_call *c) {
+  const mica_view *x = &c->in[0], *p = &c->in[1];
+  mica_view *gx = mica_call_grad(c, 0), *gp = mica_call_grad(c, 1);
+  const int64_t rows = mica_view_rows(x);
+  const mica_kernels *k = mica_kernels_of(c->engine, x->dtype);
+  k->softmax->soft_cross_entropy_grad(
+      rows, mica_view_cols(x), x->data, x->row_stride, p->data, p->row_stride, c->saved[0], NULL,
+      element(&c->grad_out[0], 0) / (double)rows, gx ? gx->data : NULL, gp ? gp->data : NULL);
+}
+
+static const mica_op soft_op = {sizeof(mica_op), "soft_cross_entropy", MICA_OP_ROW_STRIDES,
+                                soft_backward};
+
+mica_var mica_soft_cross_entropy(mica_tape *t, mica_var logits, mica_var target) {
+  mica_call c;
+  if (!mica_call_begin(&c, t, &soft_op, 2, (mica_var[]){logits, target})) return MICA_NONE;
+  const mica_view *x = &c.in[0], *p = &c.in[1];
+  if (!float_pair(x, p) || x->shape.rank < 1 || !mica_shape_equal(&x->shape, &p->shape))
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "expected logits and targets of one shape and float type:");
+  const int64_t rows = mica_view_rows(x);
+  const size_t size = mica_dtype_size(x->dtype);
+  const mica_view *y = mica_call_output(&c, x->dtype, MICA_SCALAR);
+  void *lse = mica_call_saved(&c, (size_t)rows * size),
+       *loss = mica_call_scratch(&c, (size_t)rows * size);
+  if (mica_ok(t)) {
+    const mica_kernels *k = mica_kernels_of(c.engine, x->dtype);
+    k->softmax->soft_cross_entropy(rows, mica_view_cols(x), x->data, x->row_stride, p->data,
+                                   p->row_stride, loss, lse);
+    put(y, k->reduce->sum(rows, loss) / (double)rows);
+  }
+  mica_call_save_input(&c, 0);
+  mica_call_save_input(&c, 1);
+  return mica_call_end(&c);
+}
+
+/* ---- elementwise losses: a sum of f(a, b) over a count ---- */
+
+typedef struct pair_context {
+  mica_binary_op op;
+  double parameter, count;
+} pair_context;
+
+#define PAIR_CHUNK 16384
+
+typedef struct pair_job {
+  const mica_kernels *k;
+  const pair_context *o;
+  size_t size;
+  int64_t n;
+  const char *a, *b;
+  char *ga, *gb, *scratch;
+  double *partial;
+  double g;
+} pair_job;
+
+static void pair_range(void *ctx, int64_t begin, int64_t end) {
+  const pair_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t from = i * PAIR_CHUNK, n = j->n - from < PAIR_CHUNK ? j->n - from : PAIR_CHUNK;
+    const size_t at = (size_t)from * j->size;
+    j->k->elementwise->binary(j->o->op, MICA_FORM_VV, n, j->a + at, j->b + at, j->scratch + at,
+                              j->o->parameter);
+    j->partial[i] = j->k->reduce->sum(n, j->scratch + at);
+  }
+}
+
+static void pair_grad_range(void *ctx, int64_t begin, int64_t end) {
+  const pair_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t from = i * PAIR_CHUNK, n = j->n - from < PAIR_CHUNK ? j->n - from : PAIR_CHUNK;
+    const size_t at = (size_t)from * j->size;
+    j->k->elementwise->fill(n, j->g, j->scratch + at);
+    j->k->elementwise->binary_grad(j->o->op, MICA_FORM_VV, n, j->a + at, j->b + at, j->scratch + at,
+                                   j->ga ? j->ga + at : NULL, j->gb ? j->gb + at : NULL,
+                                   j->o->parameter);
+  }
+}
+
+static void pair_backward(mica_call *c) {
+  const pair_context *o = c->ctx;
+  const mica_view *a = &c->in[0];
+  mica_view *ga = mica_call_grad(c, 0), *gb = mica_call_grad(c, 1);
+  const int64_t n = mica_view_count(a);
+  const size_t size = mica_dtype_size(a->dtype);
+  char *scratch = mica_call_scratch(c, (size_t)n * size);
+  if (!scratch) return;
+  pair_job job = {mica_kernels_of(c->engine, a->dtype),
+                  o,
+                  size,
+                  n,
+                  a->data,
+                  c->in[1].data,
+                  ga ? ga->data : NULL,
+                  gb ? gb->data : NULL,
+                  scratch,
+                  NULL,
+                  element(&c->grad_out[0], 0) / o->count};
+  mica_parallel_for(c->engine, (n + PAIR_CHUNK - 1) / PAIR_CHUNK, pair_grad_range, &job);
+}
+
+static mica_var pair_loss(mica_tape *t, const mica_op *op, mica_binary_op binary, double parameter,
+                          mica_var va, mica_var vb, bool over_rows) {
+  mica_call c;
+  if (!mica_call_begin(&c, t, op, 2, (mica_var[]){va, vb})) return MICA_NONE;
+  const mica_view *a = &c.in[0], *b = &c.in[1];
+  if (!float_pair(a, b) || !mica_shape_equal(&a->shape, &b->shape))
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "expected two tensors of one shape and float type:");
+  const int64_t n = mica_view_count(a), chunks = (n + PAIR_CHUNK - 1) / PAIR_CHUNK;
+  const pair_context o = {binary, parameter, (double)(over_rows ? mica_view_rows(a) : n)};
+  const size_t size = mica_dtype_size(a->dtype);
+  const mica_view *y = mica_call_output(&c, a->dtype, MICA_SCALAR);
+  double *partial = mica_call_scratch(&c, (size_t)chunks * sizeof *partial);
+  char *scratch = mica_call_scratch(&c, (size_t)n * size);
+  if (mica_ok(t)) {
+    pair_job job = {mica_kernels_of(c.engine, a->dtype),
+                    &o,
+                    size,
+                    n,
+                    a->data,
+                    b->data,
+                    NULL,
+                    NULL,
+                    scratch,
+                    partial,
+                    0};
+    mica_parallel_for(c.engine, chunks, pair_range, &job);
+    double sum = 0;
+    for (int64_t i = 0; i < chunks; i++) sum += partial[i];
+    put(y, sum / o.count);
+  }
+  mica_call_context(&c, &o, sizeof o);
+  mica_call_save_input(&c, 0);
+  mica_call_save_input(&c, 1);
+  return mica_call_end(&c);
+}
+
+static const mica_op bce_op = {sizeof(mica_op), "bce", 0, pair_backward};
+static const mica_op mse_op = {sizeof(mica_op), "mse", 0, pair_backward};
+static const mica_op l1_op = {sizeof(mica_op), "l1", 0, pair_backward};
+static const mica_op huber_op = {sizeof(mica_op), "huber", 0, pair_backward};
+static const mica_op kl_op = {sizeof(mica_op), "kl", 0, pair_backward};
+
+mica_var mica_bce(mica_tape *t, mica_var logits, mica_var target) {
+  return pair_loss(t, &bce_op, MICA_BINARY_BCE_LOGITS, 0, logits, target, false);
+}
+mica_var mica_mse(mica_tape *t, mica_var x, mica_var target) {
+  return pair_loss(t, &mse_op, MICA_BINARY_SQUARED_DIFFERENCE, 0, x, target, false);
+}
+mica_var mica_l1(mica_tape *t, mica_var x, mica_var target) {
+  return pair_loss(t, &l1_op, MICA_BINARY_ABS_DIFFERENCE, 0, x, target, false);
+}
+mica_var mica_huber(mica_tape *t, mica_var x, mica_var target, double delta) {
+  if (mica_ok(t) && !(delta > 0))
+    return mica_latch(t, MICA_ERR_INVALID, "huber: delta %g, expected > 0", delta);
+  return pair_loss(t, &huber_op, MICA_BINARY_HUBER, delta, x, target, false);
+}
+mica_var mica_kl(mica_tape *t, mica_var log_q, mica_var p) {
+  return pair_loss(t, &kl_op, MICA_BINARY_KL, 0, log_q, p, true);
+}

@@ -1,0 +1,532 @@
+/* Normalisation: over rows (layer, RMS), groups of channels, and the batch.
+ *
+ * Rows and examples are cut into chunks of a fixed size; each chunk adds its part of the gradients
+ * of gain and bias to its own sums, which are combined in order.
+ */
+#include <mica/op.h>
+#include <mica/ops.h>
+
+#include "tensor/kernel/kernel.h"
+#include "tensor/kernel/norm.h"
+#include "tensor/kernel/reduce.h"
+
+#include <math.h>
+#include <string.h>
+
+#define ROWS 128 /* of a chunk */
+
+static int64_t chunks_of(int64_t rows, int64_t size) {
+  return (rows + size - 1) / size;
+}
+
+/* What one normalisation call works on, forward or backward. */
+typedef struct norm_job {
+  const mica_kernels *k;
+  size_t size; /* of an element */
+  int64_t rows, cols, stride;
+  double eps;
+  bool rms, relu;
+  const char *x, *gain, *bias, *gy;
+  char *y, *mean, *rstd;
+  double *ggain, *gbias; /* [chunks, cols] or NULL */
+  /* group norm */
+  int64_t positions, groups;
+  double *scratch;
+  /* batch norm */
+  const double *sum_gy, *sum_gy_xhat;
+  double count;
+} norm_job;
+
+static double *sums(double *all, int64_t chunk, int64_t cols) {
+  return all ? all + chunk * cols : NULL;
+}
+
+static bool gain_bias_fit(const mica_call *c, int64_t channels) {
+  for (int i = 1; i <= 2 && i < c->n_in; i++) {
+    const mica_view *v = &c->in[i];
+    if (v->data &&
+        (v->shape.rank != 1 || v->shape.dim[0] != channels || v->dtype != c->in[0].dtype))
+      return false;
+  }
+  return true;
+}
+
+static bool is_float(const mica_view *v) {
+  return v->dtype == MICA_F32 || v->dtype == MICA_F64;
+}
+
+/* Room for the chunks' sums of gain and bias where their gradients are asked for. */
+static bool gradient_sums(mica_call *c, int64_t chunks, int64_t cols, norm_job *job) {
+  for (int i = 1; i <= 2 && i < c->n_in; i++) {
+    if (!mica_call_needs_grad(c, i)) continue;
+    const size_t bytes = (size_t)(chunks * cols) * sizeof(double);
+    double *s = mica_call_scratch(c, bytes);
+    if (!s) return false;
+    memset(s, 0, bytes);
+    *(i == 1 ? &job->ggain : &job->gbias) = s;
+  }
+  return true;
+}
+
+static void combine_sums(mica_call *c, int64_t chunks, int64_t cols, const norm_job *job) {
+  for (int i = 1; i <= 2 && i < c->n_in; i++) {
+    double *s = i == 1 ? job->ggain : job->gbias;
+    mica_view *g = s ? mica_call_grad(c, i) : NULL;
+    if (g) job->k->reduce->combine(cols, chunks, s, 1, g->data);
+  }
+}
+
+/* ---- layer and RMS norm ---- */
+
+static void row_range(void *ctx, int64_t begin, int64_t end) {
+  const norm_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t from = i * ROWS, rows = j->rows - from < ROWS ? j->rows - from : ROWS;
+    const char *x = j->x + (size_t)(from * j->stride) * j->size;
+    char *y = j->y + (size_t)(from * j->cols) * j->size;
+    char *rstd = j->rstd + (size_t)from * j->size;
+    if (j->rms)
+      j->k->norm->rms_norm(rows, j->cols, x, j->stride, j->gain, j->eps, y, j->cols, rstd);
+    else
+      j->k->norm->layer_norm(rows, j->cols, x, j->stride, j->gain, j->bias, j->eps, y, j->cols,
+                             j->mean + (size_t)from * j->size, rstd);
+  }
+}
+
+static void row_grad_range(void *ctx, int64_t begin, int64_t end) {
+  const norm_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t from = i * ROWS, rows = j->rows - from < ROWS ? j->rows - from : ROWS;
+    const size_t at = (size_t)(from * j->cols) * j->size;
+    const char *x = j->x + (size_t)(from * j->stride) * j->size;
+    const char *rstd = j->rstd + (size_t)from * j->size;
+    char *gx = j->y ? j->y + at : NULL;
+    if (j->rms)
+      j->k->norm->rms_norm_grad(rows, j->cols, x, j->stride, j->gain, rstd, j->gy + at, gx,
+                                sums(j->ggain, i, j->cols));
+    else
+      j->k->norm->layer_norm_grad(rows, j->cols, x, j->stride, j->gain,
+                                  j->mean + (size_t)from * j->size, rstd, j->gy + at, gx,
+                                  sums(j->ggain, i, j->cols), sums(j->gbias, i, j->cols));
+  }
+}
+
+static void row_backward(mica_call *c) {
+  const mica_view *x = &c->in[0];
+  const bool rms = c->n_in == 2;
+  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x), chunks = chunks_of(rows, ROWS);
+  norm_job job = {.k = mica_kernels_of(c->engine, x->dtype),
+                  .size = mica_dtype_size(x->dtype),
+                  .rows = rows,
+                  .cols = cols,
+                  .stride = x->row_stride,
+                  .rms = rms,
+                  .x = x->data,
+                  .gain = c->in[1].data,
+                  .gy = c->grad_out[0].data,
+                  .rstd = c->saved[0],
+                  .mean = rms ? NULL : c->saved[1]};
+  mica_view *gx = mica_call_grad(c, 0);
+  job.y = gx ? gx->data : NULL;
+  if (!gradient_sums(c, chunks, cols, &job)) return;
+  mica_parallel_for(c->engine, chunks, row_grad_range, &job);
+  combine_sums(c, chunks, cols, &job);
+}
+
+static const mica_op layer_norm_op = {sizeof(mica_op), "layer_norm", MICA_OP_ROW_STRIDES,
+                                      row_backward};
+static const mica_op rms_norm_op = {sizeof(mica_op), "rms_norm", MICA_OP_ROW_STRIDES, row_backward};
+
+static mica_var row_norm(mica_tape *t, const mica_op *op, int n_in, const mica_var *in,
+                         double eps) {
+  mica_call c;
+  if (!mica_call_begin_optional(&c, t, op, n_in, in, 6)) return MICA_NONE;
+  const mica_view *x = &c.in[0];
+  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
+  if (!is_float(x) || x->shape.rank < 1 || !gain_bias_fit(&c, cols))
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "gain and bias must be [channels] of the input's type:");
+  const bool rms = n_in == 2;
+  const mica_view *y = mica_call_output(&c, x->dtype, x->shape);
+  const size_t size = mica_dtype_size(x->dtype);
+  void *rstd = mica_call_saved(&c, (size_t)rows * size);
+  void *mean = rms ? NULL : mica_call_saved(&c, (size_t)rows * size);
+  if (mica_ok(t)) {
+    norm_job job = {.k = mica_kernels_of(c.engine, x->dtype),
+                    .size = size,
+                    .rows = rows,
+                    .cols = cols,
+                    .stride = x->row_stride,
+                    .eps = eps,
+                    .rms = rms,
+                    .x = x->data,
+                    .gain = c.in[1].data,
+                    .bias = rms ? NULL : c.in[2].data,
+                    .y = y->data,
+                    .mean = mean,
+                    .rstd = rstd};
+    mica_parallel_for(c.engine, chunks_of(rows, ROWS), row_range, &job);
+  }
+  mica_call_save_input(&c, 0);
+  if (c.in[1].data) mica_call_save_input(&c, 1);
+  return mica_call_end(&c);
+}
+
+mica_var mica_layer_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias, double eps) {
+  return row_norm(t, &layer_norm_op, 3, (mica_var[]){x, gain, bias}, eps);
+}
+mica_var mica_rms_norm(mica_tape *t, mica_var x, mica_var gain, double eps) {
+  return row_norm(t, &rms_norm_op, 2, (mica_var[]){x, gain}, eps);
+}
+
+/* ---- group norm: a chunk is an example ---- */
+
+typedef struct group_context {
+  int64_t groups;
+  double eps;
+} group_context;
+
+static void group_range(void *ctx, int64_t begin, int64_t end) {
+  const norm_job *j = ctx;
+  const size_t example = (size_t)(j->positions * j->cols) * j->size;
+  for (int64_t i = begin; i < end; i++)
+    j->k->norm->group_norm(
+        1, j->positions, j->cols, j->groups, j->x + (size_t)i * example, j->gain, j->bias, j->eps,
+        j->y + (size_t)i * example, j->mean + (size_t)(i * j->groups) * j->size,
+        j->rstd + (size_t)(i * j->groups) * j->size, j->scratch + i * 3 * j->cols);
+}
+
+static void group_grad_range(void *ctx, int64_t begin, int64_t end) {
+  const norm_job *j = ctx;
+  const size_t example = (size_t)(j->positions * j->cols) * j->size;
+  for (int64_t i = begin; i < end; i++)
+    j->k->norm->group_norm_grad(
+        1, j->positions, j->cols, j->groups, j->x + (size_t)i * example, j->gain,
+        j->mean + (size_t)(i * j->groups) * j->size, j->rstd + (size_t)(i * j->groups) * j->size,
+        j->gy + (size_t)i * example, j->y ? j->y + (size_t)i * example : NULL,
+        sums(j->ggain, i, j->cols), sums(j->gbias, i, j->cols), j->scratch + i * 3 * j->cols);
+}
+
+/* [N,..,C]: examples, positions, channels */
+static void group_sizes(const mica_view *x, int64_t *n, int64_t *p, int64_t *ch) {
+  *n = x->shape.dim[0];
+  *ch = mica_view_cols(x);
+  *p = 1;
+  for (int i = 1; i < x->shape.rank - 1; i++) *p *= x->shape.dim[i];
+}
+
+static void group_backward(mica_call *c) {
+  const group_context *o = c->ctx;
+  const mica_view *x = &c->in[0];
+  int64_t n, p, ch;
+  group_sizes(x, &n, &p, &ch);
+  norm_job job = {.k = mica_kernels_of(c->engine, x->dtype),
+                  .size = mica_dtype_size(x->dtype),
+                  .cols = ch,
+                  .positions = p,
+                  .groups = o->groups,
+                  .x = x->data,
+                  .gain = c->in[1].data,
+                  .gy = c->grad_out[0].data,
+                  .mean = c->saved[0],
+                  .rstd = c->saved[1]};
+  mica_view *gx = mica_call_grad(c, 0);
+  job.y = gx ? gx->data : NULL;
+  job.scratch = mica_call_scratch(c, (size_t)(n * 3 * ch) * sizeof(double));
+  if (!job.scratch || !gradient_sums(c, n, ch, &job)) return;
+  mica_parallel_for(c->engine, n, group_grad_range, &job);
+  combine_sums(c, n, ch, &job);
+}
+
+static const mica_op group_norm_op = {sizeof(mica_op), "group_norm", 0, group_backward};
+
+mica_var mica_group_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias, int64_t groups,
+                         double eps) {
+  mica_call c;
+  if (!mica_call_begin_optional(&c, t, &group_norm_op, 3, (mica_var[]){xv, gain, bias}, 6))
+    return MICA_NONE;
+  const mica_view *x = &c.in[0];
+  if (!is_float(x) || x->shape.rank < 2)
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "expected float [N,..,C]:");
+  int64_t n, p, ch;
+  group_sizes(x, &n, &p, &ch);
+  if (groups < 1 || ch % groups || !gain_bias_fit(&c, ch))
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "%lld groups of %lld channels, gain and bias [channels]:",
+                          (long long)groups, (long long)ch);
+  const size_t size = mica_dtype_size(x->dtype);
+  const mica_view *y = mica_call_output(&c, x->dtype, x->shape);
+  void *mean = mica_call_saved(&c, (size_t)(n * groups) * size);
+  void *rstd = mica_call_saved(&c, (size_t)(n * groups) * size);
+  double *scratch = mica_call_scratch(&c, (size_t)(n * 3 * ch) * sizeof *scratch);
+  if (mica_ok(t)) {
+    norm_job job = {.k = mica_kernels_of(c.engine, x->dtype),
+                    .size = size,
+                    .cols = ch,
+                    .positions = p,
+                    .groups = groups,
+                    .eps = eps,
+                    .x = x->data,
+                    .gain = c.in[1].data,
+                    .bias = c.in[2].data,
+                    .y = y->data,
+                    .mean = mean,
+                    .rstd = rstd,
+                    .scratch = scratch};
+    mica_parallel_for(c.engine, n, group_range, &job);
+  }
+  const group_context o = {groups, eps};
+  mica_call_context(&c, &o, sizeof o);
+  mica_call_save_input(&c, 0);
+  if (c.in[1].data) mica_call_save_input(&c, 1);
+  return mica_call_end(&c);
+}
+
+/* ---- batch norm ---- */
+
+/* A chunk of rows holds about as many elements whatever the width. */
+static int64_t batch_rows(int64_t cols) {
+  int64_t rows = 32768 / (cols ? cols : 1);
+  return rows < 16 ? 16 : rows;
+}
+
+typedef struct moments_job {
+  const mica_kernels *k;
+  size_t size;
+  int64_t rows, cols, stride, chunk;
+  const char *x;
+  double *mean, *m2; /* [chunks, cols] */
+} moments_job;
+
+static void moments_range(void *ctx, int64_t begin, int64_t end) {
+  const moments_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t from = i * j->chunk, rows = j->rows - from < j->chunk ? j->rows - from : j->chunk;
+    j->k->reduce->column_moments(rows, j->cols, j->x + (size_t)(from * j->stride) * j->size,
+                                 j->stride, j->mean + i * j->cols, j->m2 + i * j->cols);
+  }
+}
+
+static void batch_range(void *ctx, int64_t begin, int64_t end) {
+  const norm_job *j = ctx;
+  const int64_t chunk = batch_rows(j->cols);
+  for (int64_t i = begin; i < end; i++) {
+    int64_t from = i * chunk, rows = j->rows - from < chunk ? j->rows - from : chunk;
+    j->k->norm->batch_norm(rows, j->cols, j->x + (size_t)(from * j->stride) * j->size, j->stride,
+                           j->mean, j->rstd, j->gain, j->bias, j->relu,
+                           j->y + (size_t)(from * j->cols) * j->size);
+  }
+}
+
+/* In backward `y` is where gx goes and `bias` the output where relu was on. */
+static void batch_sums_range(void *ctx, int64_t begin, int64_t end) {
+  const norm_job *j = ctx;
+  const int64_t chunk = batch_rows(j->cols);
+  for (int64_t i = begin; i < end; i++) {
+    int64_t from = i * chunk, rows = j->rows - from < chunk ? j->rows - from : chunk;
+    const size_t at = (size_t)(from * j->cols) * j->size;
+    j->k->norm->batch_norm_sums(rows, j->cols, j->x + (size_t)(from * j->stride) * j->size,
+                                j->stride, j->mean, j->rstd, j->bias ? j->bias + at : NULL,
+                                j->gy + at, j->gbias + i * j->cols, j->ggain + i * j->cols);
+  }
+}
+
+static void batch_grad_range(void *ctx, int64_t begin, int64_t end) {
+  const norm_job *j = ctx;
+  const int64_t chunk = batch_rows(j->cols);
+  for (int64_t i = begin; i < end; i++) {
+    int64_t from = i * chunk, rows = j->rows - from < chunk ? j->rows - from : chunk;
+    const size_t at = (size_t)(from * j->cols) * j->size;
+    j->k->norm->batch_norm_grad(rows, j->cols, j->x + (size_t)(from * j->stride) * j->size,
+                                j->stride, j->mean, j->rstd, j->gain, j->bias ? j->bias + at : NULL,
+                                j->gy + at, j->sum_gy, j->sum_gy_xhat, j->count, j->y + at);
+  }
+}
+
+typedef struct batch_context {
+  bool relu, fixed; /* fixed: the statistics were given */
+} batch_context;
+
+static void batch_backward(mica_call *c) {
+  const batch_context *o = c->ctx;
+  const mica_view *x = &c->in[0];
+  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x), chunk = batch_rows(cols);
+  const int64_t chunks = chunks_of(rows, chunk);
+  const mica_kernels *k = mica_kernels_of(c->engine, x->dtype);
+  const size_t bytes = (size_t)(chunks * cols) * sizeof(double);
+  norm_job job = {.k = k,
+                  .size = mica_dtype_size(x->dtype),
+                  .rows = rows,
+                  .cols = cols,
+                  .stride = x->row_stride,
+                  .x = x->data,
+                  .gain = c->in[1].data,
+                  .bias = o->relu ? c->out[0].data : NULL,
+                  .gy = c->grad_out[0].data,
+                  .mean = c->saved[0],
+                  .rstd = c->saved[1],
+                  .count = (double)rows};
+  mica_view *gx = mica_call_grad(c, 0), *ggain = mica_call_grad(c, 1),
+            *gbias = mica_call_grad(c, 2);
+  job.y = gx ? gx->data : NULL;
+  job.ggain = mica_call_scratch(c, bytes);
+  job.gbias = mica_call_scratch(c, bytes);
+  double *sum = mica_call_scratch(c, 2 * (size_t)cols * sizeof *sum);
+  if (!sum) return;
+  memset(job.ggain, 0, bytes);
+  memset(job.gbias, 0, bytes);
+  memset(sum, 0, 2 * (size_t)cols * sizeof *sum);
+  mica_parallel_for(c->engine, chunks, batch_sums_range, &job);
+  for (int64_t i = 0; i < chunks; i++)
+    for (int64_t j = 0; j < cols; j++) {
+      sum[j] += job.gbias[i * cols + j];
+      sum[cols + j] += job.ggain[i * cols + j];
+    }
+  if (gbias) k->reduce->combine(cols, 1, sum, 1, gbias->data);
+  if (ggain) k->reduce->combine(cols, 1, sum + cols, 1, ggain->data);
+  if (!gx) return;
+  if (!o->fixed) {
+    job.sum_gy = sum;
+    job.sum_gy_xhat = sum + cols;
+  }
+  mica_parallel_for(c->engine, chunks, batch_grad_range, &job);
+}
+
+static const mica_op batch_train_op = {sizeof(mica_op), "batch_norm_train", MICA_OP_ROW_STRIDES,
+                                       batch_backward};
+static const mica_op batch_op = {sizeof(mica_op), "batch_norm", MICA_OP_ROW_STRIDES,
+                                 batch_backward};
+
+/* Mean and sum of squared deviations of every column, chunks merged in order; into doubles [cols].
+ */
+static bool column_statistics(mica_call *c, const mica_view *x, double **mean, double **m2) {
+  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x), chunk = batch_rows(cols);
+  const int64_t chunks = chunks_of(rows, chunk);
+  double *all = mica_call_scratch(c, 2 * (size_t)(chunks * cols) * sizeof *all);
+  if (!all) return false;
+  const mica_kernels *k = mica_kernels_of(c->engine, x->dtype);
+  moments_job job = {k,   mica_dtype_size(x->dtype), rows, cols, x->row_stride, chunk, x->data,
+                     all, all + chunks * cols};
+  mica_parallel_for(c->engine, chunks, moments_range, &job);
+  for (int64_t i = 1; i < chunks; i++) {
+    int64_t from = i * chunk, more = rows - from < chunk ? rows - from : chunk;
+    k->reduce->merge_moments(cols, (double)from, job.mean, job.m2, (double)more,
+                             job.mean + i * cols, job.m2 + i * cols);
+  }
+  *mean = job.mean;
+  *m2 = job.m2;
+  return true;
+}
+
+static bool act_ok(mica_activation act) {
+  return act == MICA_IDENTITY || act == MICA_RELU;
+}
+
+/* The activations that the kernel does not do itself come after it. */
+static mica_var then(mica_tape *t, mica_activation act, mica_var y) {
+  return act_ok(act) ? y : mica_activate(t, act, y);
+}
+
+mica_var mica_batch_norm_train(mica_tape *t, mica_var xv, mica_var gain, mica_var bias, double eps,
+                               mica_activation act, mica_var *mean_out, mica_var *var_out) {
+  if (mean_out) *mean_out = MICA_NONE;
+  if (var_out) *var_out = MICA_NONE;
+  mica_call c;
+  if (!mica_call_begin_optional(&c, t, &batch_train_op, 3, (mica_var[]){xv, gain, bias}, 6))
+    return MICA_NONE;
+  const mica_view *x = &c.in[0];
+  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
+  if (!is_float(x) || x->shape.rank < 2 || !gain_bias_fit(&c, cols))
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "expected float [..,C], gain and bias [C] of the same type:");
+  if (!rows) return mica_call_fail(&c, MICA_ERR_SHAPE, "no rows to take statistics of:");
+  const batch_context o = {act == MICA_RELU, false};
+  const size_t size = mica_dtype_size(x->dtype);
+  const mica_view *y = mica_call_output(&c, x->dtype, x->shape);
+  void *mean = mica_call_saved(&c, (size_t)cols * size),
+       *rstd = mica_call_saved(&c, (size_t)cols * size);
+  double *m = NULL, *m2 = NULL;
+  mica_var made[2] = {MICA_NONE, MICA_NONE};
+  if (mica_ok(t) && column_statistics(&c, x, &m, &m2)) {
+    const mica_kernels *k = mica_kernels_of(c.engine, x->dtype);
+    for (int64_t j = 0; j < cols; j++) m2[j] /= (double)rows;
+    const mica_view vm = mica_view_of(m, MICA_F64, MICA_SHAPE(cols));
+    const mica_view vv = mica_view_of(m2, MICA_F64, MICA_SHAPE(cols));
+    if (mean_out) made[0] = mica_cast(t, mica_constant(t, &vm), x->dtype);
+    if (var_out) made[1] = mica_cast(t, mica_constant(t, &vv), x->dtype);
+    k->reduce->combine(cols, 1, m, 1, mean);
+    for (int64_t j = 0; j < cols; j++) m2[j] = 1 / sqrt(m2[j] + eps);
+    k->reduce->combine(cols, 1, m2, 1, rstd);
+    norm_job job = {.k = k,
+                    .size = size,
+                    .rows = rows,
+                    .cols = cols,
+                    .stride = x->row_stride,
+                    .relu = o.relu,
+                    .x = x->data,
+                    .gain = c.in[1].data,
+                    .bias = c.in[2].data,
+                    .y = y->data,
+                    .mean = mean,
+                    .rstd = rstd};
+    mica_parallel_for(c.engine, chunks_of(rows, batch_rows(cols)), batch_range, &job);
+  }
+  mica_call_context(&c, &o, sizeof o);
+  mica_call_save_input(&c, 0);
+  if (c.in[1].data) mica_call_save_input(&c, 1);
+  if (o.relu) mica_call_save_output(&c, 0);
+  mica_var result = mica_call_end(&c);
+  if (!mica_ok(t)) return MICA_NONE;
+  if (mean_out) *mean_out = made[0];
+  if (var_out) *var_out = made[1];
+  return then(t, act, result);
+}
+
+mica_var mica_batch_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias, mica_var mean_in,
+                         mica_var var_in, double eps, mica_activation act) {
+  mica_call c;
+  if (!mica_call_begin_optional(&c, t, &batch_op, 5, (mica_var[]){xv, gain, bias, mean_in, var_in},
+                                6))
+    return MICA_NONE;
+  const mica_view *x = &c.in[0];
+  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
+  if (!is_float(x) || x->shape.rank < 1 || !gain_bias_fit(&c, cols) || c.in[3].dtype != x->dtype ||
+      c.in[4].dtype != x->dtype || mica_view_count(&c.in[3]) != cols ||
+      mica_view_count(&c.in[4]) != cols)
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "gain, bias, mean and variance must be [channels] of the input's type:");
+  if (mica_call_needs_grad(&c, 3) || mica_call_needs_grad(&c, 4))
+    return mica_call_fail(&c, MICA_ERR_UNSUPPORTED,
+                          "given statistics get no gradient; detach them:");
+  const batch_context o = {act == MICA_RELU, true};
+  const size_t size = mica_dtype_size(x->dtype);
+  const mica_view *y = mica_call_output(&c, x->dtype, x->shape);
+  void *mean = mica_call_saved(&c, (size_t)cols * size),
+       *rstd = mica_call_saved(&c, (size_t)cols * size);
+  if (mica_ok(t)) {
+    memcpy(mean, c.in[3].data, (size_t)cols * size);
+    for (int64_t j = 0; j < cols; j++)
+      if (x->dtype == MICA_F32)
+        ((float *)rstd)[j] = (float)(1 / sqrt((double)((const float *)c.in[4].data)[j] + eps));
+      else
+        ((double *)rstd)[j] = 1 / sqrt(((const double *)c.in[4].data)[j] + eps);
+    norm_job job = {.k = mica_kernels_of(c.engine, x->dtype),
+                    .size = size,
+                    .rows = rows,
+                    .cols = cols,
+                    .stride = x->row_stride,
+                    .relu = o.relu,
+                    .x = x->data,
+                    .gain = c.in[1].data,
+                    .bias = c.in[2].data,
+                    .y = y->data,
+                    .mean = mean,
+                    .rstd = rstd};
+    mica_parallel_for(c.engine, chunks_of(rows, batch_rows(cols)), batch_range, &job);
+  }
+  mica_call_context(&c, &o, sizeof o);
+  mica_call_save_input(&c, 0);
+  if (c.in[1].data) mica_call_save_input(&c, 1);
+  if (o.relu) mica_call_save_output(&c, 0);
+  return then(t, act, mica_call_end(&c));
+}

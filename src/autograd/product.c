@@ -1,0 +1,351 @@
+/* Products of matrices: batched matmul with broadcasting, and the fused linear layer.
+ *
+ * y = op(a) op(b), so with gy the gradient of y: g op(a) = gy op(b)^T and g op(b) = op(a)^T gy; a
+ * transposed operand receives the transpose of that. Where a leading dimension was broadcast, the
+ * gradients of its copies are added in order.
+ */
+#include <mica/op.h>
+#include <mica/ops.h>
+
+#include "autograd/ranges.h"
+#include "tensor/kernel/elementwise.h"
+#include "tensor/kernel/gemm.h"
+#include "tensor/kernel/kernel.h"
+#include "tensor/kernel/reduce.h"
+
+#include <string.h>
+
+static mica_status run(mica_tape *t, mica_gemm_args *g) {
+  g->compute = g->dtype == MICA_F32 ? mica_compute(t) : g->dtype;
+  return mica_gemm_run(mica_tape_engine(t), g);
+}
+
+/* ---- matmul ---- */
+
+typedef struct matmul_plan {
+  bool trans_a, trans_b;
+  int64_t m, n, k;
+  int rank; /* leading dimensions of the result */
+  int64_t dim[MICA_MAX_RANK];
+  int64_t step_a[MICA_MAX_RANK], step_b[MICA_MAX_RANK]; /* in matrices; 0 where broadcast */
+  int64_t batch;
+} matmul_plan;
+
+/* The batch walks an operand in order, one matrix after the other, or stays on one. */
+static bool uniform(const matmul_plan *p, const int64_t *step) {
+  int64_t want = 1;
+  bool all_zero = true, in_order = true;
+  for (int d = p->rank; d-- > 0;) {
+    if (p->dim[d] == 1) continue;
+    all_zero &= step[d] == 0;
+    in_order &= step[d] == want;
+    want *= p->dim[d];
+  }
+  return all_zero || in_order;
+}
+
+static int64_t stride_of(const matmul_plan *p, const int64_t *step, int64_t matrix) {
+  for (int d = 0; d < p->rank; d++)
+    if (p->dim[d] > 1 && step[d]) return matrix;
+  return 0;
+}
+
+typedef struct operand {
+  const void *data;
+  bool transposed;
+  int64_t ld, matrix; /* elements of a row, of a matrix */
+  const int64_t *step;
+} operand;
+
+/* C[i] = op(A[i]) op(B[i]) for the whole batch, C dense; in one call when the batches are regular.
+ */
+static mica_status products(mica_tape *t, const matmul_plan *p, mica_dtype dtype, int64_t m,
+                            int64_t n, int64_t k, operand a, operand b, void *c, int64_t first,
+                            int64_t count) {
+  const size_t size = mica_dtype_size(dtype);
+  mica_gemm_args g = {.dtype = dtype,
+                      .trans_a = a.transposed,
+                      .trans_b = b.transposed,
+                      .m = m,
+                      .n = n,
+                      .k = k,
+                      .alpha = 1,
+                      .beta = 0,
+                      .lda = a.ld,
+                      .ldb = b.ld,
+                      .ldc = n,
+                      .batch = 1};
+  if (count == p->batch && uniform(p, a.step) && uniform(p, b.step)) {
+    g.a = a.data;
+    g.b = b.data;
+    g.c = c;
+    g.batch = p->batch;
+    g.stride_a = stride_of(p, a.step, a.matrix);
+    g.stride_b = stride_of(p, b.step, b.matrix);
+    g.stride_c = m * n;
+    return run(t, &g);
+  }
+  for (int64_t i = 0; i < count; i++) {
+    int64_t at_a = 0, at_b = 0;
+    for (int64_t d = p->rank, left = first + i; d-- > 0; left /= p->dim[d]) {
+      at_a += left % p->dim[d] * a.step[d];
+      at_b += left % p->dim[d] * b.step[d];
+    }
+    g.a = (const char *)a.data + (size_t)(at_a * a.matrix) * size;
+    g.b = (const char *)b.data + (size_t)(at_b * b.matrix) * size;
+    g.c = (char *)c + (size_t)(i * m * n) * size;
+    mica_status status = run(t, &g);
+    if (status != MICA_OK) return status;
+  }
+  return MICA_OK;
+}
+
+/* The gradient of one operand: products of gy with the other, added over broadcast copies. `result`
+ * is that operand's own step table; dense is set when no two products go to the same matrix. */
+static void operand_gradient(mica_call *c, int i, const matmul_plan *p, int64_t m, int64_t n,
+                             int64_t k, operand x, operand y, const int64_t *result) {
+  mica_tape *t = c->tape;
+  mica_view *g = mica_call_grad(c, i);
+  if (!g) return;
+  const mica_dtype dtype = g->dtype;
+  const int64_t matrix = m * n;
+  bool shared = false;
+  for (int d = 0; d < p->rank; d++) shared |= p->dim[d] > 1 && !result[d];
+  if (!shared) {
+    mica_status status = products(t, p, dtype, m, n, k, x, y, g->data, 0, p->batch);
+    if (status != MICA_OK) mica_latch(t, status, "matmul backward: %s", mica_last_error());
+    return;
+  }
+  const mica_kernels *kernels = mica_kernels_of(c->engine, dtype);
+  const size_t size = mica_dtype_size(dtype);
+  void *part = mica_call_scratch(c, (size_t)matrix * size);
+  if (!part) return;
+  memset(g->data, 0, (size_t)mica_view_count(g) * size);
+  for (int64_t b = 0; b < p->batch; b++) {
+    mica_status status = products(t, p, dtype, m, n, k, x, y, part, b, 1);
+    if (status != MICA_OK) {
+      mica_latch(t, status, "matmul backward: %s", mica_last_error());
+      return;
+    }
+    int64_t to = 0;
+    for (int64_t d = p->rank, left = b; d-- > 0; left /= p->dim[d])
+      to += left % p->dim[d] * result[d];
+    kernels->elementwise->add_into(matrix, part, (char *)g->data + (size_t)(to * matrix) * size);
+  }
+}
+
+static void matmul_backward(mica_call *c) {
+  const matmul_plan *p = c->ctx;
+  const void *gy = c->grad_out[0].data;
+  const int64_t m = p->m, n = p->n, k = p->k;
+  int64_t step_y[MICA_MAX_RANK], matrices = 1;
+  for (int d = p->rank; d-- > 0; matrices *= p->dim[d]) step_y[d] = matrices;
+  const operand y = {gy, false, n, m * n, step_y}, yt = {gy, true, n, m * n, step_y};
+  const operand a = {c->in[0].data, p->trans_a, p->trans_a ? m : k, m * k, p->step_a};
+  const operand b = {c->in[1].data, p->trans_b, p->trans_b ? k : n, k * n, p->step_b};
+  operand at = a, bt = b;
+  at.transposed = !a.transposed;
+  bt.transposed = !b.transposed;
+  if (mica_call_needs_grad(c, 0)) {
+    if (p->trans_a) /* g a = (gy op(b)^T)^T = op(b) gy^T */
+      operand_gradient(c, 0, p, k, m, n, b, yt, p->step_a);
+    else
+      operand_gradient(c, 0, p, m, k, n, y, bt, p->step_a);
+  }
+  if (mica_call_needs_grad(c, 1)) {
+    if (p->trans_b) /* g b = gy^T op(a) */
+      operand_gradient(c, 1, p, n, k, m, yt, a, p->step_b);
+    else
+      operand_gradient(c, 1, p, k, n, m, at, y, p->step_b);
+  }
+}
+
+static const mica_op matmul_op = {sizeof(mica_op), "matmul", 0, matmul_backward};
+
+mica_var mica_matmul_t(mica_tape *t, mica_var va, bool transpose_a, mica_var vb, bool transpose_b) {
+  mica_call c;
+  if (!mica_call_begin(&c, t, &matmul_op, 2, (mica_var[]){va, vb})) return MICA_NONE;
+  const mica_view *a = &c.in[0], *b = &c.in[1];
+  const int ra = a->shape.rank, rb = b->shape.rank;
+  if (ra < 2 || rb < 2) return mica_call_fail(&c, MICA_ERR_SHAPE, "expected matrices:");
+  if (a->dtype != b->dtype || (a->dtype != MICA_F32 && a->dtype != MICA_F64))
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "%s and %s, expected the same float type:", mica_dtype_name(a->dtype),
+                          mica_dtype_name(b->dtype));
+  matmul_plan p = {.trans_a = transpose_a, .trans_b = transpose_b, .batch = 1};
+  p.m = a->shape.dim[ra - (transpose_a ? 1 : 2)];
+  p.k = a->shape.dim[ra - (transpose_a ? 2 : 1)];
+  p.n = b->shape.dim[rb - (transpose_b ? 2 : 1)];
+  if (b->shape.dim[rb - (transpose_b ? 1 : 2)] != p.k)
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "inner dimensions %lld and %lld differ:", (long long)p.k,
+                          (long long)b->shape.dim[rb - (transpose_b ? 1 : 2)]);
+  p.rank = (ra > rb ? ra : rb) - 2;
+  mica_shape shape = {p.rank + 2, {0}};
+  int64_t matrices_a = 1, matrices_b = 1;
+  for (int d = p.rank; d-- > 0;) {
+    int da = d - (p.rank - (ra - 2)), db = d - (p.rank - (rb - 2));
+    int64_t na = da < 0 ? 1 : a->shape.dim[da], nb = db < 0 ? 1 : b->shape.dim[db];
+    if (na != nb && na != 1 && nb != 1)
+      return mica_call_fail(&c, MICA_ERR_SHAPE, "leading dimensions do not broadcast:");
+    p.dim[d] = shape.dim[d] = na == 1 ? nb : na;
+    p.step_a[d] = na == 1 ? 0 : matrices_a;
+    p.step_b[d] = nb == 1 ? 0 : matrices_b;
+    matrices_a *= na;
+    matrices_b *= nb;
+    p.batch *= p.dim[d];
+  }
+  shape.dim[p.rank] = p.m;
+  shape.dim[p.rank + 1] = p.n;
+  const mica_view *y = mica_call_output(&c, a->dtype, shape);
+  if (y && mica_view_count(y)) {
+    const operand oa = {a->data, transpose_a, transpose_a ? p.m : p.k, p.m * p.k, p.step_a};
+    const operand ob = {b->data, transpose_b, transpose_b ? p.k : p.n, p.k * p.n, p.step_b};
+    mica_status status = products(t, &p, a->dtype, p.m, p.n, p.k, oa, ob, y->data, 0, p.batch);
+    if (status != MICA_OK) return mica_call_fail(&c, status, "%s", mica_last_error());
+  }
+  mica_call_context(&c, &p, sizeof p);
+  if (mica_call_needs_grad(&c, 1)) mica_call_save_input(&c, 0);
+  if (mica_call_needs_grad(&c, 0)) mica_call_save_input(&c, 1);
+  return mica_call_end(&c);
+}
+
+mica_var mica_matmul(mica_tape *t, mica_var a, mica_var b) {
+  return mica_matmul_t(t, a, false, b, false);
+}
+
+/* ---- linear ---- */
+
+/* gb[o] = sum over rows of gy, in chunks of rows added in order. */
+#define BIAS_ROWS 256
+
+typedef struct bias_job {
+  const mica_kernels *k;
+  const char *gy;
+  size_t size;
+  int64_t rows, cols;
+  double *partial;
+} bias_job;
+
+static void bias_range(void *ctx, int64_t begin, int64_t end) {
+  const bias_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t from = i * BIAS_ROWS, rows = j->rows - from < BIAS_ROWS ? j->rows - from : BIAS_ROWS;
+    double *acc = j->partial + i * j->cols;
+    memset(acc, 0, (size_t)j->cols * sizeof *acc);
+    j->k->reduce->column_sum(rows, j->cols, j->gy + (size_t)(from * j->cols) * j->size, j->cols,
+                             acc);
+  }
+}
+
+static void bias_gradient(mica_call *c, const mica_view *gb, int64_t rows, const void *gy) {
+  const int64_t cols = mica_view_count(gb), chunks = (rows + BIAS_ROWS - 1) / BIAS_ROWS;
+  double *partial = mica_call_scratch(c, (size_t)(chunks * cols) * sizeof *partial);
+  if (!partial) return;
+  const mica_kernels *k = mica_kernels_of(c->engine, gb->dtype);
+  bias_job job = {k, gy, mica_dtype_size(gb->dtype), rows, cols, partial};
+  mica_parallel_for(c->engine, chunks, bias_range, &job);
+  k->reduce->combine(cols, chunks, partial, 1, gb->data);
+}
+
+/* y = x w^T + b: gx = gy w, gw = gy^T x, gb = column sums of gy. */
+static void linear_backward(mica_call *c) {
+  mica_tape *t = c->tape;
+  const void *gy = c->grad_out[0].data;
+  const mica_view *wv = &c->in[1];
+  const int64_t o = wv->shape.dim[0], i = wv->shape.dim[1];
+  const mica_dtype dtype = wv->dtype;
+  const int64_t rows = o ? mica_view_count(&c->grad_out[0]) / o : 0;
+  mica_status status = MICA_OK;
+  mica_view *gx = mica_call_grad(c, 0), *gw = mica_call_grad(c, 1), *gb = NULL;
+  if (c->n_in > 2) gb = mica_call_grad(c, 2);
+  if (gx) {
+    mica_gemm_args g = {.dtype = dtype,
+                        .m = rows,
+                        .n = i,
+                        .k = o,
+                        .alpha = 1,
+                        .a = gy,
+                        .lda = o,
+                        .b = wv->data,
+                        .ldb = i,
+                        .c = gx->data,
+                        .ldc = i,
+                        .batch = 1};
+    status = run(t, &g);
+  }
+  if (gw && status == MICA_OK) {
+    mica_gemm_args g = {.dtype = dtype,
+                        .trans_a = true,
+                        .m = o,
+                        .n = i,
+                        .k = rows,
+                        .alpha = 1,
+                        .a = gy,
+                        .lda = o,
+                        .b = c->in[0].data,
+                        .ldb = c->in[0].row_stride,
+                        .c = gw->data,
+                        .ldc = i,
+                        .batch = 1};
+    status = run(t, &g);
+  }
+  if (gb) bias_gradient(c, gb, rows, gy);
+  if (status != MICA_OK) mica_latch(t, status, "linear backward: %s", mica_last_error());
+}
+
+static const mica_op linear_op = {sizeof(mica_op), "linear", MICA_OP_ROW_STRIDES, linear_backward};
+
+static mica_var linear(mica_tape *t, mica_var x, mica_var w, mica_var bias, bool relu) {
+  mica_call c;
+  if (!mica_call_begin_optional(&c, t, &linear_op, 3, (mica_var[]){x, w, bias}, 4))
+    return MICA_NONE;
+  const mica_view *xv = &c.in[0], *wv = &c.in[1], *bv = &c.in[2];
+  if (wv->shape.rank != 2 || !mica_view_contiguous(wv))
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "the weight must be [outputs, inputs]:");
+  const int64_t o = wv->shape.dim[0], i = wv->shape.dim[1];
+  if (xv->shape.rank < 1 || mica_view_cols(xv) != i)
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "the input has %lld columns, the weight %lld:",
+                          (long long)mica_view_cols(xv), (long long)i);
+  if (bv->data && (bv->shape.rank != 1 || bv->shape.dim[0] != o))
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "the bias must be [%lld]:", (long long)o);
+  if (xv->dtype != wv->dtype || (bv->data && bv->dtype != wv->dtype) ||
+      (wv->dtype != MICA_F32 && wv->dtype != MICA_F64))
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "%s input and %s weight, expected the same float type:",
+                          mica_dtype_name(xv->dtype), mica_dtype_name(wv->dtype));
+  mica_shape shape = xv->shape;
+  shape.dim[shape.rank - 1] = o;
+  const mica_view *y = mica_call_output(&c, xv->dtype, shape);
+  if (y && mica_view_count(y)) {
+    mica_gemm_args g = {.dtype = xv->dtype,
+                        .trans_b = true,
+                        .m = mica_view_rows(xv),
+                        .n = o,
+                        .k = i,
+                        .alpha = 1,
+                        .a = xv->data,
+                        .lda = xv->row_stride,
+                        .b = wv->data,
+                        .ldb = i,
+                        .c = y->data,
+                        .ldc = o,
+                        .bias = bv->data,
+                        .relu = relu,
+                        .batch = 1};
+    mica_status status = run(t, &g);
+    if (status != MICA_OK) return mica_call_fail(&c, status, "%s", mica_last_error());
+  }
+  if (mica_call_needs_grad(&c, 1)) mica_call_save_input(&c, 0);
+  if (mica_call_needs_grad(&c, 0)) mica_call_save_input(&c, 1);
+  return mica_call_end(&c);
+}
+
+mica_var mica_linear(mica_tape *t, mica_var x, mica_var w, mica_var bias, mica_activation act) {
+  /* Where nothing is recorded relu rides on the product; backward wants the two apart. */
+  const bool fuse = act == MICA_RELU && mica_ok(t) && !mica_is_recording(t);
+  mica_scope_begin(t, NULL);
+  mica_var y = linear(t, x, mica_contiguous(t, w), mica_contiguous(t, bias), fuse);
+  y = mica_scope_end(t, y);
+  return fuse || act == MICA_IDENTITY ? y : mica_activate(t, act, y);
+}

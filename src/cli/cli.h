@@ -1,0 +1,69 @@
+/* What the tool's verbs share: arguments, the engine, messages, exit codes. */
+#ifndef MICA_CLI_H
+#define MICA_CLI_H
+
+#include <mica/component.h>
+
+#include <stdio.h>
+
+/* Exit codes, as `mica help` lists them. */
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 130 };
+
+/* A flag of a verb. `value` NULL: a switch. Tables end with a flag without a name. */
+typedef struct cli_flag {
+  const char *name;  /* "--epochs" */
+  const char *alias; /* "-j", or NULL */
+  const char *value; /* what the help calls its value: "N" */
+  const char *def;   /* default, NULL for none */
+  const char *help;
+} cli_flag;
+
+struct cli_args;
+
+typedef struct cli_verb {
+  const char *name;
+  const char *operands; /* "MODEL FILE..." */
+  const char *summary;
+  const cli_flag *flags;
+  int least, most; /* operands; most -1: any number */
+  int (*run)(const struct cli_args *args);
+  const char *more; /* a paragraph and examples for the help, NULL for none */
+} cli_verb;
+
+typedef struct cli_args {
+  const cli_verb *verb;
+  const char *operand[4096];
+  int n_operands;
+  const char *value[32]; /* of each flag of the table; switches "1" */
+  char command[1024];    /* the line as it was given */
+} cli_args;
+
+extern const cli_verb *const cli_verbs[]; /* ends with NULL */
+
+/* The value of a flag, its default when it was not given. */
+const char *cli_text(const cli_args *a, const char *name);
+bool cli_on(const cli_args *a, const char *name);
+/* Numbers: false after a message when the value is none, or out of [lo, hi]. */
+bool cli_int(const cli_args *a, const char *name, int64_t lo, int64_t hi, int64_t *out);
+bool cli_double(const cli_args *a, const char *name, double lo, double hi, double *out);
+
+/* "mica VERB: message" on standard error; returns EXIT_USAGE. */
+int cli_usage(const cli_args *a, const char *fmt, ...) MICA_PRINTF(2, 3);
+/* "mica VERB: " and the last error; returns EXIT_FAILED, or EXIT_STOPPED after a cancellation. */
+int cli_failed(const cli_args *a);
+
+/* An engine with the --threads of the verb. */
+mica_status cli_engine(const cli_args *a, mica_engine **out);
+void cli_help_verb(FILE *to, const cli_verb *verb);
+
+/* Ctrl-C was pressed (once: finish cleanly). */
+bool cli_interrupted(void);
+void cli_catch_interrupt(void);
+
+#define CLI_COMMON_FLAGS                                                                           \
+  {"--threads", "-j", "N", "0", "threads; 0: all cores"},                                          \
+      {"--json", NULL, NULL, NULL, "print JSON lines"}, {                                          \
+    NULL, NULL, NULL, NULL, NULL                                                                   \
+  }
+
+#endif

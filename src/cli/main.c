@@ -1,0 +1,175 @@
+/* The mica command: finds the verb, reads its flags, runs it. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const cli_verb verb_train, verb_eval, verb_predict, verb_embed, verb_info, verb_list,
+    verb_help, verb_version;
+const cli_verb *const cli_verbs[] = {&verb_train, &verb_eval,    &verb_predict,
+                                     &verb_embed, &verb_info,    &verb_list,
+                                     &verb_help,  &verb_version, NULL};
+
+/* ---- interrupts ---- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number) {
+  interrupted = 1;
+  signal(signal_number, SIG_DFL); /* a second one ends the program at once */
+}
+
+bool cli_interrupted(void) {
+  return interrupted != 0;
+}
+void cli_catch_interrupt(void) {
+  signal(SIGINT, on_interrupt);
+}
+
+/* ---- messages ---- */
+
+int cli_usage(const cli_args *a, const char *fmt, ...) {
+  va_list args;
+  va_start(args, fmt);
+  fprintf(stderr, "mica %s: ", a->verb->name);
+  vfprintf(stderr, fmt, args);
+  fprintf(stderr, "\n`mica help %s` tells the flags.\n", a->verb->name);
+  va_end(args);
+  return EXIT_USAGE;
+}
+
+int cli_failed(const cli_args *a) {
+  fprintf(stderr, "mica %s: %s\n", a->verb->name, mica_last_error());
+  return mica_last_status() == MICA_ERR_CANCELLED ? EXIT_STOPPED : EXIT_FAILED;
+}
+
+/* ---- flags ---- */
+
+static int flag_index(const cli_verb *verb, const char *name) {
+  for (int i = 0; verb->flags[i].name; i++)
+    if (strcmp(verb->flags[i].name, name) == 0 ||
+        (verb->flags[i].alias && strcmp(verb->flags[i].alias, name) == 0))
+      return i;
+  return -1;
+}
+
+const char *cli_text(const cli_args *a, const char *name) {
+  const int i = flag_index(a->verb, name);
+  return i < 0 ? NULL : a->value[i] ? a->value[i] : a->verb->flags[i].def;
+}
+
+bool cli_on(const cli_args *a, const char *name) {
+  return cli_text(a, name) != NULL;
+}
+
+bool cli_double(const cli_args *a, const char *name, double lo, double hi, double *out) {
+  const char *text = cli_text(a, name);
+  char *end = NULL;
+  errno = 0;
+  const double v = text ? strtod(text, &end) : 0;
+  if (!text || end == text || *end || errno || !(v >= lo && v <= hi)) {
+    cli_usage(a, "%s is '%s', expected a number from %g to %g", name, text ? text : "", lo, hi);
+    return false;
+  }
+  *out = v;
+  return true;
+}
+
+bool cli_int(const cli_args *a, const char *name, int64_t lo, int64_t hi, int64_t *out) {
+  const char *text = cli_text(a, name);
+  char *end = NULL;
+  errno = 0;
+  const long long v = text ? strtoll(text, &end, 10) : 0;
+  if (!text || end == text || *end || errno || v < lo || v > hi) {
+    cli_usage(a, "%s is '%s', expected a whole number from %lld to %lld", name, text ? text : "",
+              (long long)lo, (long long)hi);
+    return false;
+  }
+  *out = v;
+  return true;
+}
+
+/* Fill args from the words after the verb; 0, or an exit code after a message. */
+static int parse(cli_args *a, int argc, char **argv) {
+  bool only_operands = false;
+  for (int i = 2; i < argc; i++) {
+    char *word = argv[i];
+    if (only_operands || word[0] != '-' || !word[1]) {
+      if (a->n_operands == (int)(sizeof a->operand / sizeof *a->operand))
+        return cli_usage(a, "more than %d operands; give a folder", a->n_operands);
+      a->operand[a->n_operands++] = word;
+      continue;
+    }
+    if (strcmp(word, "--") == 0) {
+      only_operands = true;
+      continue;
+    }
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+      cli_help_verb(stdout, a->verb);
+      exit(EXIT_OK);
+    }
+    char *equals = strncmp(word, "--", 2) == 0 ? strchr(word, '=') : NULL;
+    if (equals) *equals = 0;
+    const int k = flag_index(a->verb, word);
+    if (k < 0) {
+      const char *names[33];
+      int n = 0;
+      for (; a->verb->flags[n].name && n < 32; n++) names[n] = a->verb->flags[n].name;
+      const char *near = mica_nearest_name(word, names, n);
+      return cli_usage(a, "unknown flag %s%s%s%s", word, near ? "; did you mean " : "",
+                       near ? near : "", near ? "?" : "");
+    }
+    if (!a->verb->flags[k].value) {
+      if (equals) return cli_usage(a, "%s takes no value", word);
+      a->value[k] = "1";
+    } else if (equals) {
+      a->value[k] = equals + 1;
+    } else if (i + 1 < argc) {
+      a->value[k] = argv[++i];
+    } else {
+      return cli_usage(a, "%s needs a value: %s %s", word, word, a->verb->flags[k].value);
+    }
+  }
+  if (a->n_operands < a->verb->least || (a->verb->most >= 0 && a->n_operands > a->verb->most))
+    return cli_usage(a, "expected %s", *a->verb->operands ? a->verb->operands : "no operands");
+  return 0;
+}
+
+mica_status cli_engine(const cli_args *a, mica_engine **out) {
+  int64_t threads = 0;
+  mica_engine_options o = MICA_ENGINE_OPTIONS;
+  if (!cli_int(a, "--threads", 0, 1024, &threads))
+    return mica_fail(MICA_ERR_INVALID, "bad --threads");
+  o.threads = (int32_t)threads;
+  return mica_engine_create(&o, out);
+}
+
+int main(int argc, char **argv) {
+  static cli_args args;
+  const char *name = argc > 1 ? argv[1] : "help";
+  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
+  if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) name = "version";
+  const char *names[32];
+  int n = 0;
+  for (; cli_verbs[n]; n++) {
+    names[n] = cli_verbs[n]->name;
+    if (strcmp(name, names[n]) == 0) args.verb = cli_verbs[n];
+  }
+  if (!args.verb) {
+    const char *near = mica_nearest_name(name, names, n);
+    fprintf(stderr, "mica: no verb '%s'%s%s%s\n`mica help` lists them.\n", name,
+            near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return EXIT_USAGE;
+  }
+  size_t used = 0;
+  for (int i = 0; i < argc && used < sizeof args.command; i++) {
+    const int m = snprintf(args.command + used, sizeof args.command - used, "%s%s", i ? " " : "",
+                           i ? argv[i] : "mica");
+    used += m > 0 ? (size_t)m : 0;
+  }
+  const int bad = parse(&args, argc, argv);
+  return bad ? bad : args.verb->run(&args);
+}

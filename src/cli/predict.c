@@ -1,0 +1,303 @@
+/* mica predict, mica embed, mica eval: a model file put to work. */
+#include "cli/cli.h"
+
+#include <mica/train.h>
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "base/json.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int by_name(const void *a, const void *b) {
+  return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+typedef struct files {
+  char **v;
+  int64_t n;
+} files;
+
+static bool add_file(files *f, char *path) {
+  char **more = path ? realloc(f->v, ((size_t)f->n + 1) * sizeof *more) : NULL;
+  if (!more) return false;
+  f->v = more;
+  f->v[f->n++] = path;
+  return true;
+}
+
+/* Operands: files, folders (their files, sorted), or - for names on standard input. */
+static mica_status gather(const cli_args *a, int first, files *f) {
+  for (int i = first; i < a->n_operands; i++) {
+    const char *name = a->operand[i];
+    if (strcmp(name, "-") == 0) {
+      char line[4096];
+      while (fgets(line, sizeof line, stdin)) {
+        line[strcspn(line, "\r\n")] = 0;
+        if (*line && !add_file(f, mica_strdup(line))) return MICA_ERR_MEMORY;
+      }
+    } else if (mica_is_folder(name)) {
+      const int64_t from = f->n;
+      DIR *d = opendir(name);
+      if (!d) return mica_fail(MICA_ERR_IO, "%s: cannot be listed", name);
+      for (struct dirent *e; (e = readdir(d));) {
+        char *path = e->d_name[0] == '.' ? NULL : mica_path_join(name, e->d_name);
+        if (path && mica_is_folder(path)) {
+          mica_free(path);
+          continue;
+        }
+        if (path && !add_file(f, path)) {
+          closedir(d);
+          return MICA_ERR_MEMORY;
+        }
+      }
+      closedir(d);
+      qsort(f->v + from, (size_t)(f->n - from), sizeof *f->v, by_name);
+    } else if (!add_file(f, mica_strdup(name))) {
+      return MICA_ERR_MEMORY;
+    }
+  }
+  return f->n ? MICA_OK : mica_fail(MICA_ERR_NOT_FOUND, "no files given");
+}
+
+typedef struct work {
+  mica_engine *engine;
+  mica_model *model;
+  mica_session *session;
+  files files;
+} work;
+
+static void work_free(work *w) {
+  for (int64_t i = 0; i < w->files.n; i++) mica_free(w->files.v[i]);
+  free(w->files.v);
+  mica_session_free(w->session);
+  mica_model_free(w->model);
+  mica_engine_free(w->engine);
+}
+
+static mica_status begin(const cli_args *a, work *w) {
+  mica_status status = cli_engine(a, &w->engine);
+  if (status == MICA_OK) status = mica_model_open(w->engine, a->operand[0], &w->model);
+  if (status == MICA_OK) status = mica_session_create(w->model, &w->session);
+  if (status == MICA_OK) status = gather(a, 1, &w->files);
+  return status;
+}
+
+/* The pixels of one file at the model's size. */
+static mica_status pixels(const mica_preprocess *p, const char *path, uint8_t *to) {
+  mica_tensor *image;
+  mica_status status = mica_image_read(path, &image);
+  if (status != MICA_OK) return status;
+  status = mica_image_cover(image, p->height, p->width, p->channels, to);
+  mica_tensor_free(image);
+  return status;
+}
+
+static void print_json_string(const char *text) {
+  mica_bytes b = {0};
+  mica_json_writer w = {.out = &b};
+  mica_json_write_string(&w, text);
+  mica_bytes_byte(&b, 0);
+  printf("%s", b.data ? b.data : "\"\"");
+  mica_bytes_free(&b);
+}
+
+/* A CSV field, quoted where it must be. */
+static void print_csv(const char *text) {
+  if (!strpbrk(text, ",\"\r\n")) {
+    printf("%s", text);
+    return;
+  }
+  putchar('"');
+  for (; *text; text++) {
+    if (*text == '"') putchar('"');
+    putchar(*text);
+  }
+  putchar('"');
+}
+
+static int predict(const cli_args *a, work *w) {
+  int64_t top;
+  if (!cli_int(a, "--top", 1, 1000, &top)) return EXIT_USAGE;
+  if (begin(a, w) != MICA_OK) return cli_failed(a);
+  const mica_preprocess *p = mica_model_preprocess(w->model);
+  const int64_t classes = mica_model_classes(w->model);
+  uint8_t *image = malloc((size_t)(p->height * p->width * p->channels) + 1);
+  float *probability = malloc((size_t)(classes + 1) * sizeof *probability);
+  int64_t failed = 0;
+  int code = EXIT_OK;
+  if (!image || !probability) {
+    mica_fail(MICA_ERR_MEMORY, "out of memory");
+    code = cli_failed(a);
+  }
+  if (top > classes) top = classes;
+  const bool json = cli_on(a, "--json");
+  if (!json && code == EXIT_OK) printf("file,rank,class,probability\n");
+  for (int64_t i = 0; i < w->files.n && code == EXIT_OK && !cli_interrupted(); i++) {
+    mica_status status = pixels(p, w->files.v[i], image);
+    if (status == MICA_OK) status = mica_predict(w->session, image, 1, probability);
+    if (status != MICA_OK) {
+      failed++;
+      fprintf(stderr, "skipped: %s\n", mica_last_error());
+      if (cli_on(a, "--strict")) code = EXIT_FAILED;
+      continue;
+    }
+    if (json) {
+      printf("{\"file\": ");
+      print_json_string(w->files.v[i]);
+      printf(", \"classes\": [");
+    }
+    for (int64_t k = 0; k < top; k++) {
+      int64_t best = 0;
+      for (int64_t c = 1; c < classes; c++)
+        if (probability[c] > probability[best]) best = c;
+      if (json) {
+        printf("%s{\"class\": ", k ? ", " : "");
+        print_json_string(mica_model_class(w->model, best));
+        printf(", \"probability\": %.6g}", (double)probability[best]);
+      } else {
+        print_csv(w->files.v[i]);
+        printf(",%lld,", (long long)k + 1);
+        print_csv(mica_model_class(w->model, best));
+        printf(",%.6g\n", (double)probability[best]);
+      }
+      probability[best] = -1;
+    }
+    if (json) printf("]}\n");
+  }
+  free(image);
+  free(probability);
+  if (failed)
+    fprintf(stderr, "%lld of %lld files could not be read\n", (long long)failed,
+            (long long)w->files.n);
+  return failed == w->files.n && w->files.n ? EXIT_FAILED : code;
+}
+
+static int embed(const cli_args *a, work *w) {
+  if (begin(a, w) != MICA_OK) return cli_failed(a);
+  const mica_preprocess *p = mica_model_preprocess(w->model);
+  const int64_t width = mica_net_features(mica_model_net(w->model));
+  uint8_t *image = malloc((size_t)(p->height * p->width * p->channels) + 1);
+  float *features = malloc((size_t)(w->files.n * width + 1) * sizeof *features);
+  mica_status status = image && features ? MICA_OK : mica_fail(MICA_ERR_MEMORY, "out of memory");
+  for (int64_t i = 0; i < w->files.n && status == MICA_OK; i++) {
+    status = pixels(p, w->files.v[i], image);
+    if (status == MICA_OK) status = mica_embed(w->session, image, 1, features + i * width);
+  }
+  const char *out = cli_text(a, "--out");
+  if (status == MICA_OK) {
+    const mica_view view = mica_view_of(features, MICA_F32, MICA_SHAPE(w->files.n, width));
+    status = mica_npy_write(out, &view);
+  }
+  free(image);
+  free(features);
+  if (status != MICA_OK) return cli_failed(a);
+  printf("%lld rows of %lld features: %s\n", (long long)w->files.n, (long long)width, out);
+  return EXIT_OK;
+}
+
+/* Accuracy of a model on a folder's test part, or on all of it when it has none. */
+static int eval(const cli_args *a, work *w) {
+  const char *data = cli_text(a, "--data");
+  if (!data) return cli_usage(a, "--data is missing");
+  mica_status status = cli_engine(a, &w->engine);
+  if (status == MICA_OK) status = mica_model_open(w->engine, a->operand[0], &w->model);
+  if (status != MICA_OK) return cli_failed(a);
+  const mica_preprocess *p = mica_model_preprocess(w->model);
+  const int64_t n = mica_model_classes(w->model);
+  /* The model's classes in the model's order. */
+  mica_bytes classes = {0};
+  for (int64_t i = 0; i < n; i++)
+    mica_bytes_printf(&classes, "%s%s", i ? "," : "", mica_model_class(w->model, i));
+  mica_bytes_byte(&classes, 0);
+  mica_dataset_options o = MICA_DATASET_OPTIONS;
+  o.height = p->height;
+  o.width = p->width;
+  o.channels = p->channels;
+  o.classes = classes.data;
+  o.validation = 0;
+  mica_dataset *ds = NULL;
+  mica_stream stream = {0};
+  mica_evaluation e = {0};
+  status = classes.status == MICA_OK ? mica_dataset_open(data, &o, &ds) : MICA_ERR_MEMORY;
+  const mica_part part =
+      ds && mica_dataset_part_count(ds, MICA_PART_TEST) ? MICA_PART_TEST : MICA_PART_TRAIN;
+  if (status == MICA_OK) status = mica_dataset_stream_create(ds, part, p, NULL, &stream);
+  if (status == MICA_OK) status = mica_evaluate(mica_model_net(w->model), &stream, true, false, &e);
+  int code = EXIT_OK;
+  if (status != MICA_OK) {
+    code = cli_failed(a);
+  } else {
+    if (cli_on(a, "--json"))
+      printf("{\"examples\": %lld, \"accuracy\": %.9g, \"loss\": %.9g}\n", (long long)e.n,
+             e.accuracy, e.loss);
+    else
+      printf("%lld pictures: accuracy %.2f%%, cross-entropy %.4f\n", (long long)e.n,
+             100 * e.accuracy, e.loss);
+    const float *logits = mica_tensor_data(e.logits);
+    const int64_t *labels = mica_tensor_data(e.labels);
+    for (int64_t c = 0; c < n && !cli_on(a, "--json"); c++) {
+      int64_t there = 0, right = 0;
+      for (int64_t i = 0; i < e.n; i++) {
+        if (labels[i] != c) continue;
+        int64_t best = 0;
+        for (int64_t k = 1; k < n; k++)
+          if (logits[i * n + k] > logits[i * n + best]) best = k;
+        there++;
+        right += best == c;
+      }
+      if (there)
+        printf("  %-20s %6.2f%%  of %lld\n", mica_model_class(w->model, c),
+               100 * (double)right / (double)there, (long long)there);
+    }
+  }
+  mica_evaluation_clear(&e);
+  mica_dataset_stream_free(&stream);
+  mica_dataset_free(ds);
+  mica_bytes_free(&classes);
+  return code;
+}
+
+static int with_work(const cli_args *a, int (*fn)(const cli_args *, work *)) {
+  work w = {0};
+  cli_catch_interrupt();
+  const int code = fn(a, &w);
+  work_free(&w);
+  return code;
+}
+
+static int run_predict(const cli_args *a) {
+  return with_work(a, predict);
+}
+static int run_embed(const cli_args *a) {
+  return with_work(a, embed);
+}
+static int run_eval(const cli_args *a) {
+  return with_work(a, eval);
+}
+
+static const cli_flag predict_flags[] = {
+    {"--top", NULL, "K", "1", "classes to tell for each file"},
+    {"--strict", NULL, NULL, NULL, "stop at a file that cannot be read"},
+    CLI_COMMON_FLAGS};
+static const cli_flag embed_flags[] = {
+    {"--out", "-o", "FILE", "features.npy", "the .npy file to write"}, CLI_COMMON_FLAGS};
+static const cli_flag eval_flags[] = {
+    {"--data", NULL, "DIR", NULL, "folder of pictures with labels"}, CLI_COMMON_FLAGS};
+
+const cli_verb verb_predict = {"predict",
+                               "MODEL FILE...",
+                               "tell the classes of pictures, as CSV or JSON lines",
+                               predict_flags,
+                               2,
+                               -1,
+                               run_predict,
+                               "FILE may be a folder, or - for names on standard input."};
+const cli_verb verb_embed = {
+    "embed", "MODEL FILE...", "write the features of pictures", embed_flags, 2, -1, run_embed,
+    NULL};
+const cli_verb verb_eval = {
+    "eval", "MODEL", "measure a model on labelled pictures", eval_flags, 1, 1, run_eval, NULL};

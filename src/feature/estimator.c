@@ -1,0 +1,461 @@
+/* What all estimators share: checks of what comes in, refusal, and the record around a state.
+ *
+ * A component only ever sees clean data. A fit builds a new state beside the old one and replaces
+ * it when everything has worked, so a failed fit leaves the estimator as it was.
+ */
+#include "base/json.h"
+#include "feature/record.h"
+#include "feature/refusal.h"
+#include "numeric/rows.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { record_format = 1 };
+
+struct mica_estimator {
+  const mica_engine *engine;
+  mica_spec *spec;
+  const mica_estimator_functions *fn;
+  void *state; /* NULL: not fitted */
+  mica_fitted fitted;
+  mica_refusal refusal;
+  double rate, threshold;
+};
+
+static const char *name_of(const mica_estimator *e) {
+  return mica_spec_component(e->spec)->name;
+}
+
+mica_status mica_estimator_create(const mica_engine *engine, const char *spec,
+                                  mica_estimator **out) {
+  *out = NULL;
+  mica_estimator *e = mica_calloc(1, sizeof *e);
+  if (!e) return MICA_ERR_MEMORY;
+  e->engine = engine;
+  e->threshold = INFINITY;
+  mica_status status = mica_spec_parse(engine, MICA_KIND_ESTIMATOR, spec, &e->spec);
+  if (!status) {
+    e->fn = mica_spec_component(e->spec)->functions;
+    if (!e->fn || e->fn->size < offsetof(mica_estimator_functions, threshold) || !e->fn->fit ||
+        !e->fn->free || !e->fn->predict)
+      status =
+          mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s: its functions are incomplete", name_of(e));
+  }
+  if (status) {
+    mica_estimator_free(e);
+    return status;
+  }
+  *out = e;
+  return MICA_OK;
+}
+
+static void clear(mica_estimator *e) {
+  if (e->state) e->fn->free(e->state);
+  e->state = NULL;
+  mica_refusal_clear(&e->refusal);
+  e->fitted = (mica_fitted){0};
+  e->threshold = INFINITY;
+}
+
+void mica_estimator_free(mica_estimator *estimator) {
+  if (!estimator) return;
+  clear(estimator);
+  mica_spec_free(estimator->spec);
+  mica_free(estimator);
+}
+
+/* ---- refusal ---- */
+
+static mica_status set_rate(mica_estimator *e, double rate) {
+  if (!(rate >= 0) || !(rate < 1))
+    return mica_fail(MICA_ERR_INVALID,
+                     "estimator %s: a share of %g to refuse, expected 0 to below 1", name_of(e),
+                     rate);
+  double threshold = INFINITY;
+  if (rate > 0) {
+    bool has_law = e->fn->size >= sizeof *e->fn && e->fn->threshold;
+    threshold = has_law ? e->fn->threshold(mica_spec_options(e->spec), e->state, rate) : NAN;
+    if (isnan(threshold)) {
+      if (e->refusal.rows == 0)
+        return mica_fail(
+            MICA_ERR_STATE,
+            "estimator %s: nothing to calibrate \"none of these\" with: fit with held-out "
+            "rows, or with at least two rows of a class",
+            name_of(e));
+      threshold = mica_refusal_threshold(&e->refusal, rate);
+    }
+  }
+  e->rate = rate;
+  e->threshold = threshold;
+  return MICA_OK;
+}
+
+mica_status mica_estimator_set_rejection(mica_estimator *estimator, double rate) {
+  if (!estimator->state)
+    return mica_fail(MICA_ERR_STATE, "estimator %s is not fitted", name_of(estimator));
+  return set_rate(estimator, rate);
+}
+
+double mica_estimator_threshold(const mica_estimator *estimator) {
+  return estimator->threshold;
+}
+
+static double wanted_rate(const mica_estimator *e) {
+  return e->fn->rejection ? e->fn->rejection(mica_spec_options(e->spec)) : 0;
+}
+
+/* ---- fit ---- */
+
+static mica_status check_labels(const mica_fit_data *data, int64_t *classes) {
+  int64_t n = mica_rows_n(&data->x), most = data->classes;
+  if (most < 0) return mica_fail(MICA_ERR_INVALID, "fit: %lld classes", (long long)most);
+  for (int64_t i = 0; i < n; i++) {
+    if (data->label[i] < 0 || (data->classes > 0 && data->label[i] >= data->classes))
+      return mica_fail(MICA_ERR_INVALID, "fit: label %lld of row %lld, expected 0..%lld",
+                       (long long)data->label[i], (long long)i,
+                       data->classes > 0 ? (long long)data->classes - 1 : INT64_MAX);
+    if (data->label[i] >= most) most = data->label[i] + 1;
+  }
+  /* One stray label must not make a head of a billion classes. */
+  if (data->classes == 0 && most > 65536 && most > 16 * n)
+    return mica_fail(
+        MICA_ERR_INVALID,
+        "fit: the largest label is %lld in %lld rows: give the class count if that is meant",
+        (long long)most - 1, (long long)n);
+  *classes = most;
+  return MICA_OK;
+}
+
+static mica_status check_targets(const mica_engine *engine, const mica_fit_data *data,
+                                 mica_view *target) {
+  *target = *data->target;
+  if (target->shape.rank == 1) {
+    target->shape = MICA_SHAPE(target->shape.dim[0], 1);
+    target->row_stride = 1;
+  }
+  mica_status status = mica_rows_check(target, "targets");
+  if (!status && mica_rows_n(target) != mica_rows_n(&data->x))
+    status = mica_fail(MICA_ERR_SHAPE, "fit: %lld rows of targets for %lld rows of features",
+                       (long long)mica_rows_n(target), (long long)mica_rows_n(&data->x));
+  return status ? status : mica_rows_check_finite(engine, target, "targets");
+}
+
+/* The caller's data, checked and completed; `target` is storage for a reshaped view. */
+static mica_status check_data(const mica_estimator *e, const mica_fit_data *given,
+                              mica_fit_data *data, mica_view *target) {
+  *data = (mica_fit_data)MICA_FIT_DATA;
+  memcpy(data, given, given->size < sizeof *data ? given->size : sizeof *data);
+  mica_status status = mica_rows_check(&data->x, "features");
+  if (status) return status;
+  if (mica_rows_n(&data->x) == 0) return mica_fail(MICA_ERR_INVALID, "fit: no rows");
+  if (data->label && data->target)
+    return mica_fail(MICA_ERR_INVALID, "fit: both labels and targets given, expected one of them");
+  uint32_t can = e->fn->abilities;
+  if (data->target && !(can & MICA_ESTIMATOR_REGRESSES))
+    return mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s predicts classes, not real values",
+                     name_of(e));
+  if (data->label && !(can & MICA_ESTIMATOR_CLASSIFIES))
+    return mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s takes no labels", name_of(e));
+  if (!data->label && !data->target && !(can & MICA_ESTIMATOR_NO_LABELS))
+    return mica_fail(MICA_ERR_INVALID, "estimator %s needs labels", name_of(e));
+  status = mica_rows_check_finite(e->engine, &data->x, "features");
+  if (!status && data->label) status = check_labels(data, &data->classes);
+  if (!status && data->target) {
+    status = check_targets(e->engine, data, target);
+    data->target = target;
+  }
+  if (!data->label) data->classes = 0;
+  if (!status && data->held_out) {
+    status = mica_rows_check(data->held_out, "held-out features");
+    if (!status && mica_rows_d(data->held_out) != mica_rows_d(&data->x))
+      status = mica_fail(MICA_ERR_SHAPE, "held-out features have %lld columns, expected %lld",
+                         (long long)mica_rows_d(data->held_out), (long long)mica_rows_d(&data->x));
+    if (!status) status = mica_rows_check_finite(e->engine, data->held_out, "held-out features");
+  }
+  return status;
+}
+
+/* Anomaly scores of the held-out rows under the fresh state. */
+static mica_status score_held_out(const mica_estimator *e, const mica_view *x,
+                                  mica_fitted *fitted) {
+  int64_t n = mica_rows_n(x);
+  double *score = mica_malloc((size_t)n * sizeof *score);
+  if (!score) return MICA_ERR_MEMORY;
+  mica_prediction p = MICA_PREDICTION;
+  p.anomaly = score;
+  mica_status status = e->fn->predict(e->engine, mica_spec_options(e->spec), e->state, x, &p);
+  if (status) {
+    mica_free(score);
+    return status;
+  }
+  mica_free(fitted->calibration);
+  fitted->calibration = score;
+  fitted->calibration_count = n;
+  return MICA_OK;
+}
+
+/* Take the calibration scores out of `fitted`. */
+static mica_status keep_scores(mica_estimator *e, mica_fitted *fitted) {
+  mica_status status = MICA_OK;
+  if (fitted->calibration && fitted->calibration_count > 0)
+    status = mica_refusal_keep(&e->refusal, fitted->calibration, fitted->calibration_count);
+  mica_free(fitted->calibration);
+  fitted->calibration = NULL;
+  fitted->calibration_count = 0;
+  return status;
+}
+
+mica_status mica_estimator_fit(mica_estimator *estimator, const mica_fit_data *given,
+                               mica_fit_report *report) {
+  mica_fit_data data;
+  mica_view target;
+  mica_status status = check_data(estimator, given, &data, &target);
+  if (status) return status;
+  mica_estimator fresh = *estimator;
+  mica_fit_report full = {.size = sizeof full,
+                          .rows = mica_rows_n(&data.x),
+                          .converged = 1,
+                          .objective = NAN,
+                          .leave_one_out = NAN,
+                          .chosen = NAN};
+  fresh.state = NULL;
+  fresh.fitted = (mica_fitted){.features = mica_rows_d(&data.x)};
+  fresh.refusal = (mica_refusal){0};
+  fresh.rate = 0;
+  fresh.threshold = INFINITY;
+  const void *options = mica_spec_options(fresh.spec);
+  status = fresh.fn->fit(fresh.engine, options, &data, &fresh.fitted, &full, &fresh.state);
+  if (!status && data.held_out && mica_rows_n(data.held_out) > 0 &&
+      fresh.fn->abilities & MICA_ESTIMATOR_DETECTS)
+    status = score_held_out(&fresh, data.held_out, &fresh.fitted);
+  if (!status) status = keep_scores(&fresh, &fresh.fitted);
+  mica_free(fresh.fitted.calibration);
+  fresh.fitted.calibration = NULL;
+  if (!status && wanted_rate(&fresh) > 0 && set_rate(&fresh, wanted_rate(&fresh)) != MICA_OK)
+    snprintf(full.note, sizeof full.note,
+             "nothing to calibrate \"none of these\" with: no row is refused");
+  if (status) {
+    clear(&fresh);
+    return status;
+  }
+  clear(estimator);
+  *estimator = fresh;
+  if (report) {
+    uint32_t size = report->size < sizeof full ? report->size : (uint32_t)sizeof full;
+    full.size = report->size;
+    memcpy(report, &full, size);
+  }
+  return MICA_OK;
+}
+
+/* ---- prediction ---- */
+
+static mica_status check_rows(const mica_estimator *e, const mica_view *x) {
+  if (!e->state) return mica_fail(MICA_ERR_STATE, "estimator %s is not fitted", name_of(e));
+  mica_status status = mica_rows_check(x, "features");
+  if (!status && mica_rows_d(x) != e->fitted.features)
+    status = mica_fail(MICA_ERR_SHAPE, "estimator %s: features of %lld columns, fitted on %lld",
+                       name_of(e), (long long)mica_rows_d(x), (long long)e->fitted.features);
+  return status ? status : mica_rows_check_finite(e->engine, x, "features");
+}
+
+static mica_status check_wanted(const mica_estimator *e, const mica_prediction *p) {
+  const char *lacks = NULL;
+  if (p->label && e->fitted.task == MICA_TASK_REGRESSION) lacks = "classes";
+  if (p->probability && (!(e->fn->abilities & MICA_ESTIMATOR_PROBABILITIES) ||
+                         e->fitted.task != MICA_TASK_CLASSIFICATION))
+    lacks = "probabilities";
+  if (p->anomaly && !(e->fn->abilities & MICA_ESTIMATOR_DETECTS)) lacks = "anomaly scores";
+  if (!lacks) return MICA_OK;
+  return mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s, fitted as it is, predicts no %s",
+                   name_of(e), lacks);
+}
+
+mica_status mica_estimator_predict(const mica_estimator *e, const mica_view *x,
+                                   mica_prediction *out) {
+  mica_status status = check_rows(e, x);
+  if (status) return status;
+  mica_prediction p = MICA_PREDICTION;
+  memcpy(&p, out, out->size < sizeof p ? out->size : sizeof p);
+  status = check_wanted(e, &p);
+  int64_t n = mica_rows_n(x);
+  if (status || n == 0) return status;
+  bool refuses = p.label && e->threshold < INFINITY;
+  double *scores = NULL;
+  if (refuses && !p.anomaly) {
+    if (!(scores = mica_malloc((size_t)n * sizeof *scores))) return MICA_ERR_MEMORY;
+    p.anomaly = scores;
+  }
+  status = e->fn->predict(e->engine, mica_spec_options(e->spec), e->state, x, &p);
+  for (int64_t i = 0; refuses && !status && i < n; i++)
+    if (!(p.anomaly[i] <= e->threshold)) p.label[i] = MICA_CLASS_NONE;
+  mica_free(scores);
+  return status;
+}
+
+mica_status mica_estimator_add_class(mica_estimator *e, const mica_view *x, int64_t *label) {
+  mica_status status = check_rows(e, x);
+  if (status) return status;
+  if (!e->fn->add_class || !(e->fn->abilities & MICA_ESTIMATOR_ADDS_CLASSES) ||
+      e->fitted.task != MICA_TASK_CLASSIFICATION)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s, fitted as it is, cannot add a class",
+                     name_of(e));
+  if (mica_rows_n(x) == 0) return mica_fail(MICA_ERR_INVALID, "a new class without examples");
+  mica_fitted fitted = e->fitted;
+  status = e->fn->add_class(e->engine, mica_spec_options(e->spec), e->state, x, &fitted);
+  if (status) return status;
+  if (label) *label = e->fitted.classes;
+  /* A head of single examples had nothing to calibrate with; now there may be something. What was
+   * calibrated on all classes stays as it is. A lack of memory here only leaves the head
+   * uncalibrated, as it was. */
+  if (e->refusal.rows == 0 && fitted.calibration && keep_scores(e, &fitted) == MICA_OK &&
+      wanted_rate(e) > 0)
+    (void)set_rate(e, wanted_rate(e));
+  mica_free(fitted.calibration);
+  fitted.calibration = NULL;
+  fitted.calibration_count = 0;
+  e->fitted = fitted;
+  return MICA_OK;
+}
+
+/* ---- what is known about it ---- */
+
+const mica_component *mica_estimator_component(const mica_estimator *e) {
+  return mica_spec_component(e->spec);
+}
+bool mica_estimator_fitted(const mica_estimator *e) {
+  return e->state != NULL;
+}
+mica_task mica_estimator_task(const mica_estimator *e) {
+  return e->fitted.task;
+}
+int64_t mica_estimator_features(const mica_estimator *e) {
+  return e->fitted.features;
+}
+int64_t mica_estimator_classes(const mica_estimator *e) {
+  return e->fitted.classes;
+}
+int64_t mica_estimator_outputs(const mica_estimator *e) {
+  return e->fitted.outputs;
+}
+char *mica_estimator_spec(const mica_estimator *e) {
+  return mica_spec_text(e->spec);
+}
+
+/* ---- records ---- */
+
+static const char *const task_names[] = {"classification", "regression", "anomaly"};
+
+static mica_status write_json(const mica_estimator *e, const char *spec, mica_record *record) {
+  mica_bytes bytes = {0};
+  mica_json_writer w = {&bytes, 0, 0, 0, false};
+  mica_json_begin_object(&w);
+  mica_json_write_name(&w, "format");
+  mica_json_write_int(&w, record_format);
+  mica_json_write_name(&w, "estimator");
+  mica_json_write_string(&w, spec);
+  mica_json_write_name(&w, "task");
+  mica_json_write_string(&w, task_names[e->fitted.task]);
+  mica_json_write_name(&w, "features");
+  mica_json_write_int(&w, e->fitted.features);
+  mica_json_write_name(&w, "classes");
+  mica_json_write_int(&w, e->fitted.classes);
+  mica_json_write_name(&w, "outputs");
+  mica_json_write_int(&w, e->fitted.outputs);
+  mica_json_write_name(&w, "rejection");
+  mica_json_write_double(&w, e->rate);
+  mica_json_end_object(&w);
+  mica_bytes_byte(&bytes, '\0');
+  mica_status status = bytes.status ? bytes.status : mica_record_set_json(record, bytes.data);
+  mica_bytes_free(&bytes);
+  return status;
+}
+
+mica_status mica_estimator_save(const mica_estimator *e, mica_record *record) {
+  if (!e->state) return mica_fail(MICA_ERR_STATE, "estimator %s is not fitted", name_of(e));
+  if (!e->fn->save)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s cannot be saved", name_of(e));
+  char *spec = mica_spec_text(e->spec);
+  if (!spec) return MICA_ERR_MEMORY;
+  mica_status status = write_json(e, spec, record);
+  mica_free(spec);
+  if (!status) status = e->fn->save(e->state, record);
+  return status ? status : mica_refusal_save(&e->refusal, record);
+}
+
+typedef struct {
+  const char *spec;
+  mica_fitted fitted;
+  double rate;
+} described;
+
+static mica_status read_description(const mica_json *root, described *d) {
+  int64_t format;
+  const char *task;
+  mica_status status = mica_json_need_int64(root, "format", &format);
+  if (status) return status;
+  if (format != record_format)
+    return mica_fail(
+        MICA_ERR_UNSUPPORTED,
+        "estimator record: format %lld, this version reads format %d: a newer mica wrote it",
+        (long long)format, record_format);
+  *d = (described){0};
+  status = mica_json_need_string(root, "estimator", &d->spec);
+  if (!status) status = mica_json_need_string(root, "task", &task);
+  if (!status) status = mica_json_need_int64(root, "features", &d->fitted.features);
+  if (!status) status = mica_json_need_int64(root, "classes", &d->fitted.classes);
+  if (!status) status = mica_json_need_int64(root, "outputs", &d->fitted.outputs);
+  if (!status) status = mica_json_need_double(root, "rejection", &d->rate);
+  if (status) return status;
+  int t = 0;
+  while (t < 3 && strcmp(task, task_names[t]) != 0) t++;
+  const int64_t most = INT32_MAX;
+  const mica_fitted *f = &d->fitted;
+  if (t == 3 || f->features < 1 || f->features > most || f->outputs < 1 || f->outputs > most ||
+      f->classes < 0 || f->classes > most || (t != MICA_TASK_REGRESSION && f->classes < 1) ||
+      (t == MICA_TASK_CLASSIFICATION && f->outputs != f->classes) ||
+      f->features > INT64_MAX / 16 / f->outputs || !(d->rate >= 0 && d->rate < 1))
+    return mica_fail(
+        MICA_ERR_FORMAT,
+        "estimator record: task \"%.32s\" with %lld features, %lld classes, %lld outputs and "
+        "rejection %g do not go together",
+        task, (long long)f->features, (long long)f->classes, (long long)f->outputs, d->rate);
+  d->fitted.task = (mica_task)t;
+  return MICA_OK;
+}
+
+static mica_status load(const mica_engine *engine, const mica_record *record, const mica_json *root,
+                        mica_estimator **out) {
+  described d;
+  mica_status status = read_description(root, &d);
+  if (status) return status;
+  mica_estimator *e;
+  status = mica_estimator_create(engine, d.spec, &e);
+  if (status) return status;
+  if (!e->fn->load)
+    status = mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s cannot be loaded", name_of(e));
+  e->fitted = d.fitted;
+  if (!status)
+    status = e->fn->load(engine, mica_spec_options(e->spec), &d.fitted, record, &e->state);
+  if (!status) status = mica_refusal_load(&e->refusal, record);
+  if (!status) status = set_rate(e, d.rate);
+  if (status)
+    mica_estimator_free(e);
+  else
+    *out = e;
+  return status;
+}
+
+mica_status mica_estimator_load(const mica_engine *engine, const mica_record *record,
+                                mica_estimator **out) {
+  *out = NULL;
+  const char *json = mica_record_json(record);
+  mica_json_doc *doc;
+  mica_status status = mica_json_parse(json, strlen(json), &doc);
+  if (status) return mica_fail_within("estimator record");
+  status = load(engine, record, mica_json_root(doc), out);
+  mica_json_free(doc);
+  return status;
+}

@@ -1,0 +1,253 @@
+/* Checkpoints: parameters to and from files of named tensors in the reference (PyTorch) layout.
+ *
+ * Here a convolution's weight is [O, k, k, I], there [O, I, k, k]: both are permutations of the
+ * same numbers, done on the way in and out. Names that wrappers put in front ("module.") are
+ * dropped when that makes more names match.
+ */
+#include <mica/model.h>
+
+#include "base/buffer.h"
+
+#include <string.h>
+
+/* ---- layouts ---- */
+
+/* axes[i]: which of our dimensions is dimension i of the reference; *from is our shape, for
+ * MICA_LAYOUT_FLATTEN with the columns taken apart. */
+static int reference_axes(const mica_param *q, mica_shape *from, int axes[MICA_MAX_RANK]) {
+  const mica_layout l = mica_param_layout(q);
+  *from = *mica_tensor_shape(mica_param_value(q));
+  const int rank = from->rank;
+  if (l.kind == MICA_LAYOUT_FLATTEN) {
+    *from = MICA_SHAPE(from->dim[0], l.h, l.w, l.c);
+    memcpy(axes, (int[]){0, 3, 1, 2}, 4 * sizeof(int));
+    return 4;
+  }
+  for (int i = 0; i < rank; i++) axes[i] = i;
+  if (l.kind != MICA_LAYOUT_PLAIN && rank > 2) { /* [O, k..., I] to [O, I, k...] */
+    axes[1] = rank - 1;
+    for (int i = 2; i < rank; i++) axes[i] = i - 1;
+  }
+  return rank;
+}
+
+mica_shape mica_param_reference_shape(const mica_param *q) {
+  if (mica_param_layout(q).kind == MICA_LAYOUT_FLATTEN)
+    return *mica_tensor_shape(mica_param_value(q));
+  mica_shape from, to;
+  int axes[MICA_MAX_RANK];
+  to.rank = reference_axes(q, &from, axes);
+  for (int i = 0; i < to.rank; i++) to.dim[i] = from.dim[axes[i]];
+  return to;
+}
+
+/* Walk the reference's elements in order, giving the place of each here. */
+static void permute(const mica_param *q, char *here, char *there, bool out) {
+  mica_shape from;
+  int axes[MICA_MAX_RANK];
+  const int rank = reference_axes(q, &from, axes);
+  const size_t size = mica_dtype_size(mica_tensor_dtype(mica_param_value(q)));
+  int64_t step[MICA_MAX_RANK] = {0}, at[MICA_MAX_RANK] = {0}, place = 0, stride = 1;
+  int64_t own[MICA_MAX_RANK] = {0};
+  for (int i = rank; i-- > 0; stride *= from.dim[i]) own[i] = stride;
+  for (int i = 0; i < rank; i++) step[i] = own[axes[i]];
+  const int64_t n = mica_shape_count(&from);
+  for (int64_t k = 0; k < n; k++) {
+    const size_t h = (size_t)place * size, t = (size_t)k * size;
+    if (out)
+      memcpy(there + t, here + h, size);
+    else
+      memcpy(here + h, there + t, size);
+    for (int i = rank; i-- > 0;) {
+      place += step[i];
+      if (++at[i] < from.dim[axes[i]]) break;
+      place -= at[i] * step[i];
+      at[i] = 0;
+    }
+  }
+}
+
+mica_status mica_param_to_reference(const mica_param *q, mica_tensor **out) {
+  const mica_tensor *value = mica_param_value(q);
+  mica_status status =
+      mica_tensor_create(mica_tensor_dtype(value), mica_param_reference_shape(q), out);
+  if (status == MICA_OK) permute(q, mica_tensor_data(value), mica_tensor_data(*out), true);
+  return status;
+}
+
+mica_status mica_param_from_reference(mica_param *q, const mica_tensor *value) {
+  const mica_shape want = mica_param_reference_shape(q);
+  if (!mica_shape_equal(&want, mica_tensor_shape(value))) {
+    char a[128], b[128];
+    return mica_fail(MICA_ERR_SHAPE, "'%s' has shape %s, expected %s", mica_param_path(q),
+                     mica_shape_text(mica_tensor_shape(value), a, sizeof a),
+                     mica_shape_text(&want, b, sizeof b));
+  }
+  mica_tensor *same;
+  const mica_view view = mica_tensor_view(value);
+  mica_status status = mica_tensor_from_view(&view, mica_tensor_dtype(mica_param_value(q)), &same);
+  if (status != MICA_OK) return status;
+  permute(q, mica_param_write(q), mica_tensor_data(same), false);
+  mica_tensor_free(same);
+  return MICA_OK;
+}
+
+/* ---- saving ---- */
+
+mica_status mica_params_save(const mica_params *params, const char *path,
+                             const mica_text_pair *metadata, int64_t m) {
+  const int64_t n = mica_params_count(params);
+  mica_named_view *views = mica_calloc((size_t)n + 1, sizeof *views);
+  mica_tensor **copies = mica_calloc((size_t)n + 1, sizeof *copies);
+  mica_status status = views && copies ? MICA_OK : MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < n && status == MICA_OK; i++) {
+    const mica_param *q = mica_params_at(params, i);
+    status = mica_param_to_reference(q, &copies[i]);
+    if (status == MICA_OK)
+      views[i] = (mica_named_view){mica_param_path(q), mica_tensor_view(copies[i])};
+  }
+  if (status == MICA_OK) status = mica_safetensors_write(path, views, n, metadata, m);
+  if (copies)
+    for (int64_t i = 0; i < n; i++) mica_tensor_free(copies[i]);
+  mica_free(copies);
+  mica_free(views);
+  return status;
+}
+
+/* ---- loading ---- */
+
+/* What wrappers of training programs put before names. */
+static const char *const wrappers[] = {
+    "",       "module.",       "state_dict.",       "state_dict.module.",
+    "model.", "model.module.", "model_state_dict.", "net."};
+
+static int64_t count_matches(const mica_params *params, const mica_archive *a, const char *prefix) {
+  int64_t n = 0;
+  const size_t skip = strlen(prefix);
+  for (int64_t i = 0; i < mica_archive_count(a); i++) {
+    const char *name = mica_archive_name(a, i);
+    if (strncmp(name, prefix, skip) == 0 && mica_params_find(params, name + skip)) n++;
+  }
+  return n;
+}
+
+static const char *best_prefix(const mica_params *params, const mica_archive *a) {
+  const char *best = "";
+  int64_t most = -1;
+  for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++) {
+    const int64_t n = count_matches(params, a, wrappers[i]);
+    if (n > most) {
+      most = n;
+      best = wrappers[i];
+    }
+  }
+  return best;
+}
+
+static int64_t archive_find(const mica_archive *a, const char *prefix, const char *path) {
+  const size_t skip = strlen(prefix);
+  for (int64_t i = 0; i < mica_archive_count(a); i++) {
+    const char *name = mica_archive_name(a, i);
+    if (strncmp(name, prefix, skip) == 0 && strcmp(name + skip, path) == 0) return i;
+  }
+  return -1;
+}
+
+typedef struct load_plan {
+  const mica_archive *archive;
+  int64_t *source; /* for each parameter: the archive's tensor, -1: none, -2: another shape */
+  int64_t elements, loaded_elements;
+} load_plan;
+
+/* Decide for each parameter; nothing is changed yet. */
+static void plan_load(mica_params *params, const char *prefix, bool new_head, load_plan *p,
+                      mica_load_report *r, mica_bytes *text) {
+  char a[128], b[128];
+  for (int64_t i = 0; i < mica_params_count(params); i++) {
+    const mica_param *q = mica_params_at(params, i);
+    const char *path = mica_param_path(q);
+    const bool buffer = mica_param_flags(q) & MICA_PARAM_BUFFER;
+    const int64_t n = mica_tensor_count(mica_param_value(q));
+    if (!buffer) p->elements += n;
+    const int64_t at = p->source[i] = archive_find(p->archive, prefix, path);
+    if (at < 0) {
+      /* Old checkpoints lack the counter of batches; nothing depends on it. */
+      if (!strstr(path, "num_batches_tracked")) {
+        r->missing++;
+        mica_bytes_printf(text, "missing     %s\n", path);
+      }
+    } else {
+      const mica_shape want = mica_param_reference_shape(q);
+      const mica_shape *is = mica_archive_shape(p->archive, at);
+      if (!mica_shape_equal(&want, is)) {
+        p->source[i] = -2;
+        r->reshaped++;
+        mica_bytes_printf(text, "other shape %s: %s in the file, %s here\n", path,
+                          mica_shape_text(is, a, sizeof a), mica_shape_text(&want, b, sizeof b));
+        /* A head of another class count is what fine-tuning expects. */
+        if (new_head && want.rank == is->rank && want.rank >= 1 &&
+            (want.rank == 1 || want.dim[1] == is->dim[1]) && want.dim[0] != is->dim[0] && !buffer)
+          p->elements -= n;
+      } else {
+        r->loaded++;
+        if (!buffer) p->loaded_elements += n;
+      }
+    }
+  }
+  const size_t skip = strlen(prefix);
+  for (int64_t i = 0; i < mica_archive_count(p->archive); i++) {
+    const char *name = mica_archive_name(p->archive, i);
+    const bool ours = strncmp(name, prefix, skip) == 0 && mica_params_find(params, name + skip);
+    bool tied = false;
+    for (int64_t k = 0; k < mica_params_ties(params) && !ours && !tied; k++)
+      tied = strncmp(name, prefix, skip) == 0 &&
+             strcmp(mica_params_tie_at(params, k, NULL), name + skip) == 0;
+    if (ours || tied) continue;
+    r->unexpected++;
+    mica_bytes_printf(text, "unexpected  %s\n", name);
+  }
+}
+
+mica_status mica_params_load(mica_params *params, const char *path, const mica_load_options *given,
+                             mica_load_report *report) {
+  mica_load_options o = MICA_LOAD_OPTIONS;
+  if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+  mica_load_report r = {0};
+  if (report) *report = r;
+  mica_archive *archive;
+  mica_status status = mica_archive_open(path, &archive);
+  if (status != MICA_OK) return status;
+  const int64_t n = mica_params_count(params);
+  load_plan p = {archive, mica_calloc((size_t)n + 1, sizeof(int64_t)), 0, 0};
+  mica_tensor **values = mica_calloc((size_t)n + 1, sizeof *values);
+  mica_bytes text = {0};
+  status = p.source && values ? MICA_OK : MICA_ERR_MEMORY;
+  if (status == MICA_OK) {
+    plan_load(params, o.strip ? o.strip : best_prefix(params, archive), o.new_head, &p, &r, &text);
+    status = text.status;
+  }
+  r.share = p.elements ? (double)p.loaded_elements / (double)p.elements : 1;
+  if (status == MICA_OK && r.share < 0.9 && !o.partial)
+    status = mica_fail(
+        MICA_ERR_FORMAT,
+        "%s: only %.0f%% of the parameters would be loaded (%lld tensors fit, %lld missing, "
+        "%lld unexpected, %lld of another shape), expected 90%% or --partial",
+        path, 100 * r.share, (long long)r.loaded, (long long)r.missing, (long long)r.unexpected,
+        (long long)r.reshaped);
+  /* Read everything before anything is changed. */
+  for (int64_t i = 0; i < n && status == MICA_OK; i++)
+    if (p.source[i] >= 0) status = mica_archive_read(archive, p.source[i], &values[i]);
+  for (int64_t i = 0; i < n && status == MICA_OK; i++)
+    if (values[i]) status = mica_param_from_reference(mica_params_at(params, i), values[i]);
+  if (values)
+    for (int64_t i = 0; i < n; i++) mica_tensor_free(values[i]);
+  mica_free(values);
+  mica_free(p.source);
+  mica_archive_close(archive);
+  if (report) {
+    *report = r;
+    report->text = mica_bytes_take(&text);
+  }
+  mica_bytes_free(&text);
+  return status;
+}

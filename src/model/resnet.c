@@ -1,0 +1,214 @@
+/* Residual networks (He et al. 2016): the CIFAR form of depth 6n + 2 (names of the well-known
+ * CIFAR-10 checkpoints) and the ImageNet form 18, 34, 50, 101 (torchvision's names).
+ *
+ * A block is conv-bn-relu-conv-bn, added to its shortcut, relu; depth 50 and more use the
+ * bottleneck 1x1-3x3-1x1 with stride on the 3x3. Shortcut a subsamples and pads channels with zeros
+ * on both sides, shortcut b is a 1x1 convolution with batch norm.
+ */
+#include <mica/model.h>
+
+#include <stdio.h>
+
+typedef struct plan {
+  bool cifar, bottleneck, shortcut_b, small;
+  int stages, blocks[4];
+  int64_t width;
+} plan;
+
+static mica_status plan_of(const mica_resnet_options *o, plan *p) {
+  static const struct {
+    int depth, blocks[4];
+    bool bottleneck;
+  } known[] = {{18, {2, 2, 2, 2}, false},
+               {34, {3, 4, 6, 3}, false},
+               {50, {3, 4, 6, 3}, true},
+               {101, {3, 4, 23, 3}, true}};
+  *p = (plan){.width = o->width, .small = o->small};
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    if (o->depth == known[i].depth) {
+      p->stages = 4;
+      for (int k = 0; k < 4; k++) p->blocks[k] = known[i].blocks[k];
+      p->bottleneck = known[i].bottleneck;
+      p->shortcut_b = true;
+      if (!p->width) p->width = 64;
+      return MICA_OK;
+    }
+  if (o->depth < 8 || (o->depth - 2) % 6)
+    return mica_fail(
+        MICA_ERR_INVALID,
+        "resnet: depth %lld, expected 18, 34, 50, 101, or 6 n + 2 (8, 14, 20, 32, 44, 56, ...)",
+        (long long)o->depth);
+  p->cifar = true;
+  p->stages = 3;
+  for (int k = 0; k < 3; k++) p->blocks[k] = (int)((o->depth - 2) / 6);
+  p->shortcut_b = o->shortcut == 1;
+  if (!p->width) p->width = 16;
+  return MICA_OK;
+}
+
+static int64_t stage_width(const plan *p, int stage) {
+  return p->width << stage;
+}
+static int64_t stage_out(const plan *p, int stage) {
+  return stage_width(p, stage) * (p->bottleneck ? 4 : 1);
+}
+
+static int64_t features(const void *options, const mica_problem *task) {
+  (void)task;
+  plan p;
+  return plan_of(options, &p) == MICA_OK ? stage_out(&p, p.stages - 1) : 0;
+}
+
+static const char *head_name(const plan *p) {
+  return p->cifar ? "linear" : "fc";
+}
+
+/* The shortcut changes shape: its module in the well-known checkpoints. */
+static const char *shortcut_name(const plan *p) {
+  return p->cifar ? "shortcut" : "downsample";
+}
+
+static mica_status conv_bn(mica_node *node, const char *conv, const char *bn, int64_t in,
+                           int64_t out, int64_t k) {
+  const mica_init he = {MICA_INIT_KAIMING_NORMAL, 0, 0, 1.4142135623730951, true};
+  mica_status status =
+      mica_nn_conv2d_init(mica_node_child(node, conv), in, out, k, k, 1, false, &he);
+  return status == MICA_OK ? mica_nn_batch_norm_init(mica_node_child(node, bn), out) : status;
+}
+
+static mica_status init(mica_node *root, const void *options, const mica_problem *task) {
+  plan p;
+  mica_status status = plan_of(options, &p);
+  if (status != MICA_OK) return status;
+  if (!task->height) return mica_fail(MICA_ERR_INVALID, "resnet reads images, not rows");
+  status = conv_bn(root, "conv1", "bn1", task->channels, p.width, p.cifar || p.small ? 3 : 7);
+  int64_t in = p.width;
+  for (int s = 0; s < p.stages && status == MICA_OK; s++)
+    for (int b = 0; b < p.blocks[s] && status == MICA_OK; b++) {
+      mica_node *node = mica_node_childf(root, "layer%d.%d", s + 1, b);
+      const int64_t width = stage_width(&p, s), out = stage_out(&p, s);
+      if (p.bottleneck) {
+        status = conv_bn(node, "conv1", "bn1", in, width, 1);
+        if (status == MICA_OK) status = conv_bn(node, "conv2", "bn2", width, width, 3);
+        if (status == MICA_OK) status = conv_bn(node, "conv3", "bn3", width, out, 1);
+      } else {
+        status = conv_bn(node, "conv1", "bn1", in, width, 3);
+        if (status == MICA_OK) status = conv_bn(node, "conv2", "bn2", width, width, 3);
+      }
+      if (status == MICA_OK && p.shortcut_b && (in != out || (s && !b)))
+        status = conv_bn(mica_node_child(node, shortcut_name(&p)), "0", "1", in, out, 1);
+      in = out;
+    }
+  if (status != MICA_OK || !task->classes) return status;
+  return mica_nn_linear_init(mica_node_child(root, head_name(&p)), in, task->classes, true);
+}
+
+static mica_var conv(mica_tape *t, mica_node *node, const char *name, int k, int stride,
+                     mica_var x) {
+  mica_conv_options o = MICA_CONV_OPTIONS;
+  o.stride[0] = o.stride[1] = stride;
+  for (int i = 0; i < 4; i++) o.pad[i] = k / 2;
+  return mica_nn_conv2d(t, mica_node_find(node, name), &o, x);
+}
+
+static mica_var norm(mica_tape *t, mica_node *node, const char *name, mica_activation act,
+                     mica_var x) {
+  return mica_nn_batch_norm(t, mica_node_find(node, name), act, x);
+}
+
+/* Every second row and column, channels padded with zeros on both sides: no parameters. */
+static mica_var shortcut_a(mica_tape *t, mica_var x, int64_t out) {
+  const mica_pool_options o = {sizeof o, {1, 1}, {2, 2}, {1, 1}, {0, 0, 0, 0}, false, false};
+  const int64_t in = mica_dim(t, x, 3), before[4] = {0, 0, 0, (out - in) / 2};
+  const int64_t after[4] = {0, 0, 0, out - in - (out - in) / 2};
+  return mica_pad(t, mica_avg_pool2d(t, x, &o), 4, before, after, 0);
+}
+
+static mica_var block(mica_tape *t, mica_node *node, const plan *p, int stride, int64_t out,
+                      mica_var x) {
+  mica_nn_enter(t, node);
+  mica_var skip = x, h;
+  if (p->bottleneck) {
+    h = norm(t, node, "bn1", MICA_RELU, conv(t, node, "conv1", 1, 1, x));
+    h = mica_replace(t, h, norm(t, node, "bn2", MICA_RELU, conv(t, node, "conv2", 3, stride, h)));
+    h = mica_replace(t, h, norm(t, node, "bn3", MICA_IDENTITY, conv(t, node, "conv3", 1, 1, h)));
+  } else {
+    h = norm(t, node, "bn1", MICA_RELU, conv(t, node, "conv1", 3, stride, x));
+    h = mica_replace(t, h, norm(t, node, "bn2", MICA_IDENTITY, conv(t, node, "conv2", 3, 1, h)));
+  }
+  mica_node *down = mica_node_find(node, shortcut_name(p));
+  if (down) {
+    mica_nn_enter(t, down);
+    skip = mica_scope_end(t, norm(t, down, "1", MICA_IDENTITY, conv(t, down, "0", 1, stride, x)));
+  } else if (stride > 1) {
+    skip = shortcut_a(t, x, out);
+  }
+  return mica_scope_end(t, mica_relu(t, mica_add(t, h, skip)));
+}
+
+static void forward(mica_tape *t, mica_node *root, const void *options, mica_var x,
+                    mica_outputs *out) {
+  plan p;
+  mica_status status = plan_of(options, &p);
+  if (status != MICA_OK) {
+    mica_latch(t, status, "%s", mica_last_error());
+    return;
+  }
+  const bool small = p.cifar || p.small;
+  mica_scope_begin(t, NULL);
+  mica_var h =
+      norm(t, root, "bn1", MICA_RELU, conv(t, root, "conv1", small ? 3 : 7, small ? 1 : 2, x));
+  if (!small) {
+    const mica_pool_options o = {sizeof o, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}, false, false};
+    h = mica_max_pool2d(t, h, &o);
+  }
+  x = mica_scope_end(t, h);
+  for (int s = 0; s < p.stages && mica_ok(t); s++) {
+    char name[16];
+    snprintf(name, sizeof name, "layer%d", s + 1);
+    mica_node *layer = mica_node_find(root, name);
+    mica_scope_begin(t, name);
+    h = x;
+    for (int b = 0; b < p.blocks[s] && mica_ok(t); b++) {
+      snprintf(name, sizeof name, "%d", b);
+      h = mica_replace(
+          t, h, block(t, mica_node_find(layer, name), &p, s && !b ? 2 : 1, stage_out(&p, s), h));
+    }
+    x = mica_scope_end(t, h);
+    out->pyramid[out->n_pyramid++] = x;
+  }
+  out->features = mica_global_avg_pool(t, x);
+  mica_node *head = mica_node_find(root, head_name(&p));
+  if (head && mica_node_param(head, "weight")) out->logits = mica_nn_linear(t, head, out->features);
+}
+
+static const mica_option options[] = {
+    {"depth", MICA_OPTION_INT, "20", 8, 2000, NULL,
+     "18, 34, 50, 101 (ImageNet form) or 6 n + 2 (CIFAR form)",
+     offsetof(mica_resnet_options, depth)},
+    {"width", MICA_OPTION_INT, "0", 0, 4096, NULL, "channels of the first stage; 0: 16 or 64",
+     offsetof(mica_resnet_options, width)},
+    {"shortcut", MICA_OPTION_CHOICE, "a", 0, 0, "a|b",
+     "CIFAR form: pad with zeros, or a 1x1 convolution", offsetof(mica_resnet_options, shortcut)},
+    {"small", MICA_OPTION_BOOL, "false", 0, 0, NULL, "ImageNet form: 3x3 stem without pooling",
+     offsetof(mica_resnet_options, small)},
+    {0}};
+
+static const char *head_of(const void *o) {
+  plan p;
+  return plan_of(o, &p) == MICA_OK ? head_name(&p) : "fc";
+}
+
+static const mica_model_functions functions = {init, forward, head_of, features};
+
+const mica_component mica_component_model_resnet = {MICA_COMPONENT_HEAD,
+                                                    MICA_KIND_MODEL,
+                                                    "resnet",
+                                                    "residual network, CIFAR and ImageNet forms",
+                                                    NULL,
+                                                    options,
+                                                    sizeof(mica_resnet_options),
+                                                    MICA_NEED_IMAGES,
+                                                    MICA_NEED_LOGITS | MICA_NEED_FEATURES |
+                                                        MICA_NEED_PYRAMID,
+                                                    &functions};

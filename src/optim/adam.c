@@ -1,0 +1,113 @@
+/* Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019), AMSGrad (Reddi et al. 2018). */
+#include <mica/optim.h>
+
+#include "tensor/kernel/kernel.h"
+#include "tensor/kernel/optimiser.h"
+
+static double lr(const void *o) {
+  return ((const mica_adam_options *)o)->lr;
+}
+static double decay(const void *o) {
+  return ((const mica_adam_options *)o)->weight_decay;
+}
+static int states(const void *o) {
+  return ((const mica_adam_options *)o)->amsgrad ? 3 : 2;
+}
+
+static void step(const mica_engine *engine, const void *options, const mica_update *u,
+                 bool decoupled) {
+  const mica_adam_options *o = options;
+  const mica_adam_update k = {u->lr,    o->beta1, o->beta2, o->eps,
+                              u->decay, u->scale, u->step,  decoupled};
+  mica_kernels_of(engine, u->dtype)
+      ->optimiser->adam(&k, u->n, u->gradient, u->weight, u->state[0], u->state[1],
+                        o->amsgrad ? u->state[2] : NULL);
+}
+
+static void adam(const mica_engine *engine, const void *options, const mica_update *u) {
+  step(engine, options, u, false);
+}
+static void adamw(const mica_engine *engine, const void *options, const mica_update *u) {
+  step(engine, options, u, true);
+}
+
+#define TABLE(default_decay)                                                                       \
+  {                                                                                                \
+    {"lr",                                                                                         \
+     MICA_OPTION_FLOAT,                                                                            \
+     "1e-3",                                                                                       \
+     0,                                                                                            \
+     1e6,                                                                                          \
+     NULL,                                                                                         \
+     "learning rate",                                                                              \
+     offsetof(mica_adam_options, lr)},                                                             \
+        {"beta1",                                                                                  \
+         MICA_OPTION_FLOAT,                                                                        \
+         "0.9",                                                                                    \
+         0,                                                                                        \
+         1,                                                                                        \
+         NULL,                                                                                     \
+         "decay of the mean gradient",                                                             \
+         offsetof(mica_adam_options, beta1)},                                                      \
+        {"beta2",                                                                                  \
+         MICA_OPTION_FLOAT,                                                                        \
+         "0.999",                                                                                  \
+         0,                                                                                        \
+         1,                                                                                        \
+         NULL,                                                                                     \
+         "decay of the mean squared gradient",                                                     \
+         offsetof(mica_adam_options, beta2)},                                                      \
+        {"eps",                                                                                    \
+         MICA_OPTION_FLOAT,                                                                        \
+         "1e-8",                                                                                   \
+         0,                                                                                        \
+         1,                                                                                        \
+         NULL,                                                                                     \
+         "added to the root",                                                                      \
+         offsetof(mica_adam_options, eps)},                                                        \
+        {"weight_decay",                                                                           \
+         MICA_OPTION_FLOAT,                                                                        \
+         default_decay,                                                                            \
+         0,                                                                                        \
+         1e6,                                                                                      \
+         NULL,                                                                                     \
+         "weight decay",                                                                           \
+         offsetof(mica_adam_options, weight_decay)},                                               \
+        {"amsgrad",                                                                                \
+         MICA_OPTION_BOOL,                                                                         \
+         "false",                                                                                  \
+         0,                                                                                        \
+         0,                                                                                        \
+         NULL,                                                                                     \
+         "never let the denominator shrink",                                                       \
+         offsetof(mica_adam_options, amsgrad)},                                                    \
+        {0},                                                                                       \
+  }
+static const mica_option adam_table[] = TABLE("0");
+static const mica_option adamw_table[] = TABLE("0.01");
+
+static const mica_optimiser_functions adam_functions = {
+    3, {"mean", "square", "largest"}, lr, decay, states, adam};
+static const mica_optimiser_functions adamw_functions = {
+    3, {"mean", "square", "largest"}, lr, decay, states, adamw};
+
+const mica_component mica_component_optimiser_adam = {MICA_COMPONENT_HEAD,
+                                                      MICA_KIND_OPTIMISER,
+                                                      "adam",
+                                                      "Adam, weight decay added to the gradient",
+                                                      NULL,
+                                                      adam_table,
+                                                      sizeof(mica_adam_options),
+                                                      0,
+                                                      0,
+                                                      &adam_functions};
+const mica_component mica_component_optimiser_adamw = {MICA_COMPONENT_HEAD,
+                                                       MICA_KIND_OPTIMISER,
+                                                       "adamw",
+                                                       "Adam with decoupled weight decay",
+                                                       NULL,
+                                                       adamw_table,
+                                                       sizeof(mica_adam_options),
+                                                       0,
+                                                       0,
+                                                       &adamw_functions};

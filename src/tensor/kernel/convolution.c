@@ -1,0 +1,439 @@
+/* Convolution as products, channels last.
+ *
+ * With the positions of a result as rows, y = columns(x) w^T: the columns of a position are the
+ * inputs that its kernel covers. Then dx is dy w spread back over those inputs, and dw = dy^T
+ * columns(x). The work is cut by images; each piece of a few images makes its own columns in a
+ * bounded block. Weight gradients of the pieces are added in order, so the thread count does not
+ * show.
+ */
+#include "tensor/kernel/convolution.h"
+
+#include "tensor/kernel/gemm.h"
+#include "tensor/kernel/kernel.h"
+#include "tensor/kernel/library.h"
+#include "tensor/kernel/reduce.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+enum { WEIGHT_PARTS = 16 };           /* partial sums of a weight gradient */
+static const int64_t BLOCK = 1 << 18; /* elements of columns made at once */
+
+mica_status mica_convolution_output(const mica_convolution *v, int64_t *out_h, int64_t *out_w) {
+  *out_h = *out_w = 0;
+  if (v->dtype != MICA_F32 && v->dtype != MICA_F64)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "convolution: %s, expected float32 or float64",
+                     mica_dtype_name(v->dtype));
+  if (v->n < 0 || v->h < 0 || v->w < 0 || v->c < 0 || v->o < 0 || v->kh < 1 || v->kw < 1 ||
+      v->groups < 1 || v->c % v->groups || v->o % v->groups || v->stride_h < 1 || v->stride_w < 1 ||
+      v->dilation_h < 1 || v->dilation_w < 1 || v->pad_top < 0 || v->pad_bottom < 0 ||
+      v->pad_left < 0 || v->pad_right < 0)
+    return mica_fail(
+        MICA_ERR_SHAPE,
+        "convolution: sizes, kernel, stride, dilation, padding or groups out of range");
+  const int64_t h = v->h + v->pad_top + v->pad_bottom - v->dilation_h * (v->kh - 1) - 1;
+  const int64_t w = v->w + v->pad_left + v->pad_right - v->dilation_w * (v->kw - 1) - 1;
+  *out_h = h < 0 ? 0 : h / v->stride_h + 1;
+  *out_w = w < 0 ? 0 : w / v->stride_w + 1;
+  return MICA_OK;
+}
+
+/* ---- what one call works on ---- */
+
+typedef struct job {
+  const mica_engine *engine;
+  const mica_convolution *v;
+  const mica_convolution_kernels *k;
+  int64_t out_h, out_w, width,
+      outs;       /* width: inputs of a group's kernel; outs: outputs of a group */
+  int64_t block;  /* positions made at once */
+  int64_t pieces; /* of the images */
+  size_t size;
+  const char *x, *w, *dy, *bias, *residual;
+  char *y, *dx, *partial;
+  bool relu;
+  _Atomic int failed; /* the first status that was not MICA_OK */
+} job;
+
+static bool depthwise(const mica_convolution *v) {
+  return v->groups == v->c && v->o == v->c && v->c > 1;
+}
+
+static bool pointwise(const mica_convolution *v) {
+  return v->kh == 1 && v->kw == 1 && v->groups == 1 && v->stride_h == 1 && v->stride_w == 1 &&
+         !v->pad_top && !v->pad_bottom && !v->pad_left && !v->pad_right;
+}
+
+static mica_status job_of(const mica_engine *engine, const mica_convolution *v, job *j) {
+  memset(j, 0, sizeof *j);
+  j->engine = engine;
+  j->v = v;
+  j->k = mica_kernels_of(engine, v->dtype)->convolution;
+  j->size = mica_dtype_size(v->dtype);
+  mica_status status = mica_convolution_output(v, &j->out_h, &j->out_w);
+  if (status != MICA_OK) return status;
+  j->width = v->kh * v->kw * (v->c / v->groups);
+  j->outs = v->o / v->groups;
+  const int64_t positions = j->out_h * j->out_w;
+  j->block = j->width ? BLOCK / j->width : positions;
+  if (j->block < 1) j->block = 1;
+  if (j->block > positions) j->block = positions;
+  j->pieces = v->n < WEIGHT_PARTS ? v->n : WEIGHT_PARTS;
+  return MICA_OK;
+}
+
+static void fail(job *j, mica_status status) {
+  int none = MICA_OK;
+  atomic_compare_exchange_strong(&j->failed, &none, (int)status);
+}
+
+/* The error that a piece met in its own thread, told in the caller's. */
+static mica_status outcome(const job *j) {
+  const mica_status status = (mica_status)j->failed;
+  return status == MICA_OK ? status
+                           : mica_fail(status, "convolution: %s", mica_status_name(status));
+}
+
+/* Images of piece i of the job's pieces. */
+static void images(const job *j, int64_t i, int64_t *begin, int64_t *end) {
+  *begin = i * j->v->n / j->pieces;
+  *end = (i + 1) * j->v->n / j->pieces;
+}
+
+static mica_status product(const job *j, mica_gemm_args *g) {
+  g->dtype = j->v->dtype;
+  g->compute = j->v->compute;
+  g->batch = 1;
+  return mica_gemm_run(j->engine, g);
+}
+
+static const char *move(const char *p, size_t size, int64_t elements) {
+  return p ? p + (ptrdiff_t)size * elements : NULL;
+}
+
+/* One image is worth more than one thread when there are few: then the products use the threads. */
+static void over_pieces(job *j, int64_t pieces, mica_range_fn fn) {
+  if (pieces == 1)
+    fn(j, 0, 1);
+  else
+    mica_parallel_for(j->engine, pieces, fn, j);
+}
+
+/* ---- forward ---- */
+
+static void forward_range(void *ctx, int64_t begin, int64_t end) {
+  job *j = ctx;
+  const mica_convolution *v = j->v;
+  const int64_t positions = j->out_h * j->out_w, in = v->h * v->w * v->c;
+  void *columns = mica_workspace_acquire(j->engine, (size_t)(j->block * j->width) * j->size);
+  if (!columns) {
+    fail(j, MICA_ERR_MEMORY);
+    return;
+  }
+  for (int64_t n = begin; n < end; n++)
+    for (int64_t from = 0; from < positions; from += j->block) {
+      const int64_t rows = positions - from < j->block ? positions - from : j->block;
+      char *y = j->y + (size_t)((n * positions + from) * v->o) * j->size;
+      for (int64_t g = 0; g < v->groups; g++) {
+        j->k->im2col(v, j->out_w, g, move(j->x, j->size, n * in), from, from + rows, columns);
+        mica_gemm_args args = {.trans_b = true,
+                               .m = rows,
+                               .n = j->outs,
+                               .k = j->width,
+                               .alpha = 1,
+                               .a = columns,
+                               .lda = j->width,
+                               .b = move(j->w, j->size, g * j->outs * j->width),
+                               .ldb = j->width,
+                               .c = y + (size_t)(g * j->outs) * j->size,
+                               .ldc = v->o,
+                               .bias = j->residual ? NULL : move(j->bias, j->size, g * j->outs),
+                               .relu = j->relu && !j->residual};
+        const char *same = move(j->residual, j->size, (n * positions + from) * v->o);
+        if (same && same == y) { /* the residual lies where the result goes */
+          args.beta = 1;
+          args.bias = NULL;
+        }
+        mica_status status = product(j, &args);
+        if (status != MICA_OK) fail(j, status);
+      }
+      if (j->residual) {
+        const char *residual = move(j->residual, j->size, (n * positions + from) * v->o);
+        j->k->finish(rows, v->o, j->bias, residual == y ? NULL : residual, j->relu, y);
+      }
+    }
+  mica_workspace_release(j->engine, columns);
+}
+
+static void depthwise_forward_range(void *ctx, int64_t begin, int64_t end) {
+  job *j = ctx;
+  j->k->depthwise_forward(j->v, j->out_h, j->out_w, j->x, j->w, j->bias, j->residual, j->relu,
+                          begin, end, j->y);
+}
+
+/* [c, kh, kw] to [kh, kw, c], or back. */
+static void turn_taps(const mica_convolution *v, const char *from, char *to, bool forth) {
+  const size_t size = mica_dtype_size(v->dtype);
+  const int64_t taps = v->kh * v->kw;
+  for (int64_t c = 0; c < v->c; c++)
+    for (int64_t k = 0; k < taps; k++) {
+      const size_t a = (size_t)(c * taps + k) * size, b = (size_t)(k * v->c + c) * size;
+      if (forth)
+        memcpy(to + b, from + a, size);
+      else
+        memcpy(to + a, from + b, size);
+    }
+}
+
+mica_status mica_convolution_forward(const mica_engine *engine, const mica_convolution *v,
+                                     const void *x, const void *w, const void *bias,
+                                     const void *residual, bool relu, void *y) {
+  job j;
+  mica_status status = job_of(engine, v, &j);
+  if (status != MICA_OK || v->n * j.out_h * j.out_w * v->o == 0) return status;
+  j.x = x;
+  j.w = w;
+  j.bias = bias;
+  j.residual = residual;
+  j.relu = relu;
+  j.y = y;
+  if (pointwise(v) && !residual) {
+    mica_gemm_args g = {.trans_b = true,
+                        .m = v->n * v->h * v->w,
+                        .n = v->o,
+                        .k = v->c,
+                        .alpha = 1,
+                        .a = x,
+                        .lda = v->c,
+                        .b = w,
+                        .ldb = v->c,
+                        .c = y,
+                        .ldc = v->o,
+                        .bias = bias,
+                        .relu = relu};
+    return product(&j, &g);
+  }
+  if (depthwise(v) && v->compute == v->dtype) {
+    void *taps = mica_workspace_acquire(engine, (size_t)(v->c * j.width) * j.size);
+    if (!taps) return MICA_ERR_MEMORY;
+    turn_taps(v, w, taps, true);
+    j.w = taps;
+    mica_parallel_for(engine, v->n * j.out_h, depthwise_forward_range, &j);
+    mica_workspace_release(engine, taps);
+    return MICA_OK;
+  }
+  over_pieces(&j, v->n, forward_range);
+  return outcome(&j);
+}
+
+/* ---- backward: input ---- */
+
+static void data_range(void *ctx, int64_t begin, int64_t end) {
+  job *j = ctx;
+  const mica_convolution *v = j->v;
+  const int64_t positions = j->out_h * j->out_w, in = v->h * v->w * v->c;
+  void *columns = mica_workspace_acquire(j->engine, (size_t)(j->block * j->width) * j->size);
+  if (!columns) {
+    fail(j, MICA_ERR_MEMORY);
+    return;
+  }
+  for (int64_t n = begin; n < end; n++) {
+    char *dx = j->dx + (size_t)(n * in) * j->size;
+    memset(dx, 0, (size_t)in * j->size);
+    for (int64_t from = 0; from < positions; from += j->block) {
+      const int64_t rows = positions - from < j->block ? positions - from : j->block;
+      for (int64_t g = 0; g < v->groups; g++) {
+        mica_gemm_args args = {
+            .m = rows,
+            .n = j->width,
+            .k = j->outs,
+            .alpha = 1,
+            .a = move(j->dy, j->size, (n * positions + from) * v->o + g * j->outs),
+            .lda = v->o,
+            .b = move(j->w, j->size, g * j->outs * j->width),
+            .ldb = j->width,
+            .c = columns,
+            .ldc = j->width};
+        mica_status status = product(j, &args);
+        if (status != MICA_OK) fail(j, status);
+        j->k->col2im(v, j->out_w, g, columns, from, from + rows, dx);
+      }
+    }
+    if (j->bias) j->k->finish(v->h * v->w, v->c, j->bias, NULL, false, dx);
+  }
+  mica_workspace_release(j->engine, columns);
+}
+
+static void depthwise_data_range(void *ctx, int64_t begin, int64_t end) {
+  job *j = ctx;
+  j->k->depthwise_data(j->v, j->out_h, j->out_w, j->dy, j->w, j->bias, begin, end, j->dx);
+}
+
+mica_status mica_convolution_backward_data(const mica_engine *engine, const mica_convolution *v,
+                                           const void *dy, const void *w, const void *bias,
+                                           void *dx) {
+  job j;
+  mica_status status = job_of(engine, v, &j);
+  if (status != MICA_OK || v->n * v->h * v->w * v->c == 0) return status;
+  j.dy = dy;
+  j.w = w;
+  j.bias = bias;
+  j.dx = dx;
+  if (pointwise(v)) {
+    mica_gemm_args g = {.m = v->n * v->h * v->w,
+                        .n = v->c,
+                        .k = v->o,
+                        .alpha = 1,
+                        .a = dy,
+                        .lda = v->o,
+                        .b = w,
+                        .ldb = v->c,
+                        .c = dx,
+                        .ldc = v->c,
+                        .bias = bias};
+    return product(&j, &g);
+  }
+  if (depthwise(v) && v->compute == v->dtype) {
+    void *taps = mica_workspace_acquire(engine, (size_t)(v->c * j.width) * j.size);
+    if (!taps) return MICA_ERR_MEMORY;
+    turn_taps(v, w, taps, true);
+    j.w = taps;
+    mica_parallel_for(engine, v->n, depthwise_data_range, &j);
+    mica_workspace_release(engine, taps);
+    return MICA_OK;
+  }
+  over_pieces(&j, v->n, data_range);
+  return outcome(&j);
+}
+
+/* ---- backward: weights ---- */
+
+/* Piece i's part of dw, in the layout that its path has, at partial + i * (o * width). */
+static void weights_range(void *ctx, int64_t begin, int64_t end) {
+  job *j = ctx;
+  const mica_convolution *v = j->v;
+  const int64_t positions = j->out_h * j->out_w, in = v->h * v->w * v->c, weights = v->o * j->width;
+  void *columns = mica_workspace_acquire(j->engine, (size_t)(j->block * j->width) * j->size);
+  if (!columns) {
+    fail(j, MICA_ERR_MEMORY);
+    return;
+  }
+  for (int64_t i = begin; i < end; i++) {
+    int64_t first, last;
+    char *dw = j->partial + (size_t)(i * weights) * j->size;
+    images(j, i, &first, &last);
+    bool fresh = true;
+    for (int64_t n = first; n < last; n++)
+      for (int64_t from = 0; from < positions; from += j->block, fresh = false) {
+        const int64_t rows = positions - from < j->block ? positions - from : j->block;
+        for (int64_t g = 0; g < v->groups; g++) {
+          j->k->im2col(v, j->out_w, g, move(j->x, j->size, n * in), from, from + rows, columns);
+          mica_gemm_args args = {
+              .trans_a = true,
+              .m = j->outs,
+              .n = j->width,
+              .k = rows,
+              .alpha = 1,
+              .beta = fresh ? 0 : 1,
+              .a = move(j->dy, j->size, (n * positions + from) * v->o + g * j->outs),
+              .lda = v->o,
+              .b = columns,
+              .ldb = j->width,
+              .c = dw + (size_t)(g * j->outs * j->width) * j->size,
+              .ldc = j->width};
+          mica_status status = product(j, &args);
+          if (status != MICA_OK) fail(j, status);
+        }
+      }
+  }
+  mica_workspace_release(j->engine, columns);
+}
+
+static void depthwise_weights_range(void *ctx, int64_t begin, int64_t end) {
+  job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t first, last;
+    images(j, i, &first, &last);
+    j->k->depthwise_weights(j->v, j->out_h, j->out_w, j->x, j->dy, first, last,
+                            j->partial + (size_t)(i * j->v->c * j->width) * j->size);
+  }
+}
+
+#define SUM_PARTS(type)                                                                            \
+  do {                                                                                             \
+    type *a = (type *)(void *)sum;                                                                 \
+    for (int64_t i = 1; i < parts; i++) {                                                          \
+      const type *b = (const type *)(const void *)(sum + (size_t)(i * n) * sizeof(type));          \
+      for (int64_t k = 0; k < n; k++) a[k] += b[k];                                                \
+    }                                                                                              \
+  } while (0)
+
+/* The first part becomes the sum of all, added in order. */
+static void sum_parts(mica_dtype dtype, int64_t parts, int64_t n, char *sum) {
+  if (dtype == MICA_F32)
+    SUM_PARTS(float);
+  else
+    SUM_PARTS(double);
+}
+
+/* db[o]: columns of dy, in double. */
+static mica_status bias_gradient(const job *j, const void *dy, void *db) {
+  const int64_t rows = j->v->n * j->out_h * j->out_w, o = j->v->o;
+  double *sum = mica_workspace_acquire(j->engine, (size_t)o * sizeof *sum);
+  if (!sum) return MICA_ERR_MEMORY;
+  memset(sum, 0, (size_t)o * sizeof *sum);
+  const mica_kernels *k = mica_kernels_of(j->engine, j->v->dtype);
+  for (int64_t from = 0; from < rows; from += 4096) {
+    const int64_t n = rows - from < 4096 ? rows - from : 4096;
+    k->reduce->column_sum(n, o, move(dy, j->size, from * o), o, sum);
+  }
+  k->reduce->combine(o, 1, sum, 1, db);
+  mica_workspace_release(j->engine, sum);
+  return MICA_OK;
+}
+
+mica_status mica_convolution_backward_weights(const mica_engine *engine, const mica_convolution *v,
+                                              const void *x, const void *dy, void *dw, void *db) {
+  job j;
+  mica_status status = job_of(engine, v, &j);
+  if (status != MICA_OK) return status;
+  const int64_t weights = v->o * j.width;
+  j.x = x;
+  j.dy = dy;
+  if (db && v->o) status = bias_gradient(&j, dy, db);
+  if (status != MICA_OK || !weights) return status;
+  if (v->n * j.out_h * j.out_w == 0) {
+    memset(dw, 0, (size_t)weights * j.size);
+    return MICA_OK;
+  }
+  if (pointwise(v)) {
+    mica_gemm_args g = {.trans_a = true,
+                        .m = v->o,
+                        .n = v->c,
+                        .k = v->n * v->h * v->w,
+                        .alpha = 1,
+                        .a = dy,
+                        .lda = v->o,
+                        .b = x,
+                        .ldb = v->c,
+                        .c = dw,
+                        .ldc = v->c};
+    return product(&j, &g);
+  }
+  j.partial = mica_workspace_acquire(engine, (size_t)(j.pieces * weights) * j.size);
+  if (!j.partial) return MICA_ERR_MEMORY;
+  const bool own = depthwise(v) && v->compute == v->dtype;
+  if (own)
+    mica_parallel_for(engine, j.pieces, depthwise_weights_range, &j);
+  else
+    over_pieces(&j, j.pieces, weights_range);
+  if (j.failed == MICA_OK) {
+    sum_parts(v->dtype, j.pieces, weights, j.partial);
+    if (own)
+      turn_taps(v, j.partial, dw, false);
+    else
+      memcpy(dw, j.partial, (size_t)weights * j.size);
+  }
+  mica_workspace_release(engine, j.partial);
+  return outcome(&j);
+}

@@ -1,0 +1,429 @@
+/* norm.c: normalisation by row, by group of channels, by column.
+ *
+ * A row's variance is formed about its own mean (two passes over a row that is in the cache); sums
+ * for the gradients of gain and bias go to double accumulators.
+ */
+#include "tensor/kernel/norm.h"
+
+#include "loop.h"
+#include "vector_math.h"
+
+/* ---- rows ---- */
+
+static inline double row_sum(int64_t n, const real *x) {
+  double total = 0;
+  for (int64_t block = 0; block < n; block += BLOCK) {
+    const int64_t stop = smaller(block + BLOCK, n);
+    real part = 0;
+    SIMD_SUM(part)
+    for (int64_t i = block; i < stop; i++) part += x[i];
+    total += (double)part;
+  }
+  return total;
+}
+
+/* sum (x - centre)^2 */
+static inline double row_squares(int64_t n, const real *x, real centre) {
+  double total = 0;
+  for (int64_t block = 0; block < n; block += BLOCK) {
+    const int64_t stop = smaller(block + BLOCK, n);
+    real part = 0;
+    SIMD_SUM(part)
+    for (int64_t i = block; i < stop; i++) part += (x[i] - centre) * (x[i] - centre);
+    total += (double)part;
+  }
+  return total;
+}
+
+/* Sums of h = gy gain and of h (x - mean). */
+static inline void row_products(int64_t n, const real *x, real mean, const real *gain,
+                                const real *gy, double *sum_h, double *sum_hx) {
+  double total = 0, product = 0;
+  for (int64_t block = 0; block < n; block += BLOCK) {
+    const int64_t stop = smaller(block + BLOCK, n);
+    real part = 0, partx = 0;
+    if (gain != NULL) {
+      SIMD_SUM(part, partx)
+      for (int64_t i = block; i < stop; i++) {
+        const real h = gy[i] * gain[i];
+        part += h;
+        partx += h * (x[i] - mean);
+      }
+    } else {
+      SIMD_SUM(part, partx)
+      for (int64_t i = block; i < stop; i++) {
+        part += gy[i];
+        partx += gy[i] * (x[i] - mean);
+      }
+    }
+    total += (double)part;
+    product += (double)partx;
+  }
+  *sum_h = total;
+  *sum_hx = product;
+}
+
+/* y = (x - mean) scale gain + bias */
+static inline void affine_row(int64_t n, const real *x, real mean, real scale, const real *gain,
+                              const real *bias, real *y) {
+  if (gain != NULL && bias != NULL) {
+    SIMD for (int64_t c = 0; c < n; c++) y[c] = (x[c] - mean) * scale * gain[c] + bias[c];
+  } else if (gain != NULL) {
+    SIMD for (int64_t c = 0; c < n; c++) y[c] = (x[c] - mean) * scale * gain[c];
+  } else if (bias != NULL) {
+    SIMD for (int64_t c = 0; c < n; c++) y[c] = (x[c] - mean) * scale + bias[c];
+  } else {
+    SIMD for (int64_t c = 0; c < n; c++) y[c] = (x[c] - mean) * scale;
+  }
+}
+
+/* gx = scale h - shift - (x - mean) slope, with h = gy gain */
+static inline void affine_row_grad(int64_t n, const real *x, real mean, const real *gain,
+                                   const real *gy, real scale, real shift, real slope, real *gx) {
+  if (gain != NULL) {
+    SIMD for (int64_t c = 0; c < n; c++) gx[c] =
+        scale * gy[c] * gain[c] - shift - (x[c] - mean) * slope;
+  } else {
+    SIMD for (int64_t c = 0; c < n; c++) gx[c] = scale * gy[c] - shift - (x[c] - mean) * slope;
+  }
+}
+
+/* ggain += gy (x - mean) scale, gbias += gy */
+static inline void affine_param_grad(int64_t n, const real *x, real mean, real scale,
+                                     const real *gy, double *ggain, double *gbias) {
+  if (ggain != NULL) {
+    SIMD for (int64_t c = 0; c < n; c++) ggain[c] += (double)(gy[c] * ((x[c] - mean) * scale));
+  }
+  if (gbias != NULL) {
+    SIMD for (int64_t c = 0; c < n; c++) gbias[c] += (double)gy[c];
+  }
+}
+
+static void layer_norm(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
+                       const void *gain, const void *bias, double eps, void *y, int64_t y_stride,
+                       void *mean, void *rstd) {
+  const real *px = x;
+  real *py = y, *pm = mean, *ps = rstd;
+  if (cols <= 0) return;
+  for (int64_t r = 0; r < rows; r++, px += x_stride, py += y_stride) {
+    const real m = (real)(row_sum(cols, px) / (double)cols);
+    const real s = (real)(1 / sqrt(row_squares(cols, px, m) / (double)cols + eps));
+    affine_row(cols, px, m, s, gain, bias, py);
+    pm[r] = m;
+    ps[r] = s;
+  }
+}
+
+/* With h = gy gain and xhat = (x - mean) rstd: gx = rstd (h - mean h - xhat mean(h xhat)). */
+static void layer_norm_grad(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
+                            const void *gain, const void *mean, const void *rstd, const void *gy,
+                            void *gx, double *ggain, double *gbias) {
+  const real *px = x, *pm = mean, *ps = rstd, *pg = gy;
+  real *pz = gx;
+  for (int64_t r = 0; r < rows; r++, px += x_stride, pg += cols) {
+    affine_param_grad(cols, px, pm[r], ps[r], pg, ggain, gbias);
+    if (pz == NULL) continue;
+    const double s = (double)ps[r];
+    double h, hx;
+    row_products(cols, px, pm[r], gain, pg, &h, &hx);
+    affine_row_grad(cols, px, pm[r], gain, pg, ps[r], (real)(s * h / (double)cols),
+                    (real)(s * s * s * hx / (double)cols), pz);
+    pz += cols;
+  }
+}
+
+static void rms_norm(int64_t rows, int64_t cols, const void *x, int64_t x_stride, const void *gain,
+                     double eps, void *y, int64_t y_stride, void *rstd) {
+  const real *px = x;
+  real *py = y, *ps = rstd;
+  if (cols <= 0) return;
+  for (int64_t r = 0; r < rows; r++, px += x_stride, py += y_stride) {
+    ps[r] = (real)(1 / sqrt(row_squares(cols, px, (real)0) / (double)cols + eps));
+    affine_row(cols, px, (real)0, ps[r], gain, NULL, py);
+  }
+}
+
+/* gx = rstd (h - xhat mean(h xhat)) */
+static void rms_norm_grad(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
+                          const void *gain, const void *rstd, const void *gy, void *gx,
+                          double *ggain) {
+  const real *px = x, *ps = rstd, *pg = gy;
+  real *pz = gx;
+  for (int64_t r = 0; r < rows; r++, px += x_stride, pg += cols) {
+    affine_param_grad(cols, px, (real)0, ps[r], pg, ggain, NULL);
+    if (pz == NULL) continue;
+    const double s = (double)ps[r];
+    double h, hx;
+    row_products(cols, px, (real)0, gain, pg, &h, &hx);
+    affine_row_grad(cols, px, (real)0, gain, pg, ps[r], (real)0,
+                    (real)(s * s * s * hx / (double)cols), pz);
+    pz += cols;
+  }
+}
+
+static void l2_normalise(int64_t rows, int64_t cols, const void *x, int64_t x_stride, double eps,
+                         void *y, int64_t y_stride, void *norm) {
+  const real *px = x;
+  real *py = y, *pn = norm;
+  for (int64_t r = 0; r < rows; r++, px += x_stride, py += y_stride) {
+    const double size = sqrt(row_squares(cols, px, (real)0));
+    const real scale = (real)(1 / (size < eps ? eps : size));
+    affine_row(cols, px, (real)0, scale, NULL, NULL, py);
+    pn[r] = (real)size;
+  }
+}
+
+static void l2_normalise_grad(int64_t rows, int64_t cols, const void *y, int64_t y_stride,
+                              const void *norm, double eps, const void *gy, void *gx) {
+  const real *py = y, *pn = norm, *pg = gy;
+  real *pz = gx;
+  for (int64_t r = 0; r < rows; r++, py += y_stride, pg += cols, pz += cols) {
+    const double size = (double)pn[r];
+    double unused, along = 0;
+    if (!(size <= eps)) row_products(cols, py, (real)0, NULL, pg, &unused, &along);
+    const double scale = 1 / (size <= eps ? eps : size);
+    affine_row_grad(cols, py, (real)0, NULL, pg, (real)scale, (real)0, (real)(scale * along), pz);
+  }
+}
+
+/* ---- groups of channels ---- */
+
+/* WIDTH channels at a time over all positions of one example: acc[c] += sum `expression`. */
+enum { WIDTH = 64, RUN = 64 };
+
+#define CHANNEL_SUM(acc, expression)                                                               \
+  for (int64_t c0 = 0; c0 < channels; c0 += WIDTH) {                                               \
+    const int64_t width = smaller(WIDTH, channels - c0);                                           \
+    for (int64_t p0 = 0; p0 < positions; p0 += RUN) {                                              \
+      const int64_t p1 = smaller(p0 + RUN, positions);                                             \
+      real part[WIDTH] = {0};                                                                      \
+      for (int64_t p = p0; p < p1; p++) {                                                          \
+        SIMD for (int64_t j = 0; j < width; j++) {                                                 \
+          const int64_t c = c0 + j, i = p * channels + c;                                          \
+          part[j] += (expression);                                                                 \
+        }                                                                                          \
+      }                                                                                            \
+      for (int64_t j = 0; j < width; j++) (acc)[c0 + j] += (double)part[j];                        \
+    }                                                                                              \
+  }
+
+static void group_norm(int64_t examples, int64_t positions, int64_t channels, int64_t groups,
+                       const void *x, const void *gain, const void *bias, double eps, void *y,
+                       void *mean, void *rstd, double *scratch) {
+  const real *px = x, *pw = gain, *pb = bias;
+  real *py = y, *pm = mean, *ps = rstd;
+  if (positions <= 0 || channels <= 0) return;
+  const int64_t each = channels / groups;
+  const double count = (double)(positions * each);
+  double *sums = scratch;
+  real *centre = (real *)(scratch + channels), *factor = (real *)(scratch + 2 * channels);
+  for (int64_t n = 0; n < examples; n++, px += positions * channels, py += positions * channels) {
+    for (int64_t c = 0; c < channels; c++) sums[c] = 0;
+    CHANNEL_SUM(sums, px[i])
+    for (int64_t g = 0; g < groups; g++) {
+      double total = 0;
+      for (int64_t c = g * each; c < (g + 1) * each; c++) total += sums[c];
+      const real m = (real)(total / count);
+      pm[n * groups + g] = m;
+      for (int64_t c = g * each; c < (g + 1) * each; c++) {
+        centre[c] = m;
+        sums[c] = 0;
+      }
+    }
+    CHANNEL_SUM(sums, (px[i] - centre[c]) * (px[i] - centre[c]))
+    for (int64_t g = 0; g < groups; g++) {
+      double total = 0;
+      for (int64_t c = g * each; c < (g + 1) * each; c++) total += sums[c];
+      const real s = (real)(1 / sqrt(total / count + eps));
+      ps[n * groups + g] = s;
+      for (int64_t c = g * each; c < (g + 1) * each; c++) factor[c] = pw != NULL ? s * pw[c] : s;
+    }
+    for (int64_t p = 0; p < positions; p++) {
+      const real *row = px + p * channels;
+      real *out = py + p * channels;
+      if (pb != NULL) {
+        SIMD for (int64_t c = 0; c < channels; c++) out[c] =
+            (row[c] - centre[c]) * factor[c] + pb[c];
+      } else {
+        SIMD for (int64_t c = 0; c < channels; c++) out[c] = (row[c] - centre[c]) * factor[c];
+      }
+    }
+  }
+}
+
+/* With h = gy gain over the group: gx = rstd (h - mean h - xhat mean(h xhat)). */
+static void group_norm_grad(int64_t examples, int64_t positions, int64_t channels, int64_t groups,
+                            const void *x, const void *gain, const void *mean, const void *rstd,
+                            const void *gy, void *gx, double *ggain, double *gbias,
+                            double *scratch) {
+  const real *px = x, *pw = gain, *pm = mean, *ps = rstd, *pg = gy;
+  real *pz = gx;
+  if (positions <= 0 || channels <= 0) return;
+  const int64_t each = channels / groups;
+  const double count = (double)(positions * each);
+  double *sum_g = scratch, *sum_gx = scratch + channels;
+  real *centre = (real *)(scratch + 2 * channels); /* room for one real a channel, at least */
+  for (int64_t n = 0; n < examples; n++, px += positions * channels, pg += positions * channels) {
+    for (int64_t c = 0; c < channels; c++) {
+      sum_g[c] = sum_gx[c] = 0;
+      centre[c] = pm[n * groups + c / each];
+    }
+    CHANNEL_SUM(sum_g, pg[i])
+    CHANNEL_SUM(sum_gx, pg[i] * (px[i] - centre[c]))
+    for (int64_t c = 0; c < channels; c++) {
+      if (ggain != NULL) ggain[c] += sum_gx[c] * (double)ps[n * groups + c / each];
+      if (gbias != NULL) gbias[c] += sum_g[c];
+    }
+    if (pz == NULL) continue;
+    for (int64_t g = 0; g < groups; g++) {
+      const double s = (double)ps[n * groups + g];
+      double h = 0, hx = 0;
+      for (int64_t c = g * each; c < (g + 1) * each; c++) {
+        const double w = pw != NULL ? (double)pw[c] : 1;
+        h += w * sum_g[c];
+        hx += w * sum_gx[c];
+      }
+      for (int64_t c = g * each; c < (g + 1) * each; c++) {
+        sum_g[c] = s * h / count;           /* now the shift of the group */
+        sum_gx[c] = s * s * s * hx / count; /* and its slope along x - mean */
+      }
+    }
+    for (int64_t c0 = 0; c0 < channels; c0 += WIDTH) {
+      const int64_t width = smaller(WIDTH, channels - c0);
+      real scale[WIDTH], shift[WIDTH], slope[WIDTH];
+      for (int64_t j = 0; j < width; j++) {
+        const real s = ps[n * groups + (c0 + j) / each];
+        scale[j] = pw != NULL ? s * pw[c0 + j] : s;
+        shift[j] = (real)sum_g[c0 + j];
+        slope[j] = (real)sum_gx[c0 + j];
+      }
+      for (int64_t p = 0; p < positions; p++) {
+        const int64_t at = p * channels + c0;
+        SIMD for (int64_t j = 0; j < width; j++) pz[at + j] =
+            scale[j] * pg[at + j] - shift[j] - (px[at + j] - centre[c0 + j]) * slope[j];
+      }
+    }
+    pz += positions * channels;
+  }
+}
+
+/* ---- columns ---- */
+
+static void batch_norm(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
+                       const void *mean, const void *rstd, const void *gain, const void *bias,
+                       bool relu, void *y) {
+  const real *px = x, *pm = mean, *ps = rstd, *pw = gain, *pb = bias;
+  real *py = y;
+  for (int64_t c0 = 0; c0 < cols; c0 += WIDTH) {
+    const int64_t width = smaller(WIDTH, cols - c0);
+    real centre[WIDTH], scale[WIDTH], shift[WIDTH];
+    for (int64_t j = 0; j < width; j++) {
+      centre[j] = pm[c0 + j];
+      scale[j] = pw != NULL ? ps[c0 + j] * pw[c0 + j] : ps[c0 + j];
+      shift[j] = pb != NULL ? pb[c0 + j] : (real)0;
+    }
+    for (int64_t r = 0; r < rows; r++) {
+      const real *row = px + r * x_stride + c0;
+      real *out = py + r * cols + c0;
+      if (relu) {
+        SIMD for (int64_t j = 0; j < width; j++) {
+          const real v = (row[j] - centre[j]) * scale[j] + shift[j];
+          out[j] = v < (real)0 ? (real)0 : v;
+        }
+      } else {
+        SIMD for (int64_t j = 0; j < width; j++) out[j] =
+            (row[j] - centre[j]) * scale[j] + shift[j];
+      }
+    }
+  }
+}
+
+/* The gradient that passes the relu whose output was y; a NaN stays visible. */
+static inline real through(real y, real gy) {
+  return y <= (real)0 ? (gy != gy ? gy : (real)0) : gy;
+}
+
+static void batch_norm_sums(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
+                            const void *mean, const void *rstd, const void *y, const void *gy,
+                            double *sum_gy, double *sum_gy_xhat) {
+  const real *px = x, *pm = mean, *ps = rstd, *py = y, *pg = gy;
+  for (int64_t c0 = 0; c0 < cols; c0 += WIDTH) {
+    const int64_t width = smaller(WIDTH, cols - c0);
+    for (int64_t r0 = 0; r0 < rows; r0 += RUN) {
+      const int64_t r1 = smaller(r0 + RUN, rows);
+      real part[WIDTH] = {0}, partx[WIDTH] = {0};
+      for (int64_t r = r0; r < r1; r++) {
+        const real *row = px + r * x_stride + c0, *g = pg + r * cols + c0;
+        if (py != NULL) {
+          const real *out = py + r * cols + c0;
+          SIMD for (int64_t j = 0; j < width; j++) {
+            const real h = through(out[j], g[j]);
+            part[j] += h;
+            partx[j] += h * (row[j] - pm[c0 + j]);
+          }
+        } else {
+          SIMD for (int64_t j = 0; j < width; j++) {
+            part[j] += g[j];
+            partx[j] += g[j] * (row[j] - pm[c0 + j]);
+          }
+        }
+      }
+      for (int64_t j = 0; j < width; j++) {
+        sum_gy[c0 + j] += (double)part[j];
+        sum_gy_xhat[c0 + j] += (double)partx[j] * (double)ps[c0 + j];
+      }
+    }
+  }
+}
+
+static void batch_norm_grad(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
+                            const void *mean, const void *rstd, const void *gain, const void *y,
+                            const void *gy, const double *sum_gy, const double *sum_gy_xhat,
+                            double count, void *gx) {
+  const real *px = x, *pm = mean, *ps = rstd, *pw = gain, *py = y, *pg = gy;
+  real *pz = gx;
+  for (int64_t c0 = 0; c0 < cols; c0 += WIDTH) {
+    const int64_t width = smaller(WIDTH, cols - c0);
+    real scale[WIDTH], shift[WIDTH], slope[WIDTH], centre[WIDTH];
+    for (int64_t j = 0; j < width; j++) {
+      const int64_t c = c0 + j;
+      scale[j] = pw != NULL ? ps[c] * pw[c] : ps[c];
+      shift[j] = sum_gy != NULL ? (real)((double)scale[j] * sum_gy[c] / count) : (real)0;
+      slope[j] = sum_gy_xhat != NULL
+                     ? (real)((double)scale[j] * (double)ps[c] * sum_gy_xhat[c] / count)
+                     : (real)0;
+      centre[j] = pm[c];
+    }
+    for (int64_t r = 0; r < rows; r++) {
+      const real *row = sum_gy != NULL ? px + r * x_stride + c0 : NULL;
+      const real *g = pg + r * cols + c0;
+      const real *out = py != NULL ? py + r * cols + c0 : NULL;
+      real *z = pz + r * cols + c0;
+      if (row != NULL && out != NULL) {
+        SIMD for (int64_t j = 0; j < width; j++) z[j] =
+            scale[j] * through(out[j], g[j]) - shift[j] - (row[j] - centre[j]) * slope[j];
+      } else if (row != NULL) {
+        SIMD for (int64_t j = 0; j < width; j++) z[j] =
+            scale[j] * g[j] - shift[j] - (row[j] - centre[j]) * slope[j];
+      } else if (out != NULL) {
+        SIMD for (int64_t j = 0; j < width; j++) z[j] = scale[j] * through(out[j], g[j]);
+      } else {
+        SIMD for (int64_t j = 0; j < width; j++) z[j] = scale[j] * g[j];
+      }
+    }
+  }
+}
+
+const mica_norm_kernels MICA_KERNEL(norm) = {
+    .layer_norm = layer_norm,
+    .layer_norm_grad = layer_norm_grad,
+    .rms_norm = rms_norm,
+    .rms_norm_grad = rms_norm_grad,
+    .l2_normalise = l2_normalise,
+    .l2_normalise_grad = l2_normalise_grad,
+    .group_norm = group_norm,
+    .group_norm_grad = group_norm_grad,
+    .batch_norm = batch_norm,
+    .batch_norm_sums = batch_norm_sums,
+    .batch_norm_grad = batch_norm_grad,
+};

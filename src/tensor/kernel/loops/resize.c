@@ -1,0 +1,85 @@
+/* resize.c: nearest and bilinear, channels last; the innermost loop runs over channels. */
+#include "tensor/kernel/resize.h"
+
+#include "loop.h"
+
+/* Output o of an axis mixes inputs low and high: (1 - share) x[low] + share x[high]. */
+typedef struct mix {
+  int64_t low, high;
+  real share;
+} mix;
+
+static mix source(bool bilinear, bool corners, int64_t size, int64_t out, int64_t o) {
+  if (!bilinear) {
+    const int64_t at = smaller(o * size / out, size - 1);
+    return (mix){at, at, (real)0};
+  }
+  double at;
+  if (corners) {
+    at = out > 1 ? (double)o * (double)(size - 1) / (double)(out - 1) : 0;
+  } else {
+    at = ((double)o + 0.5) * (double)size / (double)out - 0.5;
+    if (at < 0) at = 0;
+  }
+  const int64_t low = smaller((int64_t)at, size - 1);
+  return (mix){low, smaller(low + 1, size - 1), (real)(at - (double)low)};
+}
+
+static void resize(const mica_resize_geometry *g, int64_t row_begin, int64_t row_end, const void *x,
+                   void *y) {
+  const int64_t channels = g->channels;
+  for (int64_t row = row_begin; row < row_end; row++) {
+    const mix v =
+        source(g->bilinear, g->align_corners, g->height, g->out_height, row % g->out_height);
+    const real *image = (const real *)x + row / g->out_height * g->height * g->width * channels;
+    const real *top = image + v.low * g->width * channels,
+               *bottom = image + v.high * g->width * channels;
+    real *out = (real *)y + row * g->out_width * channels;
+    for (int64_t ox = 0; ox < g->out_width; ox++, out += channels) {
+      const mix h = source(g->bilinear, g->align_corners, g->width, g->out_width, ox);
+      const real *a = top + h.low * channels, *b = top + h.high * channels;
+      const real *c = bottom + h.low * channels, *d = bottom + h.high * channels;
+      if (!g->bilinear) {
+        memcpy(out, a, (size_t)channels * sizeof(real));
+        continue;
+      }
+      const real right = h.share, left = (real)1 - right, under = v.share, over = (real)1 - under;
+      SIMD for (int64_t i = 0; i < channels; i++) out[i] =
+          over * (left * a[i] + right * b[i]) + under * (left * c[i] + right * d[i]);
+    }
+  }
+}
+
+static void resize_grad(const mica_resize_geometry *g, int64_t image_begin, int64_t image_end,
+                        const void *gy, void *gx) {
+  const int64_t channels = g->channels, in = g->height * g->width * channels;
+  for (int64_t n = image_begin; n < image_end; n++) {
+    const real *pg = (const real *)gy + n * g->out_height * g->out_width * channels;
+    real *image = (real *)gx + n * in;
+    memset(image, 0, (size_t)in * sizeof(real));
+    for (int64_t oy = 0; oy < g->out_height; oy++) {
+      const mix v = source(g->bilinear, g->align_corners, g->height, g->out_height, oy);
+      real *top = image + v.low * g->width * channels,
+           *bottom = image + v.high * g->width * channels;
+      for (int64_t ox = 0; ox < g->out_width; ox++, pg += channels) {
+        const mix h = source(g->bilinear, g->align_corners, g->width, g->out_width, ox);
+        const real right = h.share, left = (real)1 - right, under = v.share, over = (real)1 - under;
+        /* The four may be the same pixel at an edge: one loop each. */
+        real *to[4] = {top + h.low * channels, top + h.high * channels, bottom + h.low * channels,
+                       bottom + h.high * channels};
+        const real weight[4] = {over * left, over * right, under * left, under * right};
+        for (int k = 0; k < 4; k++) {
+          if (weight[k] == (real)0) continue;
+          real *z = to[k];
+          const real w = weight[k];
+          SIMD for (int64_t i = 0; i < channels; i++) z[i] += w * pg[i];
+        }
+      }
+    }
+  }
+}
+
+const mica_resize_kernels MICA_KERNEL(resize) = {
+    .resize = resize,
+    .resize_grad = resize_grad,
+};

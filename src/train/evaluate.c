@@ -1,0 +1,109 @@
+/* One pass over a stream in evaluation mode. */
+#include <mica/train.h>
+
+#include <math.h>
+#include <string.h>
+
+void mica_evaluation_clear(mica_evaluation *e) {
+  mica_tensor_free(e->logits);
+  mica_tensor_free(e->features);
+  mica_tensor_free(e->labels);
+  memset(e, 0, sizeof *e);
+}
+
+/* Rows gathered from batch to batch. */
+typedef struct rows {
+  mica_dtype dtype;
+  char *data;
+  int64_t n, cap, width;
+} rows;
+
+static mica_status rows_add(rows *r, const void *data, int64_t n, int64_t width) {
+  const size_t row = (size_t)width * mica_dtype_size(r->dtype);
+  r->width = width;
+  if (r->n + n > r->cap) {
+    int64_t cap = r->cap ? r->cap * 2 : 1024;
+    while (cap < r->n + n) cap *= 2;
+    char *more = mica_realloc_array(r->data, (size_t)cap, row ? row : 1);
+    if (!more) return MICA_ERR_MEMORY;
+    r->data = more;
+    r->cap = cap;
+  }
+  memcpy(r->data + (size_t)r->n * row, data, (size_t)n * row);
+  r->n += n;
+  return MICA_OK;
+}
+
+static mica_status rows_tensor(const rows *r, mica_shape shape, mica_tensor **out) {
+  const mica_view view = mica_view_of(r->data, r->dtype, shape);
+  return mica_tensor_from_view(&view, r->dtype, out);
+}
+
+/* Cross-entropy and hits of a batch, in float64. */
+static void score(const float *logits, int64_t n, int64_t classes, const int64_t *labels,
+                  double *loss, double *hits) {
+  for (int64_t i = 0; i < n; i++) {
+    const float *x = logits + i * classes;
+    int64_t best = 0;
+    for (int64_t c = 1; c < classes; c++)
+      if (x[c] > x[best]) best = c;
+    double sum = 0;
+    for (int64_t c = 0; c < classes; c++) sum += exp((double)x[c] - (double)x[best]);
+    if (labels[i] < 0 || labels[i] >= classes) continue;
+    *loss += log(sum) + (double)x[best] - (double)x[labels[i]];
+    *hits += best == labels[i];
+  }
+}
+
+mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool keep_logits,
+                          bool keep_features, mica_evaluation *out) {
+  memset(out, 0, sizeof *out);
+  mica_engine *engine = mica_params_engine(mica_net_params(net));
+  mica_tape *t = NULL;
+  rows logits = {.dtype = MICA_F32}, features = {.dtype = MICA_F32}, labels = {.dtype = MICA_I64};
+  mica_status status = mica_tape_create(engine, NULL, &t);
+  if (status == MICA_OK) status = stream->seek(stream->ctx, 0, 0);
+  double loss = 0, hits = 0;
+  int64_t labelled = 0;
+  for (int64_t b = 0; b < stream->batches && status == MICA_OK; b++) {
+    mica_batch batch;
+    mica_outputs o;
+    status = stream->next(stream->ctx, &batch);
+    if (status != MICA_OK) break;
+    mica_tape_reset(t);
+    mica_no_grad_begin(t);
+    mica_net_forward(t, net, mica_input(t, batch.x), &o);
+    if ((status = mica_tape_status(t)) != MICA_OK) break;
+    out->n += batch.n;
+    if (!mica_is_none(o.logits)) {
+      const mica_view l = mica_read(t, o.logits);
+      if (batch.labels) {
+        score(l.data, batch.n, l.shape.dim[1], mica_tensor_data(batch.labels), &loss, &hits);
+        labelled += batch.n;
+      }
+      if (keep_logits) status = rows_add(&logits, l.data, batch.n, l.shape.dim[1]);
+    }
+    if (keep_features && status == MICA_OK) {
+      mica_view f = mica_read(t, o.features);
+      if (!mica_view_contiguous(&f)) f = mica_read(t, mica_affine(t, o.features, 1, 0));
+      if (mica_ok(t)) status = rows_add(&features, f.data, batch.n, f.shape.dim[1]);
+    }
+    if ((keep_logits || keep_features) && batch.labels && status == MICA_OK)
+      status = rows_add(&labels, mica_tensor_data(batch.labels), batch.n, 1);
+    if (status == MICA_OK) status = mica_tape_status(t);
+  }
+  mica_tape_free(t);
+  out->loss = labelled ? loss / (double)labelled : NAN;
+  out->accuracy = labelled ? hits / (double)labelled : NAN;
+  if (status == MICA_OK && logits.n)
+    status = rows_tensor(&logits, MICA_SHAPE(logits.n, logits.width), &out->logits);
+  if (status == MICA_OK && features.n)
+    status = rows_tensor(&features, MICA_SHAPE(features.n, features.width), &out->features);
+  if (status == MICA_OK && labels.n)
+    status = rows_tensor(&labels, MICA_SHAPE(labels.n), &out->labels);
+  mica_free(logits.data);
+  mica_free(features.data);
+  mica_free(labels.data);
+  if (status != MICA_OK) mica_evaluation_clear(out);
+  return status;
+}

@@ -1,0 +1,128 @@
+/* The run's state in one file, in the layout it has in memory: it is this program that reads it
+ * back. */
+#include "train/run_state.h"
+
+#include <mica/data.h>
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COUNTERS 8
+
+typedef struct tree {
+  const char *prefix;
+  mica_params *params;
+} tree;
+
+static int trees_of(const run_state *s, tree out[3]) {
+  int n = 0;
+  out[n++] = (tree){"model.", s->params};
+  out[n++] = (tree){"optimiser.", mica_optimiser_state(s->optimiser)};
+  if (s->average) out[n++] = (tree){"average.", s->average};
+  return n;
+}
+
+mica_status mica_run_state_save(const run_state *s, const char *path) {
+  tree trees[3];
+  const int n_trees = trees_of(s, trees);
+  int64_t total = 1, at = 0;
+  for (int k = 0; k < n_trees; k++) total += mica_params_count(trees[k].params);
+  mica_named_view *views = mica_calloc((size_t)total, sizeof *views);
+  char **names = mica_calloc((size_t)total, sizeof *names);
+  mica_status status = views && names ? MICA_OK : MICA_ERR_MEMORY;
+  for (int k = 0; k < n_trees && status == MICA_OK; k++)
+    for (int64_t i = 0; i < mica_params_count(trees[k].params) && status == MICA_OK; i++, at++) {
+      const mica_param *q = mica_params_at(trees[k].params, i);
+      const size_t n = strlen(trees[k].prefix) + strlen(mica_param_path(q)) + 1;
+      names[at] = mica_malloc(n);
+      if (!names[at]) {
+        status = MICA_ERR_MEMORY;
+        break;
+      }
+      snprintf(names[at], n, "%s%s", trees[k].prefix, mica_param_path(q));
+      views[at] = (mica_named_view){names[at], mica_tensor_view(mica_param_value(q))};
+    }
+  double counters[COUNTERS] = {(double)s->epoch,      (double)s->step,  (double)s->step_in_epoch,
+                               (double)s->best_epoch, s->best_accuracy, s->best_loss,
+                               s->loss_sum,           s->last_loss};
+  if (status == MICA_OK) {
+    views[at++] = (mica_named_view){"run", mica_view_of(counters, MICA_F64, MICA_SHAPE(COUNTERS))};
+    const mica_text_pair about[] = {{"mica.kind", "training state"}, {"mica.layout", "native"}};
+    status = mica_safetensors_write(path, views, at, about, 2);
+  }
+  for (int64_t i = 0; names && i < total; i++) mica_free(names[i]);
+  mica_free(names);
+  mica_free(views);
+  return status;
+}
+
+/* Read entry q of a tree; its shape and type must be the file's. */
+static mica_status read_entry(const mica_archive *a, const char *prefix, const mica_param *q,
+                              mica_tensor **out) {
+  char name[1024];
+  snprintf(name, sizeof name, "%s%s", prefix, mica_param_path(q));
+  const int64_t i = mica_archive_find(a, name);
+  const mica_tensor *value = mica_param_value(q);
+  if (i < 0 || mica_archive_dtype(a, i) != mica_tensor_dtype(value) ||
+      !mica_shape_equal(mica_archive_shape(a, i), mica_tensor_shape(value)))
+    return mica_fail(
+        MICA_ERR_FORMAT,
+        "%s: no tensor '%s' of the expected shape; the run was started with another model, "
+        "loss or optimiser",
+        mica_archive_path(a), name);
+  return mica_archive_read(a, i, out);
+}
+
+mica_status mica_run_state_load(run_state *s, const char *path) {
+  if (access(path, F_OK) != 0) return MICA_OK;
+  mica_archive *a;
+  mica_status status = mica_archive_open(path, &a);
+  if (status != MICA_OK) return status;
+  tree trees[3];
+  const int n_trees = trees_of(s, trees);
+  int64_t total = 0, at = 0;
+  for (int k = 0; k < n_trees; k++) total += mica_params_count(trees[k].params);
+  mica_tensor **values = mica_calloc((size_t)total + 1, sizeof *values);
+  mica_tensor *run = NULL;
+  if (!values) status = MICA_ERR_MEMORY;
+  for (int k = 0; k < n_trees && status == MICA_OK; k++)
+    for (int64_t i = 0; i < mica_params_count(trees[k].params) && status == MICA_OK; i++)
+      status = read_entry(a, trees[k].prefix, mica_params_at(trees[k].params, i), &values[at++]);
+  if (status == MICA_OK) {
+    const int64_t i = mica_archive_find(a, "run");
+    if (i < 0 || mica_archive_dtype(a, i) != MICA_F64 || mica_archive_shape(a, i)->rank != 1 ||
+        mica_archive_shape(a, i)->dim[0] != COUNTERS)
+      status =
+          mica_fail(MICA_ERR_FORMAT, "%s: no tensor 'run' of %d float64 counters", path, COUNTERS);
+    else
+      status = mica_archive_read(a, i, &run);
+  }
+  /* Everything was read: now change the state. */
+  at = 0;
+  for (int k = 0; k < n_trees && status == MICA_OK; k++)
+    for (int64_t i = 0; i < mica_params_count(trees[k].params); i++) {
+      mica_param *q = mica_params_at(trees[k].params, i);
+      memcpy(mica_param_write(q), mica_tensor_data(values[at]),
+             (size_t)mica_tensor_count(values[at]) *
+                 mica_dtype_size(mica_tensor_dtype(values[at])));
+      at++;
+    }
+  if (status == MICA_OK) {
+    const double *c = mica_tensor_data(run);
+    s->epoch = (int64_t)c[0];
+    s->step = (int64_t)c[1];
+    s->step_in_epoch = (int64_t)c[2];
+    s->best_epoch = (int64_t)c[3];
+    s->best_accuracy = c[4];
+    s->best_loss = c[5];
+    s->loss_sum = c[6];
+    s->last_loss = c[7];
+    mica_optimiser_sync(s->optimiser);
+  }
+  for (int64_t i = 0; values && i < total; i++) mica_tensor_free(values[i]);
+  mica_tensor_free(run);
+  mica_free(values);
+  mica_archive_close(a);
+  return status;
+}

@@ -1,0 +1,271 @@
+/* The trainer. A step: micro-batches forward and backward, one update, buffers committed, the
+ * average moved. run_state.c saves and restores all that a step changes.
+ */
+#include <mica/train.h>
+
+#include "train/run_state.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct trainer {
+  const mica_train_options *o;
+  mica_net *net;
+  const mica_stream *train, *validation;
+  mica_tape *tape;
+  mica_loss *loss;
+  mica_spec *schedule;
+  run_state state;
+  double start;
+} trainer;
+
+static double now(void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
+}
+
+static int64_t steps_of_epoch(const trainer *r) {
+  return (r->train->batches + r->o->accumulate - 1) / r->o->accumulate;
+}
+
+static double current_lr(const trainer *r, double factor) {
+  return mica_optimiser_lr(r->state.optimiser) * factor;
+}
+
+/* ---- one step ---- */
+
+/* Forward and backward of one micro-batch; its mean loss in *loss. */
+static mica_status micro_batch(trainer *r, int64_t index, double weight, double *loss) {
+  mica_tape *t = r->tape;
+  mica_batch batch;
+  mica_status status = r->train->next(r->train->ctx, &batch);
+  if (status != MICA_OK) return status;
+  mica_tape_reset(t);
+  mica_tape_set_step(t, (uint64_t)r->state.step, (uint64_t)index);
+  mica_set_training(t, true);
+  mica_outputs o;
+  mica_loss_inputs in = {0};
+  mica_var x = mica_input(t, batch.x);
+  if (r->o->teacher) {
+    mica_outputs teacher;
+    mica_no_grad_begin(t);
+    mica_set_training(t, false);
+    mica_scope_begin(t, "teacher");
+    mica_net_forward(t, r->o->teacher, x, &teacher);
+    mica_var keep[2] = {teacher.logits, teacher.features};
+    mica_scope_end_n(t, 2, keep);
+    mica_set_training(t, true);
+    mica_no_grad_end(t);
+    in.teacher_logits = keep[0];
+    in.teacher_features = keep[1];
+  }
+  mica_net_forward(t, r->net, x, &o);
+  in.logits = o.logits;
+  in.features = o.features;
+  if (batch.labels) in.labels = mica_input(t, batch.labels);
+  if (batch.ids) in.ids = mica_input(t, batch.ids);
+  if (batch.targets) in.targets = mica_input(t, batch.targets);
+  mica_var value = mica_loss_forward(t, r->loss, &in);
+  *loss = mica_item(t, value);
+  if (mica_ok(t) && !isfinite(*loss))
+    mica_latch(t, MICA_ERR_NUMERIC,
+               "the loss is %g at step %lld of epoch %lld; a lower learning rate or "
+               "clipping may help",
+               *loss, (long long)r->state.step, (long long)r->state.epoch);
+  mica_backward(t, weight == 1 ? value : mica_affine(t, value, weight, 0));
+  return mica_commit(t);
+}
+
+static mica_status step(trainer *r, int64_t micro, double factor, double *loss) {
+  mica_params *params = mica_net_params(r->net);
+  mica_params_zero_grad(params);
+  *loss = 0;
+  for (int64_t i = 0; i < micro; i++) {
+    double one;
+    mica_status status = micro_batch(r, i, 1 / (double)micro, &one);
+    if (status != MICA_OK) return status;
+    *loss += one / (double)micro;
+  }
+  mica_status status = mica_optimiser_step(r->state.optimiser, r->tape, factor);
+  if (status == MICA_OK && r->state.average)
+    status = mica_average_update(r->state.average, params, r->o->average, r->tape);
+  return status;
+}
+
+/* ---- an epoch ---- */
+
+static mica_status save(trainer *r, const char *name) {
+  char path[4096];
+  if (!r->o->dir) return MICA_OK;
+  if (snprintf(path, sizeof path, "%s/%s", r->o->dir, name) >= (int)sizeof path)
+    return mica_fail(MICA_ERR_INVALID, "'%s' is too long a path", r->o->dir);
+  return mica_run_state_save(&r->state, path);
+}
+
+static mica_status save_best(trainer *r) {
+  char path[4096];
+  if (!r->o->dir) return MICA_OK;
+  if (snprintf(path, sizeof path, "%s/best.safetensors", r->o->dir) >= (int)sizeof path)
+    return mica_fail(MICA_ERR_INVALID, "'%s' is too long a path", r->o->dir);
+  return mica_params_save(r->state.average ? r->state.average : mica_net_params(r->net), path, NULL,
+                          0);
+}
+
+static mica_status validate(trainer *r, mica_train_metrics *m) {
+  mica_params *params = mica_net_params(r->net), *own = NULL;
+  mica_status status = MICA_OK;
+  /* The average is what will be used: evaluate with its values in place. */
+  if (r->state.average) {
+    status = mica_params_clone(params, &own);
+    if (status == MICA_OK) status = mica_params_copy(params, r->state.average);
+  }
+  mica_evaluation e = {0};
+  if (status == MICA_OK) status = mica_evaluate(r->net, r->validation, false, false, &e);
+  if (own) {
+    mica_status back = mica_params_copy(params, own);
+    if (status == MICA_OK) status = back;
+    mica_params_free(own);
+  }
+  if (status != MICA_OK) return status;
+  m->val_loss = e.loss;
+  m->val_accuracy = e.accuracy;
+  run_state *s = &r->state;
+  /* The lower loss decides between equal accuracies. */
+  m->best = s->best_epoch < 0 || e.accuracy > s->best_accuracy ||
+            (e.accuracy == s->best_accuracy && e.loss < s->best_loss);
+  if (m->best) {
+    s->best_epoch = s->epoch;
+    s->best_accuracy = e.accuracy;
+    s->best_loss = e.loss;
+    status = save_best(r);
+  }
+  return status;
+}
+
+static mica_status report(trainer *r, const mica_train_metrics *m) {
+  if (r->o->report && r->o->report(r->o->report_ctx, m)) {
+    mica_status status = save(r, "last.safetensors");
+    return status != MICA_OK ? status
+                             : mica_fail(MICA_ERR_CANCELLED, "training was stopped by the caller");
+  }
+  return MICA_OK;
+}
+
+static mica_status epoch(trainer *r, double *epoch_loss) {
+  const mica_train_options *o = r->o;
+  run_state *s = &r->state;
+  const int64_t steps = steps_of_epoch(r), total = steps * o->epochs;
+  mica_status status = r->train->seek(r->train->ctx, s->epoch, s->step_in_epoch * o->accumulate);
+  mica_train_metrics m = {.val_loss = NAN, .val_accuracy = NAN, .steps_total = total};
+  double since = 0;
+  int64_t counted = 0;
+  while (s->step_in_epoch < steps && status == MICA_OK) {
+    const int64_t left = r->train->batches - s->step_in_epoch * o->accumulate;
+    const double factor = mica_schedule_factor(r->schedule, s->step, total);
+    double loss;
+    status = step(r, left < o->accumulate ? left : o->accumulate, factor, &loss);
+    if (status != MICA_OK) break;
+    s->step++;
+    s->step_in_epoch++;
+    s->loss_sum += loss;
+    since += loss;
+    counted++;
+    const bool last = s->step_in_epoch == steps;
+    m.epoch = s->epoch;
+    m.step = s->step;
+    m.lr = current_lr(r, factor);
+    m.grad_norm = mica_optimiser_grad_norm(s->optimiser);
+    if (!last && o->save_every && s->step % o->save_every == 0)
+      status = save(r, "last.safetensors");
+    if (!last && o->report_every && s->step % o->report_every == 0 && status == MICA_OK) {
+      m.loss = since / (double)counted;
+      m.seconds = now() - r->start;
+      since = 0;
+      counted = 0;
+      status = report(r, &m);
+    }
+  }
+  if (status != MICA_OK) return status;
+  *epoch_loss = s->loss_sum / (double)steps;
+  if (r->validation) status = validate(r, &m);
+  m.end_of_epoch = true;
+  m.loss = *epoch_loss;
+  m.seconds = now() - r->start;
+  s->epoch++;
+  s->step_in_epoch = 0;
+  s->loss_sum = 0;
+  s->last_loss = *epoch_loss;
+  if (status == MICA_OK) status = save(r, "last.safetensors");
+  return status == MICA_OK ? report(r, &m) : status;
+}
+
+/* ---- the run ---- */
+
+static mica_status check(const trainer *r) {
+  const mica_train_options *o = r->o;
+  if (o->epochs < 1 || o->accumulate < 1 || !(o->clip >= 0) || !(o->average >= 0 && o->average < 1))
+    return mica_fail(MICA_ERR_INVALID,
+                     "training: epochs and accumulate must be 1 or more, clip 0 or more, "
+                     "average from 0 to below 1");
+  if (r->train->batches < 1)
+    return mica_fail(MICA_ERR_INVALID, "training: the stream has no batches");
+  const uint32_t needs = mica_loss_needs(r->loss);
+  if (needs & MICA_NEED_TEACHER && !o->teacher)
+    return mica_fail(MICA_ERR_INVALID, "loss %s needs a teacher; give one", o->loss);
+  if (needs & MICA_NEED_TWO_VIEWS)
+    return mica_fail(MICA_ERR_INVALID, "loss %s needs two views of each example", o->loss);
+  if (needs & MICA_NEED_LOGITS && !mica_net_problem(r->net)->classes)
+    return mica_fail(MICA_ERR_INVALID, "loss %s needs logits; the network has no head", o->loss);
+  return MICA_OK;
+}
+
+mica_status mica_train(mica_net *net, const mica_stream *train, const mica_stream *validation,
+                       const mica_train_options *given, mica_train_result *result) {
+  mica_train_options o = MICA_TRAIN_OPTIONS;
+  if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+  mica_params *params = mica_net_params(net);
+  mica_engine *engine = mica_params_engine(params);
+  trainer r = {.o = &o, .net = net, .train = train, .validation = validation, .start = now()};
+  r.state.params = params;
+  r.state.best_epoch = -1;
+  const mica_tape_options to = {sizeof to, o.seed, o.compute, 0};
+  mica_status status = mica_tape_create(engine, &to, &r.tape);
+  if (status == MICA_OK)
+    status = mica_loss_create(engine, o.loss, mica_params_root(params),
+                              mica_net_problem(net)->classes, mica_net_features(net), &r.loss);
+  if (status == MICA_OK) status = check(&r);
+  if (status == MICA_OK) status = mica_schedule_parse(engine, o.schedule, &r.schedule);
+  if (status == MICA_OK) status = mica_optimiser_create(params, o.optimiser, &r.state.optimiser);
+  if (status == MICA_OK && o.average > 0) status = mica_params_clone(params, &r.state.average);
+  if (status == MICA_OK) {
+    mica_optimiser_clip(r.state.optimiser, o.clip);
+    if (o.resume && o.dir) {
+      char path[4096];
+      snprintf(path, sizeof path, "%s/last.safetensors", o.dir);
+      status = mica_run_state_load(&r.state, path);
+    }
+  }
+  bool early = false;
+  double loss = r.state.last_loss;
+  while (status == MICA_OK && r.state.epoch < o.epochs && !early) {
+    status = epoch(&r, &loss);
+    early = o.patience && validation && r.state.epoch - 1 - r.state.best_epoch >= o.patience;
+  }
+  if (result)
+    *result = (mica_train_result){r.state.epoch,
+                                  r.state.step,
+                                  loss,
+                                  r.state.best_epoch < 0 ? NAN : r.state.best_accuracy,
+                                  r.state.best_epoch,
+                                  early && r.state.epoch < o.epochs};
+  if (status == MICA_OK && r.state.average) status = mica_params_copy(params, r.state.average);
+  mica_params_free(r.state.average);
+  mica_optimiser_free(r.state.optimiser);
+  mica_spec_free(r.schedule);
+  mica_loss_free(r.loss);
+  mica_tape_free(r.tape);
+  return status;
+}

@@ -1,0 +1,116 @@
+/* Cases: attention. */
+#include "gradients/gradients.h"
+
+static mica_var attend(mica_tape *t, const mica_var *in, bool causal, int64_t window, bool bias,
+                       bool lse) {
+  mica_attention_options o = MICA_ATTENTION_OPTIONS;
+  o.causal = causal;
+  o.window = window;
+  mica_var l,
+      y = mica_attention(t, in[0], in[1], in[2], bias ? in[3] : MICA_NONE, &o, lse ? &l : NULL);
+  if (!lse) return y;
+  mica_var flat[2] = {mica_reshape(t, y, MICA_SHAPE(-1)), mica_reshape(t, l, MICA_SHAPE(-1))};
+  return mica_concat(t, 2, flat, 0);
+}
+#define RUN(name, ...)                                                                             \
+  static mica_var name(mica_tape *t, const mica_var *in) {                                         \
+    return attend(t, in, __VA_ARGS__);                                                             \
+  }
+RUN(plain, false, 0, false, false)
+RUN(causal, true, 0, false, false)
+RUN(window, false, 2, false, false)
+RUN(biased, false, 0, true, false)
+RUN(with_lse, true, 0, false, true)
+
+static mica_var only_lse(mica_tape *t, const mica_var *in) {
+  mica_var l;
+  mica_attention(t, in[0], in[1], in[2], MICA_NONE, NULL, &l);
+  return l;
+}
+
+#define B 2e-5
+#define IN(...)                                                                                    \
+  { MICA_SHAPE(__VA_ARGS__), -1.5, 1.5, 0, false }
+static const gradient_case cases[] = {
+    {"attention",
+     "plain",
+     3,
+     {IN(2, 3, 2, 4), IN(2, 5, 2, 4), IN(2, 5, 2, 3)},
+     plain,
+     B,
+     false,
+     false},
+    {"attention",
+     "grouped",
+     3,
+     {IN(1, 3, 4, 2), IN(1, 3, 2, 2), IN(1, 3, 2, 2)},
+     plain,
+     B,
+     false,
+     false},
+    {"attention",
+     "causal",
+     3,
+     {IN(1, 4, 2, 3), IN(1, 4, 2, 3), IN(1, 4, 2, 3)},
+     causal,
+     B,
+     false,
+     false},
+    {"attention",
+     "causal, longer keys",
+     3,
+     {IN(1, 2, 1, 3), IN(1, 5, 1, 3), IN(1, 5, 1, 3)},
+     causal,
+     B,
+     false,
+     false},
+    {"attention",
+     "causal, longer queries",
+     3,
+     {IN(1, 5, 1, 3), IN(1, 2, 1, 3), IN(1, 2, 1, 3)},
+     causal,
+     B,
+     false,
+     false},
+    {"attention",
+     "window",
+     3,
+     {IN(1, 6, 1, 2), IN(1, 6, 1, 2), IN(1, 6, 1, 2)},
+     window,
+     B,
+     false,
+     false},
+    {"attention",
+     "bias",
+     4,
+     {IN(2, 3, 2, 2), IN(2, 4, 2, 2), IN(2, 4, 2, 2), IN(2, 2, 3, 4)},
+     biased,
+     B,
+     false,
+     false},
+    {"attention",
+     "shared bias",
+     4,
+     {IN(2, 3, 2, 2), IN(2, 4, 2, 2), IN(2, 4, 2, 2), IN(2, 1, 4)},
+     biased,
+     B,
+     false,
+     false},
+    {"attention",
+     "log-sum-exp",
+     3,
+     {IN(2, 3, 2, 2), IN(2, 3, 2, 2), IN(2, 3, 2, 2)},
+     with_lse,
+     B,
+     false,
+     false},
+    {"attention",
+     "only log-sum-exp",
+     3,
+     {IN(1, 3, 2, 2), IN(1, 3, 2, 2), IN(1, 3, 2, 2)},
+     only_lse,
+     B,
+     false,
+     false},
+};
+FAMILY(attention);

@@ -1,0 +1,56 @@
+/* Cases: losses. */
+#include "gradients/gradients.h"
+
+static mica_var labels(mica_tape *t) {
+  return gradient_ids(t, MICA_SHAPE(5), 1, 2, 4);
+}
+
+static mica_var hard(mica_tape *t, const mica_var *in, double smoothing, int64_t ignore, bool each,
+                     mica_var weights) {
+  mica_cross_entropy_options o = MICA_CROSS_ENTROPY_OPTIONS;
+  o.smoothing = smoothing;
+  o.ignore_index = ignore;
+  o.per_example = each;
+  return mica_cross_entropy(t, in[0], labels(t), weights, &o);
+}
+#define RUN(name, ...)                                                                             \
+  static mica_var name(mica_tape *t, const mica_var *in) {                                         \
+    return __VA_ARGS__;                                                                            \
+  }
+RUN(plain, mica_cross_entropy(t, in[0], labels(t), MICA_NONE, NULL))
+RUN(smoothed, hard(t, in, 0.2, -100, false, MICA_NONE))
+RUN(ignored, hard(t, in, 0, 3, false, MICA_NONE))
+RUN(each, hard(t, in, 0.1, 3, true, MICA_NONE))
+RUN(weighted, hard(t, in, 0.1, 3, false, in[1]))
+RUN(soft, mica_soft_cross_entropy(t, in[0], in[1]))
+RUN(bce, mica_bce(t, in[0], in[1]))
+RUN(mse, mica_mse(t, in[0], in[1]))
+RUN(l1, mica_l1(t, in[0], in[1]))
+RUN(huber, mica_huber(t, in[0], in[1], 1.5))
+RUN(kl, mica_kl(t, mica_log_softmax(t, in[0], -1), in[1]))
+
+#define B 1e-5
+#define IN(lo, hi, ...)                                                                            \
+  { MICA_SHAPE(__VA_ARGS__), lo, hi, 0, false }
+static const gradient_case cases[] = {
+    {"cross_entropy", "", 1, {IN(-2, 2, 5, 4)}, plain, B, false, false},
+    {"cross_entropy", "smoothed", 1, {IN(-2, 2, 5, 4)}, smoothed, B, false, false},
+    {"cross_entropy", "ignored", 1, {IN(-2, 2, 5, 4)}, ignored, B, false, false},
+    {"cross_entropy", "each", 1, {IN(-2, 2, 5, 4)}, each, B, false, false},
+    {"cross_entropy",
+     "weighted",
+     2,
+     {IN(-2, 2, 5, 4), {MICA_SHAPE(4), 0.5, 2, 0, true}},
+     weighted,
+     B,
+     false,
+     false},
+    {"soft_cross_entropy", "", 2, {IN(-2, 2, 5, 4), IN(0.1, 1, 5, 4)}, soft, B, false, false},
+    {"bce", "", 2, {IN(-3, 3, 4, 3), IN(0.1, 0.9, 4, 3)}, bce, B, false, false},
+    {"mse", "", 2, {IN(-2, 2, 4, 3), IN(-2, 2, 4, 3)}, mse, B, false, false},
+    {"l1", "", 2, {IN(1, 2, 4, 3), IN(-2, 0.9, 4, 3)}, l1, B, false, false},
+    {"huber", "quadratic", 2, {IN(0, 0.7, 4, 3), IN(-0.7, 0, 4, 3)}, huber, B, false, false},
+    {"huber", "linear", 2, {IN(2, 4, 4, 3), IN(-2, 0, 4, 3)}, huber, B, false, false},
+    {"kl", "", 2, {IN(-2, 2, 5, 4), IN(0.1, 1, 5, 4)}, kl, B, false, false},
+};
+FAMILY(loss);

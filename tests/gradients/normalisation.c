@@ -1,0 +1,59 @@
+/* Cases: normalisation. */
+#include "gradients/gradients.h"
+
+#define RUN(name, ...)                                                                             \
+  static mica_var name(mica_tape *t, const mica_var *in) {                                         \
+    return __VA_ARGS__;                                                                            \
+  }
+RUN(layer, mica_layer_norm(t, in[0], in[1], in[2], 1e-5))
+RUN(layer_plain, mica_layer_norm(t, in[0], MICA_NONE, MICA_NONE, 1e-5))
+RUN(rms, mica_rms_norm(t, in[0], in[1], 1e-6))
+RUN(group, mica_group_norm(t, in[0], in[1], in[2], 2, 1e-5))
+RUN(instance, mica_group_norm(t, in[0], in[1], in[2], 4, 1e-5))
+RUN(batch, mica_batch_norm_train(t, in[0], in[1], in[2], 1e-5, MICA_IDENTITY, NULL, NULL))
+RUN(batch_gelu, mica_batch_norm_train(t, in[0], in[1], in[2], 1e-5, MICA_GELU, NULL, NULL))
+RUN(fixed, mica_batch_norm(t, in[0], in[1], in[2], in[3], in[4], 1e-5, MICA_IDENTITY))
+RUN(fixed_relu, mica_batch_norm(t, in[0], in[1], in[2], in[3], in[4], 1e-5, MICA_RELU))
+
+/* With a large bias on half the channels relu is never at its kink. */
+static mica_var batch_relu(mica_tape *t, const mica_var *in) {
+  mica_var bias = mica_affine(t, in[2], 1, 5);
+  return mica_batch_norm_train(t, in[0], in[1], bias, 1e-5, MICA_RELU, NULL, NULL);
+}
+
+#define B 5e-5
+#define IN(...)                                                                                    \
+  { MICA_SHAPE(__VA_ARGS__), -2, 2, 0, false }
+#define POS(...)                                                                                   \
+  { MICA_SHAPE(__VA_ARGS__), 0.5, 2, 0, false }
+#define ST(lo, hi, ...)                                                                            \
+  { MICA_SHAPE(__VA_ARGS__), lo, hi, 0, true }
+static const gradient_case cases[] = {
+    {"layer_norm", "", 3, {IN(4, 7), POS(7), IN(7)}, layer, B, false, false},
+    {"layer_norm", "tokens", 3, {IN(2, 3, 5), POS(5), IN(5)}, layer, B, false, false},
+    {"layer_norm", "plain", 1, {IN(3, 6)}, layer_plain, B, false, false},
+    {"rms_norm", "", 2, {IN(4, 7), POS(7)}, rms, B, false, false},
+    {"group_norm", "", 3, {IN(2, 3, 4), POS(4), IN(4)}, group, B, false, false},
+    {"group_norm", "instance", 3, {IN(2, 3, 2, 4), POS(4), IN(4)}, instance, B, false, false},
+    {"batch_norm_train", "", 3, {IN(5, 3), POS(3), IN(3)}, batch, B, false, true},
+    {"batch_norm_train", "images", 3, {IN(2, 3, 2, 4), POS(4), IN(4)}, batch, B, false, true},
+    {"batch_norm_train", "relu", 3, {IN(6, 3), POS(3), IN(3)}, batch_relu, B, false, true},
+    {"batch_norm_train", "gelu", 3, {IN(6, 3), POS(3), IN(3)}, batch_gelu, B, false, true},
+    {"batch_norm",
+     "",
+     5,
+     {IN(4, 3), POS(3), IN(3), ST(-1, 1, 3), ST(0.5, 2, 3)},
+     fixed,
+     B,
+     false,
+     false},
+    {"batch_norm",
+     "relu",
+     5,
+     {IN(4, 3), POS(3), IN(3), ST(-1, 1, 3), ST(0.5, 2, 3)},
+     fixed_relu,
+     B,
+     false,
+     false},
+};
+FAMILY(normalisation);

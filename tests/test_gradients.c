@@ -1,0 +1,305 @@
+/* Walks the registry of gradient cases; gradients/gradients.h tells what is compared with what. */
+#include "support/test.h"
+
+#include "gradients/gradients.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const gradient_family *const families[] = {
+    &gradient_elementwise,   &gradient_binary,  &gradient_reduction, &gradient_shape,
+    &gradient_gather,        &gradient_random,  &gradient_product,   &gradient_convolution,
+    &gradient_normalisation, &gradient_pooling, &gradient_attention, &gradient_loss};
+#define FAMILIES (int)(sizeof families / sizeof *families)
+
+mica_var gradient_ids(mica_tape *t, mica_shape shape, int64_t start, int64_t step, int64_t limit) {
+  int64_t ids[1024];
+  const int64_t n = mica_shape_count(&shape);
+  assert_true(n <= 1024);
+  for (int64_t i = 0; i < n; i++) ids[i] = (start + i * step) % limit;
+  const mica_view view = mica_view_of(ids, MICA_I64, shape);
+  return mica_constant(t, &view);
+}
+
+/* ---- inputs ---- */
+
+static double sample(const gradient_input *in, int which, int64_t i) {
+  const mica_key key = mica_key_fold(mica_key_seed(7), (uint64_t)which);
+  const double x = in->lo + (in->hi - in->lo) * mica_random_uniform(key, (uint64_t)i);
+  return fabs(x) < in->gap ? (x < 0 ? x - in->gap : x + in->gap) : x;
+}
+
+typedef struct outcome {
+  int64_t n_out, n_in[CASE_INPUTS];
+  double *out, *grad[CASE_INPUTS];
+  double projected;
+} outcome;
+
+static void outcome_free(outcome *o) {
+  free(o->out);
+  for (int i = 0; i < CASE_INPUTS; i++) free(o->grad[i]);
+  memset(o, 0, sizeof *o);
+}
+
+static double *doubles(const mica_view *v) {
+  const int64_t n = mica_view_count(v);
+  double *x = malloc((size_t)(n ? n : 1) * sizeof *x);
+  const mica_view to = mica_view_of(x, MICA_F64, v->shape);
+  if (mica_view_copy(&to, v) != MICA_OK) fail();
+  return x;
+}
+
+/* The weights of the projection. */
+static double weight(int64_t i) {
+  return 2 * mica_random_uniform(mica_key_seed(99), (uint64_t)i) - 1;
+}
+
+/* Run one case. nudge: add `by` to element `at` of input `which` (-1: none). */
+static outcome run_case(mica_engine *engine, const gradient_case *c, mica_dtype dtype, bool strided,
+                        int which, int64_t at, double by, bool backward) {
+  outcome o = {0};
+  mica_tape *t = NULL;
+  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+  mica_set_training(t, c->training);
+  mica_tensor *data[CASE_INPUTS] = {0};
+  mica_var in[CASE_INPUTS], leaf[CASE_INPUTS];
+  for (int i = 0; i < c->n; i++) {
+    /* A strided input is the left part of wider rows. */
+    mica_shape shape = c->in[i].shape;
+    const int64_t cols = shape.rank ? shape.dim[shape.rank - 1] : 1;
+    const bool wide = strided && shape.rank >= 2;
+    if (wide) shape.dim[shape.rank - 1] += 3;
+    assert_int_equal(mica_tensor_create(dtype, shape, &data[i]), MICA_OK);
+    const int64_t n = mica_shape_count(&c->in[i].shape), step = wide ? cols + 3 : cols;
+    for (int64_t k = 0; k < n; k++)
+      mica_tensor_set(data[i], cols ? k / cols * step + k % cols : 0,
+                      sample(&c->in[i], i, k) + (i == which && k == at ? by : 0));
+    leaf[i] = c->in[i].constant ? mica_input(t, data[i]) : mica_leaf(t, data[i]);
+    in[i] = wide ? mica_slice(t, leaf[i], -1, 0, cols) : leaf[i];
+    o.n_in[i] = n;
+  }
+  mica_var y = c->run(t, in);
+  mica_view v = mica_read(t, y);
+  if (!mica_ok(t)) {
+    print_error("%s %s: %s\n", c->ops, c->name, mica_tape_error(t));
+    fail();
+  }
+  mica_var dense = mica_view_contiguous(&v) ? y : mica_cast(t, y, v.dtype);
+  v = mica_read(t, dense);
+  o.n_out = mica_view_count(&v);
+  o.out = doubles(&v);
+  for (int64_t i = 0; i < o.n_out; i++) o.projected += weight(i) * o.out[i];
+  if (backward) {
+    mica_tensor *w = NULL;
+    assert_int_equal(mica_tensor_create(v.dtype, v.shape, &w), MICA_OK);
+    for (int64_t i = 0; i < o.n_out; i++) mica_tensor_set(w, i, weight(i));
+    mica_status status = mica_backward_from(t, y, mica_input(t, w));
+    if (status != MICA_OK) {
+      print_error("%s %s: %s\n", c->ops, c->name, mica_tape_error(t));
+      fail();
+    }
+    for (int i = 0; i < c->n; i++) {
+      if (c->in[i].constant) continue;
+      mica_var g = mica_gradient(t, leaf[i]);
+      const int64_t cols = c->in[i].shape.rank ? c->in[i].shape.dim[c->in[i].shape.rank - 1] : 1;
+      o.grad[i] = calloc((size_t)(o.n_in[i] ? o.n_in[i] : 1), sizeof(double));
+      if (mica_is_none(g)) continue; /* nothing came: zero */
+      if (strided && c->in[i].shape.rank >= 2)
+        g = mica_cast(t, mica_slice(t, g, -1, 0, cols), dtype);
+      const mica_view gv = mica_read(t, g);
+      free(o.grad[i]);
+      o.grad[i] = doubles(&gv);
+    }
+    mica_tensor_free(w);
+  }
+  for (int i = 0; i < c->n; i++) mica_tensor_free(data[i]);
+  mica_tape_free(t);
+  return o;
+}
+
+/* ---- comparisons ---- */
+
+static void compare(const gradient_case *c, const char *what, int64_t n, const double *got,
+                    const double *want, double bound) {
+  double scale = 1;
+  for (int64_t i = 0; i < n; i++)
+    if (isfinite(want[i]) && fabs(want[i]) > scale) scale = fabs(want[i]);
+  for (int64_t i = 0; i < n; i++) {
+    if (got[i] == want[i] || (isnan(got[i]) && isnan(want[i]))) continue;
+    if (!(fabs(got[i] - want[i]) <= bound * scale)) {
+      print_error("%s %s: %s [%lld] is %.12g, expected %.12g (bound %g of %g)\n", c->ops, c->name,
+                  what, (long long)i, got[i], want[i], bound, scale);
+      fail();
+    }
+  }
+}
+
+static void check_differences(mica_engine *engine, const gradient_case *c) {
+  outcome base = run_case(engine, c, MICA_F64, false, -1, 0, 0, true);
+  const double h = 1e-5;
+  for (int i = 0; i < c->n; i++) {
+    if (c->in[i].constant) continue;
+    for (int64_t k = 0; k < base.n_in[i]; k++) {
+      outcome up = run_case(engine, c, MICA_F64, false, i, k, h, false);
+      outcome down = run_case(engine, c, MICA_F64, false, i, k, -h, false);
+      const double slope = (up.projected - down.projected) / (2 * h);
+      const double size = fabs(slope) > 1 ? fabs(slope) : 1;
+      if (!(fabs(base.grad[i][k] - slope) <= 1e-6 * size)) {
+        print_error("%s %s: gradient of input %d [%lld] is %.10g, differences give %.10g\n", c->ops,
+                    c->name, i, (long long)k, base.grad[i][k], slope);
+        fail();
+      }
+      outcome_free(&up);
+      outcome_free(&down);
+    }
+  }
+  outcome_free(&base);
+}
+
+/* ---- engines ---- */
+
+typedef struct variant {
+  mica_engine *engine;
+  char name[64];
+  int threads;
+} variant;
+
+static variant variants[12];
+static int n_variants;
+
+static int make_engines(void **state) {
+  (void)state;
+  static const char *const isas[] = {"generic", "avx2", "avx512"};
+  for (int i = 0; i < 3; i++)
+    for (int threads = 1; threads <= 2; threads++)
+      for (int libraries = 0; libraries <= 1; libraries++) {
+        mica_engine_options o = MICA_ENGINE_OPTIONS;
+        o.threads = threads;
+        o.isa = isas[i];
+        o.libraries = libraries;
+        variant *v = &variants[n_variants];
+        if (mica_engine_create(&o, &v->engine) != MICA_OK) {
+          mica_clear_error();
+          continue;
+        }
+        v->threads = threads;
+        snprintf(v->name, sizeof v->name, "%s, %d threads, libraries %d", isas[i], threads,
+                 libraries);
+        n_variants++;
+      }
+  return n_variants ? 0 : -1;
+}
+
+static int free_engines(void **state) {
+  (void)state;
+  for (int i = 0; i < n_variants; i++) mica_engine_free(variants[i].engine);
+  return 0;
+}
+
+/* ---- the tests ---- */
+
+static void test_differences(void **state) {
+  const gradient_family *f = *state;
+  for (int i = 0; i < f->n; i++)
+    if (!f->cases[i].no_gradient) check_differences(variants[0].engine, &f->cases[i]);
+}
+
+static void test_variants(void **state) {
+  const gradient_family *f = *state;
+  for (int i = 0; i < f->n; i++) {
+    const gradient_case *c = &f->cases[i];
+    const bool backward = !c->no_gradient;
+    outcome want = run_case(variants[0].engine, c, MICA_F64, false, -1, 0, 0, backward), one = {0};
+    for (int k = 0; k < n_variants; k++)
+      for (int strided = 0; strided <= 1; strided++) {
+        outcome got = run_case(variants[k].engine, c, MICA_F32, strided, -1, 0, 0, backward);
+        char what[128];
+        snprintf(what, sizeof what, "result (%s%s)", variants[k].name, strided ? ", strided" : "");
+        assert_int_equal(got.n_out, want.n_out);
+        compare(c, what, got.n_out, got.out, want.out, c->bound);
+        for (int j = 0; j < c->n && backward; j++) {
+          if (c->in[j].constant) continue;
+          snprintf(what, sizeof what, "gradient %d (%s%s)", j, variants[k].name,
+                   strided ? ", strided" : "");
+          compare(c, what, got.n_in[j], got.grad[j], want.grad[j], c->bound);
+        }
+        /* Own loops give the same bits whatever the thread count: variant k + 2 is k with two
+         * threads. */
+        if (!strided && strstr(variants[k].name, "libraries 0")) {
+          if (variants[k].threads == 1) {
+            outcome_free(&one);
+            one = got;
+            continue;
+          }
+          assert_memory_equal(one.out, got.out, (size_t)got.n_out * sizeof(double));
+          for (int j = 0; j < c->n && backward; j++)
+            if (!c->in[j].constant)
+              assert_memory_equal(one.grad[j], got.grad[j], (size_t)got.n_in[j] * sizeof(double));
+        }
+        outcome_free(&got);
+      }
+    outcome_free(&one);
+    outcome_free(&want);
+  }
+}
+
+/* Every `mica_var mica_NAME(` and `void mica_NAME(` of mica/ops.h is some case's. */
+static void test_every_operation_has_a_case(void **state) {
+  (void)state;
+  FILE *f = fopen("include/mica/ops.h", "r");
+  if (!f) {
+    print_message("include/mica/ops.h is not below the working directory\n");
+    fail();
+  }
+  char line[512];
+  int missing = 0, found = 0;
+  while (fgets(line, sizeof line, f)) {
+    if (strncmp(line, "MICA_API ", 9) != 0) continue;
+    const char *name = strstr(line, " mica_");
+    if (name && strncmp(name, " mica_var ", 10) == 0)
+      name = strstr(name + 9, "mica_");
+    else if (name)
+      name++;
+    if (!name) continue;
+    char want[64] = " ";
+    size_t n = strcspn(name + 5, "(");
+    if (n > 60) continue;
+    memcpy(want + 1, name + 5, n);
+    strcpy(want + 1 + n, " ");
+    bool covered = false;
+    for (int k = 0; k < FAMILIES && !covered; k++)
+      for (int i = 0; i < families[k]->n && !covered; i++) {
+        char ops[256];
+        snprintf(ops, sizeof ops, " %s ", families[k]->cases[i].ops);
+        covered = strstr(ops, want) != NULL;
+      }
+    found++;
+    if (!covered) {
+      print_error("no case for mica_%.*s\n", (int)n, name + 5);
+      missing++;
+    }
+  }
+  fclose(f);
+  assert_true(found > 80);
+  assert_int_equal(missing, 0);
+}
+
+int main(void) {
+  struct CMUnitTest tests[2 * FAMILIES + 1];
+  static char names[2 * FAMILIES][64];
+  int n = 0;
+  for (int k = 0; k < FAMILIES; k++) {
+    void *family = (void *)(uintptr_t)families[k];
+    snprintf(names[n], sizeof names[n], "differences: %s", families[k]->name);
+    tests[n] = (struct CMUnitTest){names[n], test_differences, NULL, NULL, family};
+    n++;
+    snprintf(names[n], sizeof names[n], "float32 everywhere: %s", families[k]->name);
+    tests[n] = (struct CMUnitTest){names[n], test_variants, NULL, NULL, family};
+    n++;
+  }
+  tests[n] = (struct CMUnitTest)cmocka_unit_test(test_every_operation_has_a_case);
+  return cmocka_run_group_tests(tests, make_engines, free_engines);
+}
