@@ -1,7 +1,7 @@
 # Bash completion for mica. What can be completed is asked of the tool where it knows best.
 _mica() {
   local cur=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb="" i
-  local verbs="train fit predict eval embed info model data list help version"
+  local verbs="train predict eval embed info list help version"
   for ((i = 1; i < COMP_CWORD; i++)); do
     case ${COMP_WORDS[i]} in -*) ;; *) verb=${COMP_WORDS[i]}; break ;; esac
   done
@@ -22,8 +22,6 @@ _mica() {
   esac
   local words=""
   case $verb:$((COMP_CWORD - i)) in
-    model:1) words="list get" ;;
-    data:1) words="list get info" ;;
     help:1) words=$verbs ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur"; compgen -f -- "$cur")
