@@ -21,4 +21,8 @@
 #include <mica/tensor.h>
 #include <mica/train.h>
 
+#ifndef MICA_NO_WHERE
+#include <mica/where.h>
+#endif
+
 #endif
