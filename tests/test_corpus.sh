@@ -7,7 +7,7 @@ for source in fuzz/fuzz_*.c; do
   if ! ls "$corpus"/* >/dev/null 2>&1; then
     echo "# $corpus is empty"
     echo "not ok $name has a corpus"
-  elif out=$(timeout 120 "$MICA_BUILD/tests/$name" "$corpus" 2>&1); then
+  elif out=$(timeout 300 $MICA_WRAPPER "$MICA_BUILD/tests/$name" "$corpus" 2>&1); then
     echo "ok $name: $(tail -n 1 <<<"$out")"
   else
     echo "# status $?"
