@@ -230,6 +230,7 @@ static void need_long_double(void) {
 static void errors_are_a_few_units(void **state) {
   (void)state;
   need_long_double();
+  loops_need_long_double();
   loops_each(accuracy);
 }
 
@@ -242,6 +243,7 @@ static void special_values_are_c_s(void **state) {
 static void powers_are_close(void **state) {
   (void)state;
   need_long_double();
+  loops_need_long_double();
   loops_each(power);
 }
 

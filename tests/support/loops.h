@@ -39,6 +39,10 @@ void loops_check(const loops_table *t, const char *what, int64_t i, double got, 
 /* A number in [0, 1) for (stream, i), by a generator that the library does not use. */
 double loops_uniform(uint64_t stream, uint64_t i);
 
+/* Leaves the test, with a line that says so, where long double is no wider than double (valgrind).
+ */
+void loops_need_long_double(void);
+
 extern const int64_t loops_sizes[];
 extern const int loops_size_count;
 
