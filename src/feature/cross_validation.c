@@ -23,6 +23,7 @@ static mica_status rank_in_class(mica_key key, int64_t n, const int64_t *label, 
   if (!order || !*size) {
     mica_free(order);
     mica_free(*size);
+    *size = NULL;
     return MICA_ERR_MEMORY;
   }
   mica_random_permutation(key, n, order);

@@ -1,18 +1,21 @@
 /* Factorisations on one thread.
  *
- * A library may cut the sums of a factorisation by its number of threads; inside a chunk it has
- * one. These give the same bits for every thread count, and are small beside the passes over the
- * rows. All are row-major dense float64.
+ * A library may cut the sums of a factorisation by its number of threads; these give the same bits
+ * for every thread count, and are small beside the passes over the rows. All are row-major dense
+ * float64.
  */
 #ifndef MICA_NUMERIC_SERIAL_H
 #define MICA_NUMERIC_SERIAL_H
 
 #include <mica/engine.h>
 
-/* As mica_eigen_symmetric. */
+/* Eigenvalues of a symmetric matrix (the lower triangle is read), ascending, and unless NULL its
+ * unit eigenvectors in the columns of `vectors`. Memory: 16 n^2 bytes. MICA_ERR_NUMERIC when not
+ * finite. */
 mica_status mica_serial_eigen(const mica_engine *engine, int64_t n, const double *a, double *values,
                               double *vectors);
-/* As mica_solve_positive. */
+/* b [n, columns] becomes a^-1 b for a symmetric positive definite a, which is kept.
+ * MICA_ERR_NUMERIC when it is not. Memory: 8 n^2 bytes. */
 mica_status mica_serial_solve(const mica_engine *engine, int64_t n, int64_t columns,
                               const double *a, double *b);
 /* inverse [n, n] = L^-1, lower triangular, where a = L L^T; a is overwritten. MICA_ERR_NUMERIC when
