@@ -11,6 +11,7 @@
 #include "tensor/kernel/gemm.h"
 #include "tensor/kernel/kernel.h"
 #include "tensor/kernel/library.h"
+#include "tensor/kernel/onednn.h"
 #include "tensor/kernel/reduce.h"
 
 #include <stdatomic.h>
@@ -119,6 +120,61 @@ static void over_pieces(job *j, int64_t pieces, mica_range_fn fn) {
     mica_parallel_for(j->engine, pieces, fn, j);
 }
 
+/* ---- oneDNN ---- */
+
+enum { FINISH_ELEMENTS = 1 << 15 };
+
+static bool library_pays(const job *j) {
+  return j->v->dtype == MICA_F32 && mica_libraries_usable(j->engine);
+}
+
+/* What is left to do to each row of `y` after a library call. */
+typedef struct ending {
+  const job *j;
+  const char *bias, *residual;
+  char *y;
+  bool relu;
+  int64_t rows, cols, step;
+} ending;
+
+static void finish_range(void *ctx, int64_t begin, int64_t end) {
+  const ending *e = ctx;
+  const int64_t from = begin * e->step, to = end * e->step < e->rows ? end * e->step : e->rows;
+  e->j->k->finish(to - from, e->cols, e->bias, move(e->residual, e->j->size, from * e->cols),
+                  e->relu, e->y + (size_t)(from * e->cols) * e->j->size);
+}
+
+static void finish(ending e) {
+  if (!e.bias && !e.residual && !e.relu) return;
+  e.step = e.cols < FINISH_ELEMENTS ? FINISH_ELEMENTS / e.cols : 1;
+  mica_parallel_for(e.j->engine, (e.rows + e.step - 1) / e.step, finish_range, &e);
+}
+
+static mica_status library_forward(job *j, bool *done) {
+  const bool in_place = j->residual && j->residual == j->y;
+  const mica_status status = mica_onednn_convolution(
+      j->engine, j->v, in_place ? MICA_ONEDNN_FORWARD_ADD : MICA_ONEDNN_FORWARD,
+      (void *)(uintptr_t)j->x, (void *)(uintptr_t)j->w, (void *)(uintptr_t)j->bias, j->y, done);
+  if (status != MICA_OK || !*done) return status;
+  finish((ending){.j = j,
+                  .residual = in_place ? NULL : j->residual,
+                  .y = j->y,
+                  .relu = j->relu,
+                  .rows = j->v->n * j->out_h * j->out_w,
+                  .cols = j->v->o});
+  return MICA_OK;
+}
+
+static mica_status library_data(job *j, bool *done) {
+  const mica_status status =
+      mica_onednn_convolution(j->engine, j->v, MICA_ONEDNN_DATA, j->dx, (void *)(uintptr_t)j->w,
+                              NULL, (void *)(uintptr_t)j->dy, done);
+  if (status != MICA_OK || !*done) return status;
+  finish((ending){
+      .j = j, .bias = j->bias, .y = j->dx, .rows = j->v->n * j->v->h * j->v->w, .cols = j->v->c});
+  return MICA_OK;
+}
+
 /* ---- forward ---- */
 
 static void forward_range(void *ctx, int64_t begin, int64_t end) {
@@ -222,6 +278,11 @@ mica_status mica_convolution_forward(const mica_engine *engine, const mica_convo
     mica_workspace_release(engine, taps);
     return MICA_OK;
   }
+  if (library_pays(&j)) {
+    bool done = false;
+    status = library_forward(&j, &done);
+    if (status != MICA_OK || done) return status;
+  }
   over_pieces(&j, v->n, forward_range);
   return outcome(&j);
 }
@@ -301,6 +362,11 @@ mica_status mica_convolution_backward_data(const mica_engine *engine, const mica
     mica_parallel_for(engine, v->n, depthwise_data_range, &j);
     mica_workspace_release(engine, taps);
     return MICA_OK;
+  }
+  if (library_pays(&j)) {
+    bool done = false;
+    status = library_data(&j, &done);
+    if (status != MICA_OK || done) return status;
   }
   over_pieces(&j, v->n, data_range);
   return outcome(&j);
@@ -419,6 +485,12 @@ mica_status mica_convolution_backward_weights(const mica_engine *engine, const m
                         .c = dw,
                         .ldc = v->c};
     return product(&j, &g);
+  }
+  if (!(depthwise(v) && v->compute == v->dtype) && library_pays(&j)) {
+    bool done = false;
+    status = mica_onednn_convolution(engine, v, MICA_ONEDNN_WEIGHTS, (void *)(uintptr_t)x, dw, NULL,
+                                     (void *)(uintptr_t)dy, &done);
+    if (status != MICA_OK || done) return status;
   }
   j.partial = mica_workspace_acquire(engine, (size_t)(j.pieces * weights) * j.size);
   if (!j.partial) return MICA_ERR_MEMORY;

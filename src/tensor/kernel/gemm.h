@@ -78,6 +78,8 @@ typedef struct mica_gemm_kernels {
    * order. */
   void (*combine)(const void *partial, int64_t parts, int64_t m, int64_t n, int64_t begin,
                   int64_t end, double beta, void *c, int64_t ldc, const void *bias, bool relu);
+  /* C = max(C, 0); NaN stays NaN. */
+  void (*relu)(int64_t m, int64_t n, void *c, int64_t ldc);
 } mica_gemm_kernels;
 
 #endif

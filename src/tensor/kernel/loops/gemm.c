@@ -360,5 +360,12 @@ static void combine(const void *partial_, int64_t parts, int64_t m, int64_t n, i
   }
 }
 
+static void relu(int64_t m, int64_t n, void *c_, int64_t ldc) {
+  for (int64_t i = 0; i < m; i++) {
+    real *c = (real *)c_ + i * ldc;
+    for (int64_t j = 0; j < n; j++) c[j] = relu_of(c[j]);
+  }
+}
+
 const mica_gemm_kernels MICA_KERNEL(gemm) = {
-    TILE_ROWS, TILE_VECTORS *VECTOR_BYTES / sizeof(real), scratch, block, pack_b, combine};
+    TILE_ROWS, TILE_VECTORS *VECTOR_BYTES / sizeof(real), scratch, block, pack_b, combine, relu};
