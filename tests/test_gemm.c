@@ -66,7 +66,7 @@ static const shape shapes[] = {
     {130, 10, 70, 3},  {5, 0, 5, 1},     {1, 900, 300, 1}, {5, 5, 5, 0},
 };
 
-enum { ENGINES = 12 };
+enum { ENGINES = 8 };
 
 /* Compare one setting with the reference on every engine; spare columns of C must stay as they
  * were. */
@@ -147,7 +147,8 @@ static void check(mica_engine *const *engines, mica_dtype dtype, mica_dtype comp
 static void test_against_reference(void **state) {
   (void)state;
   mica_engine *engines[ENGINES];
-  for (int e = 0; e < ENGINES; e++) engines[e] = engine_of(isas[e / 4], e / 2 % 2, 1 + e % 2);
+  for (int e = 0; e < 6; e++) engines[e] = engine_of(isas[e / 2], e % 2, 1);
+  for (int e = 6; e < ENGINES; e++) engines[e] = engine_of(NULL, e % 2, 2);
   for (size_t s = 0; s < sizeof(shapes) / sizeof(*shapes); s++)
     for (int layout = 0; layout < 4; layout++)
       for (int form = 0; form < 4; form++) {
