@@ -1,0 +1,352 @@
+#!/usr/bin/python3
+"""Makes tests/golden/torch/*.safetensors, what tests/test_torch.c compares mica with.
+
+Run it from the root of the project with Debian's python3-torch (made with 1.13):
+
+    /usr/bin/python3 tests/golden/make_torch.py
+
+PyTorch computes in float64 throughout; inputs are rounded to float32 first, so that both sides
+start from the same numbers in either precision. Images leave here channels last, kernels as
+[O, kh, kw, I]; the initial parameters of the networks stay in PyTorch's own layout and names,
+because loading them is part of what is tested.
+
+layers.safetensors      CASE.x, .w, ... inputs; CASE.y the result; CASE.gy the gradient that comes
+                        in; CASE.dx, .dw, ... those that go out
+optimisers.safetensors  w and g.0 .. g.9, the start and the gradients of ten steps; CASE [10, ...]
+                        the weights after each
+resnet, vit.safetensors initial parameters; NAME_run.safetensors the pictures, labels, the losses
+                        of ten steps and final.PARAMETER
+"""
+import json
+import os
+import struct
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "torch")
+TYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
+torch.manual_seed(20)
+torch.set_num_threads(1)
+torch.set_default_dtype(torch.float64)
+
+
+def write(name, tensors):
+    header, at, parts = {}, 0, []
+    for key, value in tensors.items():
+        a = np.ascontiguousarray(value.detach().numpy() if torch.is_tensor(value) else value)
+        shape = list(value.shape)
+        header[key] = {"dtype": TYPES[str(a.dtype)], "shape": shape,
+                       "data_offsets": [at, at + a.nbytes]}
+        parts.append(a.tobytes())
+        at += a.nbytes
+    head = json.dumps(header, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    with open(os.path.join(OUT, name + ".safetensors"), "wb") as f:
+        f.write(struct.pack("<Q", len(head)) + head + b"".join(parts))
+
+
+def rounded(x):
+    return x.float().double()
+
+
+def draw(*shape):
+    return rounded(torch.randn(shape))
+
+
+def last(x):
+    """Channels last: [N, C, H, W] to [N, H, W, C], kernels alike."""
+    return x.permute(0, 2, 3, 1)
+
+
+layers = {}
+
+
+def case(name, fn, inputs, images=(), constants=None):
+    """Store the inputs, y = fn(inputs) and the gradients; `images` are the names, of inputs and
+    of y, that are turned to channels last."""
+    leaves = {k: v.clone().requires_grad_() for k, v in inputs.items()}
+    y = fn(**leaves)
+    gy = draw(*y.shape)
+    grads = torch.autograd.grad(y, list(leaves.values()), gy)
+
+    def edge(key, v):
+        return last(v) if key in images else v
+    for (k, v), g in zip(leaves.items(), grads):
+        layers[f"{name}.{k}"] = edge(k, v).float()
+        layers[f"{name}.d{k}"] = edge(k, g)
+    layers[f"{name}.y"] = edge("y", y)
+    layers[f"{name}.gy"] = edge("y", gy).float()
+    for k, v in (constants or {}).items():
+        layers[f"{name}.{k}"] = v if v.dtype == torch.int64 else v.float()
+
+
+XY, XWY = ("x", "y"), ("x", "w", "y")
+
+
+def make_layers():
+    image = draw(1, 4, 7, 8)
+    case("conv_strided", lambda x, w, b: F.conv2d(x, w, b, stride=(2, 1), padding=(1, 2)),
+         {"x": image, "w": draw(6, 4, 3, 3), "b": draw(6)}, XWY)
+    case("conv_grouped", lambda x, w, b: F.conv2d(x, w, b, padding=1, groups=2),
+         {"x": image, "w": draw(6, 2, 3, 3), "b": draw(6)}, XWY)
+    case("conv_depthwise", lambda x, w, b: F.conv2d(x, w, b, stride=2, padding=1, groups=4),
+         {"x": image, "w": draw(4, 1, 3, 3), "b": draw(4)}, XWY)
+    case("conv_dilated", lambda x, w, b: F.conv2d(x, w, b, dilation=2, padding=2),
+         {"x": image, "w": draw(3, 4, 3, 3), "b": draw(3)}, XWY)
+    case("conv_transpose", lambda x, w, b: F.conv_transpose2d(
+        x, w, b, stride=2, padding=1, output_padding=1, groups=2),
+        {"x": draw(2, 4, 4, 5), "w": draw(4, 3, 3, 3), "b": draw(6)}, XWY)
+
+    x, w, b = draw(4, 5, 3, 3) * 2 + 0.5, draw(5), draw(5)
+    x = rounded(x)
+    case("batch_norm", lambda x, w, b: F.batch_norm(x, None, None, w, b, True),
+         {"x": x, "w": w, "b": b}, XY)
+    bn = nn.BatchNorm2d(5)
+    for _ in range(3):
+        bn(x)
+    layers["batch_norm.running_mean"] = bn.running_mean
+    layers["batch_norm.running_var"] = bn.running_var
+    rows = draw(3, 7, 8)
+    case("layer_norm", lambda x, w, b: F.layer_norm(x, (8,), w, b, 1e-5),
+         {"x": rows, "w": draw(8), "b": draw(8)})
+    case("group_norm", lambda x, w, b: F.group_norm(x, 2, w, b, 1e-5),
+         {"x": draw(2, 6, 4, 3), "w": draw(6), "b": draw(6)}, XY)
+    case("gelu", lambda x: F.gelu(x), {"x": rounded(draw(40) * 3)})
+    # A transposed gradient, where the float32 kernel of this release is wrong.
+    case("gelu_transposed", lambda x: F.gelu(x).t(), {"x": draw(6, 5)})
+    case("gelu_tanh", lambda x: F.gelu(x, approximate="tanh"), {"x": rounded(draw(40) * 3)})
+    case("softmax", lambda x: F.softmax(x, 1), {"x": rows})
+    case("log_softmax", lambda x: F.log_softmax(x, -1), {"x": rounded(rows * 20)})
+
+    case("max_pool", lambda x: F.max_pool2d(x, 3, 2, 1), {"x": image}, XY)
+    case("max_pool_ceil", lambda x: F.max_pool2d(x, 3, 2, 0, ceil_mode=True), {"x": image}, XY)
+    case("max_pool_dilated", lambda x: F.max_pool2d(x, 2, 1, 0, dilation=2), {"x": image}, XY)
+    case("avg_pool", lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=True),
+         {"x": image}, XY)
+    case("avg_pool_ceil", lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True,
+                                                 count_include_pad=False), {"x": image}, XY)
+    case("avg_pool_ceil_padding", lambda x: F.avg_pool2d(
+        x, 3, 2, 1, ceil_mode=True, count_include_pad=True), {"x": image}, XY)
+    case("adaptive_avg", lambda x: F.adaptive_avg_pool2d(x, (4, 3)), {"x": image}, XY)
+    case("adaptive_max", lambda x: F.adaptive_max_pool2d(x, (4, 3)), {"x": image}, XY)
+    for name, size, align in (("up", (11, 12), False), ("down", (5, 3), False),
+                              ("align", (11, 5), True)):
+        case("resize_" + name, lambda x: F.interpolate(x, size, mode="bilinear",
+                                                       align_corners=align), {"x": image}, XY)
+
+    # [N, L, C] self-attention by the framework's own module, then with a causal mask.
+    mha = nn.MultiheadAttention(8, 2, batch_first=True)
+    for p in mha.parameters():
+        p.data = rounded(torch.randn_like(p) * 0.4)
+    names = ["in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"]
+    for name, mask in (("attention", None),
+                       ("attention_causal", torch.triu(torch.full((6, 6), -np.inf), 1))):
+        def attend(x, wi, bi, wo, bo):
+            s = x.transpose(0, 1)  # [L, N, C]
+            y, _ = F.multi_head_attention_forward(s, s, s, 8, 2, wi, bi, None, None, False, 0.0,
+                                                  wo, bo, True, None, False, mask)
+            return y.transpose(0, 1)
+        values = dict(mha.named_parameters())
+        case(name, attend, {"x": draw(2, 6, 8), **{
+            k: values[n].data for k, n in zip(("wi", "bi", "wo", "bo"), names)}})
+
+    logits, labels = rounded(draw(6, 5) * 3), torch.tensor([0, 4, 2, 2, 1, 3])
+    ignored = torch.tensor([0, -7, 2, 2, -7, 3])
+    weights = rounded(torch.rand(5) + 0.2)
+    case("ce", lambda x: F.cross_entropy(x, labels), {"x": logits}, (), {"labels": labels})
+    case("ce_smooth", lambda x: F.cross_entropy(x, labels, label_smoothing=0.2), {"x": logits},
+         (), {"labels": labels})
+    case("ce_weighted", lambda x: F.cross_entropy(x, labels, weights), {"x": logits}, (),
+         {"labels": labels, "weights": weights})
+    case("ce_all", lambda x: F.cross_entropy(x, ignored, weights, ignore_index=-7,
+                                             label_smoothing=0.1), {"x": logits}, (),
+         {"labels": ignored, "weights": weights})
+    case("ce_each", lambda x: F.cross_entropy(x, ignored, weights, ignore_index=-7,
+                                              label_smoothing=0.1, reduction="none"),
+         {"x": logits}, (), {"labels": ignored, "weights": weights})
+    soft = rounded(F.softmax(draw(6, 5), 1))
+    case("ce_soft", lambda x: F.cross_entropy(x, soft), {"x": logits}, (), {"target": soft})
+    case("kl", lambda x: F.kl_div(F.log_softmax(x, 1), soft, reduction="batchmean"),
+         {"x": logits}, (), {"target": soft})
+    target = draw(6, 5)
+    case("huber", lambda x: F.huber_loss(x, target, delta=0.7), {"x": logits}, (),
+         {"target": target})
+    case("bce", lambda x: F.binary_cross_entropy_with_logits(x, soft), {"x": logits}, (),
+         {"target": soft})
+    write("layers", layers)
+
+
+def make_optimisers():
+    start, grads = draw(3, 5), [draw(3, 5) for _ in range(10)]
+    out = {"w": start.float()}
+    out.update({f"g.{i}": g.float() for i, g in enumerate(grads)})
+    for name, make in {
+        "sgd": lambda p: torch.optim.SGD(p, 0.1),
+        "momentum": lambda p: torch.optim.SGD(p, 0.1, 0.9, weight_decay=0.05),
+        "dampening": lambda p: torch.optim.SGD(p, 0.1, 0.8, dampening=0.3),
+        "nesterov": lambda p: torch.optim.SGD(p, 0.1, 0.9, weight_decay=0.05, nesterov=True),
+        "adam": lambda p: torch.optim.Adam(p, 0.05, (0.8, 0.95), weight_decay=0.1),
+        "adamw": lambda p: torch.optim.AdamW(p, 0.05, (0.8, 0.95), weight_decay=0.1),
+        "amsgrad": lambda p: torch.optim.Adam(p, 0.05, (0.8, 0.95), amsgrad=True),
+        "amsgradw": lambda p: torch.optim.AdamW(p, 0.05, (0.8, 0.95), weight_decay=0.1,
+                                                amsgrad=True),
+    }.items():
+        w = start.clone().requires_grad_()
+        optimiser, seen = make([w]), []
+        for g in grads:
+            w.grad = g.clone()
+            optimiser.step()
+            seen.append(w.detach().clone())
+        out[name] = torch.stack(seen)
+    write("optimisers", out)
+
+
+kink = []  # how near to 0 the input of each ReLU came
+
+
+def relu(x):
+    kink.append(float(x.detach().abs().min()))
+    return F.relu(x)
+
+
+class Basic(nn.Module):
+    def __init__(self, i, o, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(i, o, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(o)
+        self.conv2 = nn.Conv2d(o, o, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(o)
+        self.stride, self.extra = stride, o - i
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(relu(self.bn1(self.conv1(x)))))
+        if self.stride > 1:
+            half = self.extra // 2
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, half, self.extra - half))
+        return relu(y + x)
+
+
+class ResNet(nn.Module):
+    def __init__(self, width=4, classes=5):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = nn.Sequential(Basic(width, width, 1))
+        self.layer2 = nn.Sequential(Basic(width, 2 * width, 2))
+        self.layer3 = nn.Sequential(Basic(2 * width, 4 * width, 2))
+        self.linear = nn.Linear(4 * width, classes)
+
+    def forward(self, x):
+        x = relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))
+
+
+class Attention(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.heads = heads
+
+    def forward(self, x):
+        n, l, d = x.shape
+        q, k, v = self.qkv(x).view(n, l, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        a = F.softmax(q @ k.transpose(2, 3) / (d // self.heads) ** 0.5, -1)
+        return self.proj((a @ v).transpose(1, 2).reshape(n, l, d))
+
+
+class Mlp(nn.Module):
+    def __init__(self, dim, hidden):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+
+    def forward(self, x):
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.norm1, self.attn = nn.LayerNorm(dim, 1e-6), Attention(dim, heads)
+        self.norm2, self.mlp = nn.LayerNorm(dim, 1e-6), Mlp(dim, 4 * dim)
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchEmbed(nn.Module):
+    def __init__(self, patch, dim):
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, patch, patch)
+
+    def forward(self, x):
+        return self.proj(x).flatten(2).transpose(1, 2)
+
+
+class ViT(nn.Module):
+    def __init__(self, side, patch=4, dim=16, depth=2, heads=2, classes=5):
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
+        self.pos_embed = nn.Parameter(torch.randn(1, (side // patch) ** 2 + 1, dim) * 0.02)
+        self.patch_embed = PatchEmbed(patch, dim)
+        self.blocks = nn.Sequential(*(Block(dim, heads) for _ in range(depth)))
+        self.norm, self.head = nn.LayerNorm(dim, 1e-6), nn.Linear(dim, classes)
+
+    def forward(self, x):
+        x = self.patch_embed(x)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
+        return self.head(self.norm(self.blocks(x))[:, 0])
+
+
+def make_run(name, make_net, side, make_optimiser, decay):
+    """Ten steps on two batches of eight, in turn; matrices and kernels decay, nothing else.
+
+    The gradient of a ReLU jumps at 0, so where an input comes as near to it as float32 rounds, two
+    correct programs part ways: such a run is drawn again."""
+    while not try_run(name, make_net(), side, make_optimiser, decay):
+        pass
+
+
+def try_run(name, net, side, make_optimiser, decay):
+    kink.clear()
+    for p in net.parameters():
+        p.data = rounded(p.data)
+    x, labels = draw(16, 3, side, side), torch.randint(0, 5, (16,))
+    initial = {k: v.clone() if v.dtype == torch.int64 else v.float()
+               for k, v in net.state_dict().items()}
+    modules = dict(net.named_modules())
+    decayed = [m.weight for m in modules.values() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    others = [p for p in net.parameters() if not any(p is q for q in decayed)]
+    optimiser = make_optimiser([{"params": decayed, "weight_decay": decay},
+                                {"params": others, "weight_decay": 0.0}])
+    losses = []
+    for step in range(10):
+        part = slice(8 * (step % 2), 8 * (step % 2) + 8)
+        loss = F.cross_entropy(net(x[part]), labels[part], label_smoothing=0.1)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.detach())
+    if kink and min(kink) < 2e-5:
+        return False
+    write(name, initial)
+    run = {"x": last(x).float(), "labels": labels, "losses": torch.stack(losses)}
+    run.update({"final." + k: v if v.dtype == torch.int64 else v.float()
+                for k, v in net.state_dict().items()})
+    write(name + "_run", run)
+    print(name, [round(float(v), 4) for v in losses])
+    return True
+
+
+if __name__ == "__main__":
+    os.makedirs(OUT, exist_ok=True)
+    make_layers()
+    make_optimisers()
+    make_run("resnet", ResNet, 8,
+             lambda g: torch.optim.SGD(g, 0.1, 0.9, nesterov=True), 0.01)
+    # The bias of the keys has no gradient but rounding, which a small eps would blow up to steps.
+    make_run("vit", lambda: ViT(8), 8, lambda g: torch.optim.AdamW(g, 3e-3, eps=1e-5), 0.1)
