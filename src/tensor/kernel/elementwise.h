@@ -109,7 +109,8 @@ typedef struct mica_elementwise_kernels {
   void (*binary)(mica_binary_op op, mica_form form, int64_t n, const void *a, const void *b,
                  void *y, double p);
   /* ga = gy df/da, gb = gy df/db, n elements each whatever the form (the caller sums those of a
-   * single operand); either may be NULL */
+   * single operand); either may be NULL. ga is written first: it may be gy or an operand only when
+   * gb is NULL. */
   void (*binary_grad)(mica_binary_op op, mica_form form, int64_t n, const void *a, const void *b,
                       const void *gy, void *ga, void *gb, double p);
   void (*fill)(int64_t n, double value, void *y);                         /* y = value */

@@ -1,9 +1,9 @@
 /* resize.h: images [N,H,W,C] at another size.
  *
  * Bilinear: output o samples at (o + 1/2) size / out - 1/2, not below 0 (half-pixel centres), or at
- * o (size - 1) / (out - 1) when align_corners; nearest takes floor(o size / out). As PyTorch's
- * interpolate without antialiasing. Forward works on a range of output rows (n out_height + oy),
- * backward on a range of images.
+ * o (size - 1) / (out - 1) when align_corners; nearest takes floor(o size / out) whatever
+ * align_corners says. As PyTorch's interpolate without antialiasing. Forward works on a range of
+ * output rows (n out_height + oy), backward on a range of images.
  */
 #ifndef MICA_TENSOR_KERNEL_RESIZE_H
 #define MICA_TENSOR_KERNEL_RESIZE_H
