@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/progress.h"
+#include "cli/training_report.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -38,6 +39,7 @@ static const cli_flag flags[] = {
     {"--patience", NULL, "N", "0", "stop after N epochs without a better validation; 0: never"},
     {"--run", NULL, "DIR", NULL, "folder for checkpoints (OUT.run)"},
     {"--resume", NULL, NULL, NULL, "continue the run in that folder"},
+    {"--report", NULL, "DIR", NULL, "write DIR/report.html and DIR/summary.json"},
     {"--seed", NULL, "N", "0", "of everything random"},
     {"--bf16", NULL, NULL, NULL, "products in bfloat16, sums in float32"},
     {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
@@ -47,12 +49,22 @@ static const cli_flag flags[] = {
 typedef struct watcher {
   bool json, terminal;
   mica_time_left left;
-  double best;
+  epoch_point *epoch; /* of this run; a resumed run knows only its own */
+  int64_t epochs;
+  double seconds;
 } watcher;
 
 static int on_report(void *ctx, const mica_train_metrics *m) {
   watcher *w = ctx;
   const double left = mica_time_left_update(&w->left, mica_seconds(), m->step, m->steps_total);
+  w->seconds = m->seconds;
+  if (m->end_of_epoch) {
+    epoch_point *more = realloc(w->epoch, ((size_t)w->epochs + 1) * sizeof *more);
+    if (more) {
+      w->epoch = more;
+      more[w->epochs++] = (epoch_point){m->loss, m->val_loss, m->val_accuracy, m->seconds};
+    }
+  }
   if (w->json) {
     printf("{\"epoch\": %lld, \"step\": %lld, \"steps\": %lld, \"loss\": %.9g, \"lr\": %.9g",
            (long long)m->epoch, (long long)m->step, (long long)m->steps_total, m->loss, m->lr);
@@ -76,6 +88,7 @@ static int on_report(void *ctx, const mica_train_metrics *m) {
 
 typedef struct job {
   const cli_args *a;
+  watcher watch;
   mica_engine *engine;
   mica_dataset *ds;
   mica_net *net;
@@ -200,11 +213,36 @@ static char *training_record(const job *j, const mica_train_result *r, const mic
   return mica_bytes_take(&text);
 }
 
+/* The report is of the test part, or of the validation part where there is none. */
+static mica_status write_report(job *j, const watcher *w, const mica_train_result *result,
+                                const mica_evaluation *test, const char *folder) {
+  mica_evaluation validation = {0};
+  mica_status status = MICA_OK;
+  if (!test->n && !j->validation.ctx)
+    return mica_fail(MICA_ERR_INVALID, "--report needs a validation or test part");
+  if (!test->n) status = mica_evaluate(j->net, &j->validation, true, false, &validation);
+  const training_report r = {.folder = folder,
+                             .title = "Training report",
+                             .command = j->a->command,
+                             .model = j->a->operand[0],
+                             .epoch = w->epoch,
+                             .epochs = w->epochs,
+                             .ds = j->ds,
+                             .part = test->n ? MICA_PART_TEST : MICA_PART_VALIDATION,
+                             .evaluation = test->n ? test : &validation,
+                             .result = result,
+                             .seconds = w->seconds};
+  if (status == MICA_OK) status = cli_training_report(&r);
+  mica_evaluation_clear(&validation);
+  return status;
+}
+
 static int train(job *j) {
   const cli_args *a = j->a;
   int64_t seed, batch;
   mica_train_options o = MICA_TRAIN_OPTIONS;
-  watcher w = {.json = cli_on(a, "--json"), .terminal = isatty(2) != 0};
+  watcher *w = &j->watch;
+  *w = (watcher){.json = cli_on(a, "--json"), .terminal = isatty(2) != 0};
   if (!cli_text(a, "--data")) return cli_usage(a, "--data is missing");
   if (!cli_int(a, "--seed", 0, INT64_MAX, &seed) ||
       !cli_int(a, "--batch-size", 1, 1 << 20, &batch) ||
@@ -234,7 +272,7 @@ static int train(job *j) {
   o.resume = cli_on(a, "--resume");
   o.report_every = 10;
   o.report = on_report;
-  o.report_ctx = &w;
+  o.report_ctx = w;
   cli_catch_interrupt();
   mica_train_result result;
   mica_evaluation test = {0};
@@ -253,13 +291,18 @@ static int train(job *j) {
     snprintf(best, sizeof best, "%s/best.safetensors", folder);
     status = mica_params_load(mica_net_params(j->net), best, NULL, NULL);
   }
+  const char *page = cli_text(a, "--report");
   if (status == MICA_OK && j->test.ctx)
-    status = mica_evaluate(j->net, &j->test, false, false, &test);
+    status = mica_evaluate(j->net, &j->test, page != NULL, false, &test);
   char *record = status == MICA_OK ? training_record(j, &result, &test, seed) : NULL;
   if (status == MICA_OK) status = mica_net_save(j->net, &j->p, j->classes, record, out);
   mica_free(record);
-  if (status != MICA_OK) return cli_failed(a);
-  if (w.json) {
+  if (status == MICA_OK && page) status = write_report(j, w, &result, &test, page);
+  if (status != MICA_OK) {
+    mica_evaluation_clear(&test);
+    return cli_failed(a);
+  }
+  if (w->json) {
     printf("{\"model\": \"%s\", \"val_accuracy\": %.9g", out,
            isfinite(result.best_val_accuracy) ? result.best_val_accuracy : -1);
     if (test.n) printf(", \"test_accuracy\": %.9g", test.accuracy);
@@ -270,6 +313,7 @@ static int train(job *j) {
              (long long)result.best_epoch + 1);
     if (test.n) printf("test accuracy %.2f%%\n", 100 * test.accuracy);
     printf("model: %s\n", out);
+    if (page) printf("report: %s/report.html\n", page);
   }
   mica_evaluation_clear(&test);
   return EXIT_OK;
@@ -285,6 +329,7 @@ static int run(const cli_args *a) {
   mica_dataset_free(j.ds);
   mica_engine_free(j.engine);
   free(j.classes);
+  free(j.watch.epoch);
   return code;
 }
 
