@@ -117,7 +117,7 @@ static mica_status measures(mica_report *report, const training_report *r) {
   const int64_t classes = mica_dataset_classes(r->ds);
   const int64_t *labels = mica_tensor_data(e->labels);
   int64_t *predicted = malloc((size_t)(e->n + 1) * sizeof *predicted);
-  int64_t *counts = calloc((size_t)(classes * classes), sizeof *counts);
+  int64_t *counts = calloc((size_t)(classes * (classes + 1)), sizeof *counts);
   scored *s = malloc((size_t)(e->n + 1) * sizeof *s);
   const char **names = malloc((size_t)(classes + 1) * sizeof *names);
   mica_status status = predicted && counts && s && names
@@ -133,8 +133,8 @@ static mica_status measures(mica_report *report, const training_report *r) {
     status = mica_accuracy(e->n, labels, predicted, 0.95, &accuracy);
     if (status == MICA_OK)
       status = mica_report_interval(report, test ? "test_accuracy" : "validation_accuracy",
-                                    100 * accuracy.value, 100 * accuracy.interval.lo,
-                                    100 * accuracy.interval.hi, "%",
+                                    accuracy.value, accuracy.interval.lo, accuracy.interval.hi,
+                                    "fraction",
                                     test ? "Accuracy, test part" : "Accuracy, validation part");
     if (status == MICA_OK)
       status = mica_report_number(report, "examples", (double)e->n, NULL,
@@ -143,9 +143,13 @@ static mica_status measures(mica_report *report, const training_report *r) {
       status = mica_report_number(report, "cross_entropy", e->loss, NULL, "Cross-entropy");
     if (status == MICA_OK)
       status = mica_report_number(report, "epochs", (double)r->result->epochs, NULL, "Epochs");
-    if (status == MICA_OK) status = mica_report_number(report, "seconds", r->seconds, "s", "Time");
+    if (status == MICA_OK)
+      status = mica_report_number(report, "seconds", r->seconds, "seconds", "Time");
     if (status == MICA_OK && r->epochs) status = curves(report, r);
     if (status == MICA_OK) status = mica_confusion(e->n, labels, predicted, classes, counts);
+    /* The last column, "none of these", stays empty for a network: leave it out. */
+    for (int64_t i = 1; i < classes && status == MICA_OK; i++)
+      memmove(counts + i * classes, counts + i * (classes + 1), (size_t)classes * sizeof *counts);
     if (status == MICA_OK && classes <= 50) {
       status = mica_figure_confusion(counts, names, (int32_t)classes, &o, &figure);
       if (status == MICA_OK) status = mica_report_section(report, "Confusion");
