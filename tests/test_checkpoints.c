@@ -58,7 +58,7 @@ static bool read_images(mica_tensor **x, mica_tensor **labels) {
 #else
 static bool read_images(mica_tensor **x, mica_tensor **labels) {
   (void)x, (void)labels;
-  print_message("built without zlib\n");
+  print_message("skip: built without zlib\n");
   return false;
 }
 #endif
@@ -67,7 +67,7 @@ static void test_resnet20(void **state) {
   static const char *const forms[] = {"resnet-cifar10/resnet20-12fca82f.safetensors",
                                       "resnet-cifar10/resnet20-12fca82f.npz"};
   (void)state;
-  mica_tensor *x, *labels;
+  mica_tensor *x = NULL, *labels = NULL;
   if (!read_images(&x, &labels)) skip();
   char *path = path_of("MICA_WEIGHTS", "resnet-cifar10/resnet20-logits-first4.json");
   if (!path) skip();
