@@ -117,6 +117,7 @@ typedef struct {
   const state *s;
   const double *candidate; /* [candidates, D] */
   int64_t candidates;
+  double norm[64];  /* their squared lengths */
   double *distance; /* [candidates, N] the squared distance when this candidate is added */
 } seed_job;
 
@@ -124,20 +125,20 @@ static mica_status seed_chunk(void *ctx, int64_t chunk, void *scratch) {
   const seed_job *j = ctx;
   const state *s = j->s;
   int64_t begin = chunk * block_rows, end = begin + block_rows < s->n ? begin + block_rows : s->n;
-  double *row = scratch;
-  for (int64_t i = begin; i < end; i++) {
-    load(s, i, i + 1, row);
+  double *rows = scratch, *product = rows + block_rows * s->d;
+  load(s, begin, end, rows);
+  mica_status status = mica_gemm(s->engine, MICA_F64, false, true, end - begin, j->candidates, s->d,
+                                 1, rows, s->d, j->candidate, s->d, 0, product, j->candidates);
+  for (int64_t i = begin; i < end && !status; i++) {
+    double square = mica_sum_squares(rows + (i - begin) * s->d, s->d);
     for (int64_t c = 0; c < j->candidates; c++) {
-      const double *centre = j->candidate + c * s->d;
-      double sum = 0;
-      for (int64_t a = 0; a < s->d; a++) {
-        double v = row[a] - centre[a];
-        sum += v * v;
-      }
-      j->distance[c * s->n + i] = fmin(sum, s->distance[i]);
+      double distance = square + j->norm[c] - 2 * product[(i - begin) * j->candidates + c];
+      /* Rows equal to the candidate must not be drawn again for their rounding. */
+      if (distance < 1e-14 * (square + j->norm[c])) distance = 0;
+      j->distance[c * s->n + i] = fmin(distance, s->distance[i]);
     }
   }
-  return MICA_OK;
+  return status;
 }
 
 /* A row drawn with probability proportional to its squared distance. */
@@ -154,7 +155,7 @@ static int64_t draw(const state *s, double total, double u) {
 }
 
 static mica_status seed(state *s, mica_key key) {
-  int64_t candidates = 2 + (int64_t)log((double)s->k);
+  int64_t candidates = 2 + (int64_t)log((double)s->k); /* 45 for the largest k */
   double *memory = mica_malloc((size_t)(candidates * (s->n + s->d)) * sizeof *memory);
   if (!memory) return MICA_ERR_MEMORY;
   double *rows = memory + candidates * s->n;
@@ -170,9 +171,11 @@ static mica_status seed(state *s, mica_key key) {
                                  : (int64_t)mica_random_below(here, (uint64_t)t, (uint64_t)s->n);
       load(s, i, i + 1, rows + t * s->d);
     }
-    seed_job j = {s, rows, tries, memory};
-    status = mica_chunks_run(s->engine, mica_chunks_of(s->n, block_rows),
-                             (size_t)s->d * sizeof(double), seed_chunk, &j);
+    seed_job j = {.s = s, .candidate = rows, .candidates = tries, .distance = memory};
+    for (int64_t t = 0; t < tries; t++) j.norm[t] = mica_sum_squares(rows + t * s->d, s->d);
+    status =
+        mica_chunks_run(s->engine, mica_chunks_of(s->n, block_rows),
+                        (size_t)(block_rows * (s->d + tries)) * sizeof(double), seed_chunk, &j);
     double least = INFINITY;
     for (int64_t t = 0; t < tries && !status; t++) {
       double sum = 0;
