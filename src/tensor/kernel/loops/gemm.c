@@ -16,7 +16,8 @@ enum {
   DEPTH = 256,     /* of a panel: a panel of B fits the first cache */
   ROWS = 96,       /* of A packed at a time: multiple of every TILE_ROWS, fits the second cache */
   FEW_ROWS = 3,    /* up to this many rows B is read in place */
-  DOT_VECTORS = 4, /* independent sums of a dot product */
+  DOTS = 4,        /* dot products at once */
+  DOT_VECTORS = 2, /* vectors of each one's sum */
   ROW_VECTORS = 4  /* vectors of a row of C kept in registers */
 };
 
@@ -183,26 +184,38 @@ static void multiply_tile(int64_t depth, const real *restrict a, const real *res
 
 /* ---- few rows ---- */
 
-static real dot(const real *a, const real *b, int64_t n, bool round_bf16) {
-  vector sum[DOT_VECTORS] = {{0}};
+/* DOTS dot products of `a` with rows of `b` that lie ldb apart, `n` long: `a` is read once for all.
+ */
+static void dots(const real *a, const real *b, int64_t ldb, int64_t n, int count, real *totals) {
+  vector sum[DOTS][DOT_VECTORS];
+  for (int d = 0; d < DOTS; d++)
+    for (int v = 0; v < DOT_VECTORS; v++) sum[d][v] = (vector){0};
   int64_t i = 0;
-  if (!round_bf16)
+  if (count == DOTS) {
     for (; i + DOT_VECTORS * VECTOR_WIDTH <= n; i += DOT_VECTORS * VECTOR_WIDTH)
 #pragma GCC unroll 4
-      for (int v = 0; v < DOT_VECTORS; v++)
-        sum[v] += vector_load(a + i + v * VECTOR_WIDTH) * vector_load(b + i + v * VECTOR_WIDTH);
-  real lanes[DOT_VECTORS * VECTOR_BYTES / sizeof(real)], total = 0;
-  for (int v = 0; v < DOT_VECTORS; v++) vector_store(lanes + v * VECTOR_WIDTH, sum[v]);
-  if (round_bf16)
+      for (int v = 0; v < DOT_VECTORS; v++) {
+        const vector left = vector_load(a + i + v * VECTOR_WIDTH);
+#pragma GCC unroll 4
+        for (int d = 0; d < DOTS; d++)
+          sum[d][v] += left * vector_load(b + d * ldb + i + v * VECTOR_WIDTH);
+      }
+  } else {
     for (; i + DOT_VECTORS * VECTOR_WIDTH <= n; i += DOT_VECTORS * VECTOR_WIDTH)
-      for (int l = 0; l < DOT_VECTORS * VECTOR_WIDTH; l++)
-        lanes[l] += rounded(a[i + l]) * rounded(b[i + l]);
-  for (int l = 0; i + l < n; l++)
-    lanes[l] += round_bf16 ? rounded(a[i + l]) * rounded(b[i + l]) : a[i + l] * b[i + l];
-  for (int half = DOT_VECTORS * VECTOR_WIDTH / 2; half > 0; half /= 2)
-    for (int l = 0; l < half; l++) lanes[l] += lanes[l + half];
-  total = lanes[0];
-  return total;
+      for (int d = 0; d < count; d++)
+#pragma GCC unroll 4
+        for (int v = 0; v < DOT_VECTORS; v++)
+          sum[d][v] += vector_load(a + i + v * VECTOR_WIDTH) *
+                       vector_load(b + d * ldb + i + v * VECTOR_WIDTH);
+  }
+  for (int d = 0; d < count; d++) {
+    real lanes[DOT_VECTORS * VECTOR_BYTES / sizeof(real)];
+    for (int v = 0; v < DOT_VECTORS; v++) vector_store(lanes + v * VECTOR_WIDTH, sum[d][v]);
+    for (int64_t l = 0; i + l < n; l++) lanes[l] += a[i + l] * b[d * ldb + i + l];
+    for (int half = DOT_VECTORS * VECTOR_WIDTH / 2; half > 0; half /= 2)
+      for (int l = 0; l < half; l++) lanes[l] += lanes[l + half];
+    totals[d] = lanes[0];
+  }
 }
 
 /* One row of C: `a` is the row of op(A) with step `step`. */
@@ -212,15 +225,17 @@ static void multiply_row(const mica_gemm_block *g, const real *a, int64_t step, 
   const real *bias = g->bias;
   const bool round = g->round_bf16;
   const int64_t ldb = g->ldb;
-  if (g->trans_b && step == 1) {
-    for (int64_t j = 0; j < g->n; j++) {
-      const real sum = dot(a, b + j * ldb, g->k, round);
-      const finish one = {f.alpha, f.beta, bias ? bias + j : NULL, f.relu};
-      store_tile(&sum, 1, 1, &one, c + j, 0);
+  if (g->trans_b && step == 1 && !round) {
+    for (int64_t j = 0; j < g->n; j += DOTS) {
+      const int count = (int)min_int(DOTS, g->n - j);
+      real sums[DOTS];
+      dots(a, b + j * ldb, ldb, g->k, count, sums);
+      const finish f4 = {f.alpha, f.beta, bias ? bias + j : NULL, f.relu};
+      store_tile(sums, 1, count, &f4, c + j, 0);
     }
     return;
   }
-  if (g->trans_b) { /* both strided: a short product in a rare layout */
+  if (g->trans_b) { /* a strided row, or rounding: rare here */
     for (int64_t j = 0; j < g->n; j++) {
       real sum = 0;
       for (int64_t p = 0; p < g->k; p++)
