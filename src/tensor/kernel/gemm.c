@@ -63,7 +63,8 @@ static plan plan_of(const mica_gemm_args *g, int64_t nr) {
     p.columns = ceil_div(p.columns, nr) * nr;
   } else {
     p.rows = min_int(TASK_ROWS, g->m);
-    p.columns = min_int(TASK_COLUMNS, ceil_div(g->n, nr) * nr);
+    /* A task begins at a panel, whatever the width of the tile: 12 columns on arm64. */
+    p.columns = min_int(TASK_COLUMNS / nr, ceil_div(g->n, nr)) * nr;
     for (;;) {
       const int64_t tasks = ceil_div(g->m, p.rows) * ceil_div(g->n, p.columns) * g->batch;
       if (tasks >= TASKS_WANTED || (double)g->batch * work / (double)tasks < 2 * TASK_WORK) break;
