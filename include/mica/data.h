@@ -24,8 +24,14 @@ extern "C" {
  * are read on request, by any number of threads at once. The formats, told apart by their contents:
  *   safetensors  every dtype of the format; 8-bit floats come as float16, which holds them exactly
  *   npz, npy     zip members stored or deflated; npy versions 1-3, both byte orders, Fortran order;
- * an .npy file is one tensor called "array" Unsigned 16, 32 and 64-bit elements, which tensors do
- * not have, come as the next wider signed type (64: int64, an error when a value does not fit).
+ *                an .npy file is one tensor called "array"
+ *   pth          torch.save files, the zip form (1.6 and later) and the old one, by a restricted
+ *                pickle reader: it knows tensors, dictionaries, lists and scalars, and calls
+ *                nothing. Nested names are joined with dots ("state_dict.conv1.weight"), scalars
+ *                and texts become metadata
+ *
+ * Unsigned 16, 32 and 64-bit elements, which tensors do not have, come as the next wider signed
+ * type (64: int64, an error when a value does not fit).
  * Complex elements come as a trailing dimension of 2. */
 typedef struct mica_archive mica_archive;
 

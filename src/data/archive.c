@@ -70,7 +70,8 @@ static mica_status index_names(mica_archive *a) {
     for (int64_t i = 0; i < a->n; i++) a->order[i] = list[i].i;
     for (int64_t i = 1; !status && i < a->n; i++)
       if (strcmp(list[i - 1].name, list[i].name) == 0)
-        status = mica_fail(MICA_ERR_FORMAT, "%s: two tensors are named %s", a->source.name, list[i].name);
+        status = mica_fail(MICA_ERR_FORMAT, "%s: two tensors are named %s", a->source.name,
+                           list[i].name);
   }
   mica_free(list);
   return status;
@@ -90,12 +91,11 @@ static mica_status open_directory(mica_archive *a) {
   mica_status status = mica_source_read(&a->source, 0, head, n);
   if (status) return status;
   if (mica_is_npy(head, n)) return mica_archive_open_npy(a);
+  if (mica_is_torch_old(head, n)) return mica_archive_open_torch_old(a);
   if (n >= 4 && (mica_le32(head) == 0x04034b50 || mica_le32(head) == 0x06054b50)) {
     status = mica_zip_open(&a->source, &a->zip);
     if (status) return status;
-    if (in_zip(a, "data.pkl"))
-      return mica_fail(MICA_ERR_UNSUPPORTED, "%s: PyTorch files are not read yet; save it as safetensors or npz",
-                       a->source.name);
+    if (in_zip(a, "data.pkl")) return mica_archive_open_torch_zip(a);
     if (a->zip.n == 0 || in_zip(a, ".npy")) return mica_archive_open_npz(a);
     return mica_fail(MICA_ERR_FORMAT, "%s: a zip file with neither .npy members nor a data.pkl",
                      a->source.name);
@@ -104,7 +104,7 @@ static mica_status open_directory(mica_archive *a) {
   if (n >= 9 && head[8] == '{') return mica_archive_open_safetensors(a);
   if (n == 0) return mica_fail(MICA_ERR_FORMAT, "%s: the file is empty", a->source.name);
   return mica_fail(MICA_ERR_FORMAT,
-                   "%s: not a tensor file: expected safetensors, npz or npy",
+                   "%s: not a tensor file: expected safetensors, npz, npy or a PyTorch file",
                    a->source.name);
 }
 
@@ -126,7 +126,8 @@ mica_status mica_archive_open(const char *path, mica_archive **out) {
   return finish_open(a, mica_source_open(path, &a->source), out);
 }
 
-mica_status mica_archive_open_memory(const void *bytes, size_t n, const char *name, mica_archive **out) {
+mica_status mica_archive_open_memory(const void *bytes, size_t n, const char *name,
+                                     mica_archive **out) {
   *out = NULL;
   mica_archive *a = mica_calloc(1, sizeof *a);
   if (!a) return MICA_ERR_MEMORY;
@@ -148,11 +149,19 @@ void mica_archive_close(mica_archive *a) {
   mica_free(a);
 }
 
-static bool valid(const mica_archive *a, int64_t i) { return a && i >= 0 && i < a->n; }
+static bool valid(const mica_archive *a, int64_t i) {
+  return a && i >= 0 && i < a->n;
+}
 
-const char *mica_archive_format(const mica_archive *a) { return a->format; }
-const char *mica_archive_path(const mica_archive *a) { return a->source.name; }
-int64_t mica_archive_count(const mica_archive *a) { return a->n; }
+const char *mica_archive_format(const mica_archive *a) {
+  return a->format;
+}
+const char *mica_archive_path(const mica_archive *a) {
+  return a->source.name;
+}
+int64_t mica_archive_count(const mica_archive *a) {
+  return a->n;
+}
 const char *mica_archive_name(const mica_archive *a, int64_t i) {
   return valid(a, i) ? a->entry[i].name : NULL;
 }
@@ -177,7 +186,9 @@ int64_t mica_archive_find(const mica_archive *a, const char *name) {
   return -1;
 }
 
-int64_t mica_archive_metadata_count(const mica_archive *a) { return a->pairs; }
+int64_t mica_archive_metadata_count(const mica_archive *a) {
+  return a->pairs;
+}
 const char *mica_archive_metadata_key(const mica_archive *a, int64_t i) {
   return i >= 0 && i < a->pairs ? a->pair[i].key : NULL;
 }
@@ -192,12 +203,11 @@ const char *mica_archive_metadata(const mica_archive *a, const char *key) {
 
 /* ---- reading ---- */
 
-static mica_status fetch(const mica_archive *a, const mica_archive_entry *e, uint64_t from, void *to,
-                         size_t n) {
+static mica_status fetch(const mica_archive *a, const mica_archive_entry *e, uint64_t from,
+                         void *to, size_t n) {
   mica_status status =
-      e->member < 0
-          ? mica_source_read(&a->source, e->offset + from, to, n)
-          : mica_zip_extract(&a->zip, &a->zip.member[e->member], e->offset + from, to, n);
+      e->member < 0 ? mica_source_read(&a->source, e->offset + from, to, n)
+                    : mica_zip_extract(&a->zip, &a->zip.member[e->member], e->offset + from, to, n);
   return status ? mica_fail_within("tensor %s", e->name) : MICA_OK;
 }
 
@@ -210,7 +220,8 @@ static void swap_bytes(uint8_t *p, size_t n, size_t width) {
     }
 }
 
-/* The 8-bit floats have a 3 or 2-bit mantissa and fit in float16, subnormal ones as normal numbers. */
+/* The 8-bit floats have a 3 or 2-bit mantissa and fit in float16, subnormal ones as normal numbers.
+ */
 static uint16_t e4m3_to_f16(uint8_t v) {
   uint16_t sign = (uint16_t)((v & 0x80) << 8);
   int exponent = v >> 3 & 15, mantissa = v & 7;
@@ -248,8 +259,9 @@ static mica_status convert(const mica_archive *a, const mica_archive_entry *e, c
       uint64_t v;
       memcpy(&v, from + 8 * i, 8);
       if (v > INT64_MAX)
-        return mica_fail(MICA_ERR_UNSUPPORTED, "%s: tensor %s: uint64 value %llu does not fit in int64",
-                         a->source.name, e->name, (unsigned long long)v);
+        return mica_fail(MICA_ERR_UNSUPPORTED,
+                         "%s: tensor %s: uint64 value %llu does not fit in int64", a->source.name,
+                         e->name, (unsigned long long)v);
       ((int64_t *)to)[i] = (int64_t)v;
     }
     return MICA_OK;
@@ -296,8 +308,8 @@ static bool rows_together(const mica_archive_entry *e) {
 }
 
 /* Elements of the file at `raw` (already in row-major order) into the tensor's memory. */
-static mica_status settle(const mica_archive *a, const mica_archive_entry *e, uint8_t *raw, void *to,
-                          size_t n) {
+static mica_status settle(const mica_archive *a, const mica_archive_entry *e, uint8_t *raw,
+                          void *to, size_t n) {
   if (e->swap) swap_bytes(raw, n, e->bytes);
   mica_status status = raw == to ? MICA_OK : convert(a, e, raw, to, n);
   if (!status) settle_bools(e, to, n);
@@ -352,8 +364,9 @@ mica_status mica_archive_read_rows(const mica_archive *a, int64_t i, int64_t beg
                      (long long)(a ? a->n : 0));
   const mica_archive_entry *e = &a->entry[i];
   if (!mica_archive_has_rows(a, i))
-    return mica_fail(MICA_ERR_UNSUPPORTED, "%s: tensor %s: its rows do not lie together in the file",
-                     a->source.name, e->name);
+    return mica_fail(MICA_ERR_UNSUPPORTED,
+                     "%s: tensor %s: its rows do not lie together in the file", a->source.name,
+                     e->name);
   if (begin < 0 || end < begin || end > e->shape.dim[0])
     return mica_fail(MICA_ERR_INVALID, "%s: tensor %s: rows %lld to %lld of %lld", a->source.name,
                      e->name, (long long)begin, (long long)end, (long long)e->shape.dim[0]);

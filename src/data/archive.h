@@ -1,7 +1,7 @@
 /* The inside of an archive: a directory of entries, each with the place and the form of its bytes.
  *
- * A format's reader fills the directory at opening; reading a tensor is then the same for all of them:
- * fetch the bytes of the payload and turn the file's elements into the tensor's.
+ * A format's reader fills the directory at opening; reading a tensor is then the same for all of
+ * them: fetch the bytes of the payload and turn the file's elements into the tensor's.
  */
 #ifndef MICA_DATA_ARCHIVE_H
 #define MICA_DATA_ARCHIVE_H
@@ -64,11 +64,14 @@ mica_status mica_archive_open_torch_old(mica_archive *archive);
 bool mica_is_npy(const uint8_t *head, size_t n);
 bool mica_is_torch_old(const uint8_t *head, size_t n);
 
+/* Every tensor has a name and no two have the same one. */
+mica_status mica_check_names(const mica_named_view *tensors, int64_t n);
+
 /* The elements of a view, row by row where they do not lie together. */
 mica_status mica_write_view(mica_writer *writer, const mica_view *view);
 
 /* Bytes of the elements of `shape`, an error where negative or beyond what 62 bits hold. */
-mica_status mica_archive_extent(const mica_archive *archive, const char *name, const mica_shape *shape,
-                                size_t element_bytes, uint64_t *extent);
+mica_status mica_archive_extent(const mica_archive *archive, const char *name,
+                                const mica_shape *shape, size_t element_bytes, uint64_t *extent);
 
 #endif

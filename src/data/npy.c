@@ -1,12 +1,13 @@
-/* NumPy's files: one array (.npy) or a zip of them (.npz). Format: numpy.lib.format, versions 1 to 3.
+/* NumPy's files: one array (.npy) or a zip of them (.npz). Format: numpy.lib.format, versions 1
+ * to 3.
  *
- * The header is a Python dictionary display; what is read of it is exactly the form that NumPy writes:
+ * The header is a Python dictionary display; what is read of it is exactly the form that NumPy
+ * writes:
  * {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), } with the three keys in any order.
  */
 #include "base/file.h"
 #include "data/archive.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,7 +20,9 @@ static const uint8_t magic[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
 /* NumPy writes lines of at most a few hundred bytes; records, which we refuse, can be longer. */
 enum { HEADER_MAX = 1 << 20 };
 
-bool mica_is_npy(const uint8_t *head, size_t n) { return n >= 6 && memcmp(head, magic, 6) == 0; }
+bool mica_is_npy(const uint8_t *head, size_t n) {
+  return n >= 6 && memcmp(head, magic, 6) == 0;
+}
 
 /* ---- the header's dictionary ---- */
 
@@ -119,8 +122,10 @@ static mica_status set_type(const char *descr, mica_archive_entry *e) {
     }
   }
   if (order && descr[1] == 'O')
-    return mica_fail(MICA_ERR_UNSUPPORTED, "descr '%s': arrays of Python objects are not read", descr);
-  return mica_fail(MICA_ERR_UNSUPPORTED, "descr '%s' is not an element type that is supported", descr);
+    return mica_fail(MICA_ERR_UNSUPPORTED, "descr '%s': arrays of Python objects are not read",
+                     descr);
+  return mica_fail(MICA_ERR_UNSUPPORTED, "descr '%s' is not an element type that is supported",
+                   descr);
 }
 
 static mica_status parse_header(const char *text, size_t n, mica_archive_entry *e) {
@@ -155,7 +160,9 @@ static mica_status parse_header(const char *text, size_t n, mica_archive_entry *
   }
   if (!seen_descr || !seen_order || !seen_shape)
     return mica_fail(MICA_ERR_FORMAT, "header: %s is missing",
-                     !seen_descr ? "descr" : seen_order ? "shape" : "fortran_order");
+                     !seen_descr  ? "descr"
+                     : seen_order ? "shape"
+                                  : "fortran_order");
   if (e->shape.rank < 2) e->fortran = false;
   if (e->complex) {
     if (e->shape.rank == MICA_MAX_RANK)
@@ -200,9 +207,9 @@ static mica_status add_array(mica_archive *a, int64_t member, char *name) {
   if (!status) status = mica_archive_extent(a, name, &e.shape, e.bytes, &e.extent);
   e.offset = prefix + length;
   if (!status && e.extent > size - e.offset)
-    status = mica_fail(MICA_ERR_FORMAT, "%s: %s: truncated: %llu bytes of data expected, %llu are there",
-                       a->source.name, name, (unsigned long long)e.extent,
-                       (unsigned long long)(size - e.offset));
+    status = mica_fail(
+        MICA_ERR_FORMAT, "%s: %s: truncated: %llu bytes of data expected, %llu are there",
+        a->source.name, name, (unsigned long long)e.extent, (unsigned long long)(size - e.offset));
   if (!status && e.extent < size - e.offset && member >= 0)
     status = mica_fail(MICA_ERR_FORMAT, "%s: %s: %llu bytes behind the data", a->source.name, name,
                        (unsigned long long)(size - e.offset - e.extent));
@@ -237,9 +244,9 @@ mica_status mica_archive_open_npz(mica_archive *a) {
 /* The array's header, padded so that the data begin at a multiple of 64. Returns its length. */
 static size_t write_header(const mica_view *v, char header[512]) {
   static const char *const codes[MICA_DTYPE_COUNT] = {
-      [MICA_F32] = "<f4", [MICA_F64] = "<f8", [MICA_F16] = "<f2", [MICA_I8] = "|i1",
-      [MICA_I16] = "<i2", [MICA_I32] = "<i4", [MICA_I64] = "<i8", [MICA_U8] = "|u1",
-      [MICA_BOOL] = "|b1"};
+      [MICA_F32] = "<f4", [MICA_F64] = "<f8", [MICA_F16] = "<f2",
+      [MICA_I8] = "|i1",  [MICA_I16] = "<i2", [MICA_I32] = "<i4",
+      [MICA_I64] = "<i8", [MICA_U8] = "|u1",  [MICA_BOOL] = "|b1"};
   memcpy(header, magic, 6);
   header[6] = 1;
   header[7] = 0;
@@ -248,7 +255,9 @@ static size_t write_header(const mica_view *v, char header[512]) {
                  codes[v->dtype]);
   for (int d = 0; d < v->shape.rank; d++)
     at += snprintf(at, (size_t)(end - at), "%lld%s", (long long)v->shape.dim[d],
-                   d + 1 < v->shape.rank ? ", " : v->shape.rank == 1 ? "," : "");
+                   d + 1 < v->shape.rank ? ", "
+                   : v->shape.rank == 1  ? ","
+                                         : "");
   at += snprintf(at, (size_t)(end - at), "), }");
   while ((at - header) % 64 != 63) *at++ = ' ';
   *at++ = '\n';
@@ -296,7 +305,8 @@ static void put32(uint8_t *p, uint32_t v) {
   put16(p + 2, v >> 16);
 }
 
-/* The 26 bytes that local header and directory share, from "version needed" to the name's length. */
+/* The 26 bytes that local header and directory share, from "version needed" to the name's length.
+ */
 static void put_common(uint8_t *p, const member *m, bool deflated, size_t name) {
   put16(p, 20);
   put16(p + 2, 1u << 11); /* names are UTF-8 */
@@ -315,8 +325,9 @@ static mica_status pack(uint8_t *raw, size_t n, bool compress, uint8_t **packed,
   *bytes = n;
   if (!compress) return MICA_OK;
 #ifdef MICA_HAVE_ZLIB
-  z_stream z = {0};
-  if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+  z_stream z = {.zalloc = mica_zlib_alloc, .zfree = mica_zlib_free};
+  if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) !=
+      Z_OK)
     return mica_fail(MICA_ERR_MEMORY, "no memory to deflate");
   size_t room = deflateBound(&z, (uLong)n);
   uint8_t *to = mica_malloc(room);
@@ -344,7 +355,7 @@ static mica_status write_member(mica_writer *w, const mica_named_view *t, bool c
                                 uint64_t *at) {
   mica_status status = check_view(&t->view);
   if (status) return status;
-  if (!t->name || strlen(t->name) > 65000) return mica_fail(MICA_ERR_INVALID, "name missing or too long");
+  if (strlen(t->name) > 65000) return mica_fail(MICA_ERR_INVALID, "a name of 65000 bytes or more");
   size_t width = mica_dtype_size(t->view.dtype), count = (size_t)mica_view_count(&t->view);
   char header[512];
   size_t head = write_header(&t->view, header);
@@ -404,17 +415,20 @@ static mica_status write_directory(mica_writer *w, const mica_named_view *tensor
   return status ? status : mica_writer_write(w, end, sizeof end);
 }
 
-mica_status mica_npz_write(const char *path, const mica_named_view *tensors, int64_t n, bool compress) {
+mica_status mica_npz_write(const char *path, const mica_named_view *tensors, int64_t n,
+                           bool compress) {
   if (!path || n < 0 || (n && !tensors))
     return mica_fail(MICA_ERR_INVALID, "npz: no path, or a negative count");
+  mica_status status = mica_check_names(tensors, n);
+  if (status) return mica_fail_within("%s", path);
   member *members = mica_calloc((size_t)n, sizeof *members);
   if (!members) return MICA_ERR_MEMORY;
   mica_writer *w = NULL;
   uint64_t at = 0;
-  mica_status status = mica_writer_open(path, &w);
+  status = mica_writer_open(path, &w);
   for (int64_t i = 0; !status && i < n; i++) {
     status = write_member(w, &tensors[i], compress, &members[i], &at);
-    if (status) mica_fail_within("%s: %s", path, tensors[i].name ? tensors[i].name : "(null)");
+    if (status) mica_fail_within("%s: %s", path, tensors[i].name);
   }
   if (!status) status = write_directory(w, tensors, n, members, compress, at);
   if (!status) status = mica_writer_commit(w);

@@ -1,7 +1,8 @@
 /* Safetensors: a length, a JSON directory, the data. Format: github.com/huggingface/safetensors.
  *
- * The reader holds the file to all that the format promises: the tensors, taken by position, cover the
- * data exactly, without holes or overlaps, and each has as many bytes as its shape and type say.
+ * The reader holds the file to all that the format promises: the tensors, taken by position, cover
+ * the data exactly, without holes or overlaps, and each has as many bytes as its shape and type
+ * say.
  */
 #include "base/file.h"
 #include "base/json.h"
@@ -53,7 +54,8 @@ static mica_status read_shape(const mica_json *value, const element_type *type, 
   for (int64_t d = 0; d < rank; d++)
     if (!mica_json_int64(mica_json_item(value, d), &shape->dim[d]) || shape->dim[d] < 0)
       return mica_fail(MICA_ERR_FORMAT,
-                       "shape: dimension %lld: expected an integer that is not negative", (long long)d);
+                       "shape: dimension %lld: expected an integer that is not negative",
+                       (long long)d);
   if (type->complex) shape->dim[shape->rank++] = 2;
   return MICA_OK;
 }
@@ -70,8 +72,8 @@ static mica_status read_tensor(mica_archive *a, const char *name, const mica_jso
   for (int i = 0; i < TYPES && !type; i++)
     if (strcmp(types[i].name, dtype) == 0) type = &types[i];
   if (!type)
-    return mica_fail(MICA_ERR_UNSUPPORTED, "%s: tensor %s: dtype %s is not supported", a->source.name,
-                     name, dtype);
+    return mica_fail(MICA_ERR_UNSUPPORTED, "%s: tensor %s: dtype %s is not supported",
+                     a->source.name, name, dtype);
   mica_archive_entry e = {.dtype = type->dtype,
                           .element = type->element,
                           .bytes = type->bytes,
@@ -140,8 +142,8 @@ static mica_status check_cover(mica_archive *a, uint64_t data_at) {
     at = e->offset + e->extent;
   }
   if (at != a->source.size)
-    return mica_fail(MICA_ERR_FORMAT, "%s: %llu bytes at the end belong to no tensor", a->source.name,
-                     (unsigned long long)(a->source.size - at));
+    return mica_fail(MICA_ERR_FORMAT, "%s: %llu bytes at the end belong to no tensor",
+                     a->source.name, (unsigned long long)(a->source.size - at));
   return MICA_OK;
 }
 
@@ -153,10 +155,11 @@ mica_status mica_archive_open_safetensors(mica_archive *a) {
   uint64_t header = mica_le64(length);
   if (header > a->source.size - 8)
     return mica_fail(MICA_ERR_FORMAT, "%s: header of %llu bytes, the file has %llu (truncated?)",
-                     a->source.name, (unsigned long long)header, (unsigned long long)a->source.size);
+                     a->source.name, (unsigned long long)header,
+                     (unsigned long long)a->source.size);
   if (header > HEADER_MAX)
-    return mica_fail(MICA_ERR_FORMAT, "%s: header of %llu bytes, the format allows %u", a->source.name,
-                     (unsigned long long)header, HEADER_MAX);
+    return mica_fail(MICA_ERR_FORMAT, "%s: header of %llu bytes, the format allows %u",
+                     a->source.name, (unsigned long long)header, HEADER_MAX);
   char *text = mica_malloc((size_t)header);
   if (!text) return MICA_ERR_MEMORY;
   mica_json_doc *doc = NULL;
@@ -203,8 +206,8 @@ static mica_status check_tensors(const mica_named_view *tensors, int64_t n, plac
     const mica_named_view *t = &tensors[i];
     size_t width = mica_dtype_size(t->view.dtype);
     int64_t count = mica_view_count(&t->view);
-    if (!t->name || strcmp(t->name, "__metadata__") == 0)
-      return mica_fail(MICA_ERR_INVALID, "tensor %lld: not a name a file can hold", (long long)i);
+    if (strcmp(t->name, "__metadata__") == 0)
+      return mica_fail(MICA_ERR_INVALID, "a tensor cannot be named __metadata__");
     if (!width || count < 0 || (count && !t->view.data))
       return mica_fail(MICA_ERR_INVALID, "tensor %s: not a valid view", t->name);
     places[i] = (place){t, (uint64_t)count * width};
@@ -213,25 +216,23 @@ static mica_status check_tensors(const mica_named_view *tensors, int64_t n, plac
   return MICA_OK;
 }
 
-/* The reader would refuse a name twice, so it must not be written; sizes may part equal names. */
-static mica_status check_unique(const mica_archive *names) {
-  for (int64_t i = 1; i < names->n; i++)
-    if (strcmp(names->entry[i - 1].name, names->entry[i].name) == 0)
-      return mica_fail(MICA_ERR_INVALID, "two tensors are named %s", names->entry[i].name);
-  return MICA_OK;
+static int by_name(const void *a, const void *b) {
+  return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static int by_entry_name(const void *a, const void *b) {
-  return strcmp(((const mica_archive_entry *)a)->name, ((const mica_archive_entry *)b)->name);
-}
-
-static mica_status check_names(const mica_named_view *tensors, int64_t n) {
-  mica_archive list = {.n = n, .entry = mica_calloc((size_t)n, sizeof(mica_archive_entry))};
-  if (!list.entry) return MICA_ERR_MEMORY;
-  for (int64_t i = 0; i < n; i++) list.entry[i].name = (char *)tensors[i].name;
-  if (n) qsort(list.entry, (size_t)n, sizeof *list.entry, by_entry_name);
-  mica_status status = check_unique(&list);
-  mica_free(list.entry);
+mica_status mica_check_names(const mica_named_view *tensors, int64_t n) {
+  const char **names = mica_malloc((size_t)n * sizeof *names);
+  if (!names) return MICA_ERR_MEMORY;
+  mica_status status = MICA_OK;
+  for (int64_t i = 0; !status && i < n; i++) {
+    names[i] = tensors[i].name;
+    if (!names[i]) status = mica_fail(MICA_ERR_INVALID, "tensor %lld has no name", (long long)i);
+  }
+  if (!status && n) qsort(names, (size_t)n, sizeof *names, by_name);
+  for (int64_t i = 1; !status && i < n; i++)
+    if (strcmp(names[i - 1], names[i]) == 0)
+      status = mica_fail(MICA_ERR_INVALID, "two tensors are named %s", names[i]);
+  mica_free(names);
   return status;
 }
 
@@ -277,7 +278,8 @@ static void write_entry(mica_json_writer *w, const place *p, uint64_t *at) {
 
 mica_status mica_write_view(mica_writer *w, const mica_view *v) {
   size_t width = mica_dtype_size(v->dtype);
-  if (mica_view_contiguous(v)) return mica_writer_write(w, v->data, (size_t)mica_view_count(v) * width);
+  if (mica_view_contiguous(v))
+    return mica_writer_write(w, v->data, (size_t)mica_view_count(v) * width);
   size_t row = (size_t)mica_view_cols(v) * width, stride = (size_t)v->row_stride * width;
   mica_status status = MICA_OK;
   for (int64_t r = 0, rows = mica_view_rows(v); !status && r < rows; r++)
@@ -293,8 +295,8 @@ mica_status mica_safetensors_write(const char *path, const mica_named_view *tens
   if (!places) return MICA_ERR_MEMORY;
   mica_bytes text = {0};
   mica_json_writer json = {.out = &text};
-  mica_status status = check_tensors(tensors, n, places);
-  if (!status) status = check_names(tensors, n);
+  mica_status status = mica_check_names(tensors, n);
+  if (!status) status = check_tensors(tensors, n, places);
   mica_bytes_append(&text, "\0\0\0\0\0\0\0\0", 8);
   mica_json_begin_object(&json);
   if (!status && m) status = write_metadata(&json, metadata, m);

@@ -64,7 +64,8 @@ mica_status mica_source_read(const mica_source *source, uint64_t offset, void *t
   while (done < n) {
     ssize_t got = pread(source->fd, (uint8_t *)to + done, n - done, (off_t)(offset + done));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return mica_fail(MICA_ERR_IO, "%s: cannot read: %s", source->name, strerror(errno));
+    if (got < 0)
+      return mica_fail(MICA_ERR_IO, "%s: cannot read: %s", source->name, strerror(errno));
     if (got == 0)
       return mica_fail(MICA_ERR_IO, "%s: became shorter while it was read", source->name);
     done += (size_t)got;

@@ -1,8 +1,8 @@
 /* Bytes at an offset, from a file or from memory.
  *
  * Files are read with pread rather than mapped: a mapped file that another process cuts short kills
- * the reader with a signal, and a library inside somebody's program must answer with an error. A source
- * has no position, so any number of threads may read it at once.
+ * the reader with a signal, and a library inside somebody's program must answer with an error. A
+ * source has no position, so any number of threads may read it at once.
  */
 #ifndef MICA_DATA_SOURCE_H
 #define MICA_DATA_SOURCE_H
@@ -25,7 +25,9 @@ void mica_source_close(mica_source *source);
 mica_status mica_source_read(const mica_source *source, uint64_t offset, void *to, size_t n);
 
 /* Little-endian loads from bytes of any alignment. */
-static inline uint16_t mica_le16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
+static inline uint16_t mica_le16(const uint8_t *p) {
+  return (uint16_t)(p[0] | p[1] << 8);
+}
 static inline uint32_t mica_le32(const uint8_t *p) {
   return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }

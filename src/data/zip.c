@@ -1,6 +1,7 @@
 /* Reading zip archives: see zip.h. The layout is PKWARE's APPNOTE, sections 4.3 and 4.5.3. */
 #include "data/zip.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #ifdef MICA_HAVE_ZLIB
@@ -50,7 +51,8 @@ typedef struct directory {
 
 static mica_status find_directory(const mica_source *source, directory *d) {
   /* The end record has a comment of up to 64 KiB behind it: search backwards for its signature. */
-  if (source->size < END_BYTES) return mica_fail(MICA_ERR_FORMAT, "%s: truncated zip", source->name);
+  if (source->size < END_BYTES)
+    return mica_fail(MICA_ERR_FORMAT, "%s: truncated zip", source->name);
   size_t tail = source->size < PART + END_BYTES ? (size_t)source->size : PART + END_BYTES;
   uint8_t *bytes = mica_malloc(tail);
   if (!bytes) return MICA_ERR_MEMORY;
@@ -93,14 +95,16 @@ static mica_status find_directory(const mica_source *source, directory *d) {
 
 /* Sizes and offsets of 0xffffffff stand in the zip64 extra field, in this order. */
 static bool widen(const uint8_t *extra, size_t n, mica_zip_member *m, uint64_t *local) {
-  bool size = m->size == 0xffffffff, packed = m->packed == 0xffffffff, offset = *local == 0xffffffff;
+  bool size = m->size == 0xffffffff, packed = m->packed == 0xffffffff,
+       offset = *local == 0xffffffff;
   if (!size && !packed && !offset) return true;
   while (n >= 4) {
     uint16_t id = mica_le16(extra), bytes = mica_le16(extra + 2);
     if (bytes > n - 4) return false;
     if (id == 1) {
       const uint8_t *p = extra + 4, *end = p + bytes;
-      uint64_t *field[3] = {size ? &m->size : NULL, packed ? &m->packed : NULL, offset ? local : NULL};
+      uint64_t *field[3] = {size ? &m->size : NULL, packed ? &m->packed : NULL,
+                            offset ? local : NULL};
       for (int i = 0; i < 3; i++) {
         if (!field[i]) continue;
         if (end - p < 8) return false;
@@ -127,8 +131,8 @@ static mica_status locate(const mica_source *source, mica_zip_member *m, uint64_
     return mica_fail(MICA_ERR_FORMAT, "%s: member %s of %llu bytes does not fit in the file",
                      source->name, m->name, (unsigned long long)m->packed);
   if (m->method == 0 && m->packed != m->size)
-    return mica_fail(MICA_ERR_FORMAT, "%s: member %s is stored but its two sizes differ", source->name,
-                     m->name);
+    return mica_fail(MICA_ERR_FORMAT, "%s: member %s is stored but its two sizes differ",
+                     source->name, m->name);
   /* Deflate's best is 258 bytes for 2 bits: 1032 to 1. */
   if (m->method == 8 && m->size / 1032 > m->packed)
     return mica_fail(MICA_ERR_FORMAT, "%s: member %s claims %llu bytes from %llu deflated ones",
@@ -137,14 +141,16 @@ static mica_status locate(const mica_source *source, mica_zip_member *m, uint64_
   return MICA_OK;
 }
 
-static mica_status read_directory(mica_zip *zip, const uint8_t *bytes, size_t left, uint64_t members) {
+static mica_status read_directory(mica_zip *zip, const uint8_t *bytes, size_t left,
+                                  uint64_t members) {
   const mica_source *source = zip->source;
   for (uint64_t i = 0; i < members; i++) {
     mica_zip_member *m = &zip->member[zip->n];
     if (left < CENTRAL_BYTES || mica_le32(bytes) != 0x02014b50)
       return mica_fail(MICA_ERR_FORMAT, "%s: zip directory entry %llu is broken", source->name,
                        (unsigned long long)i);
-    size_t name = mica_le16(bytes + 28), extra = mica_le16(bytes + 30), comment = mica_le16(bytes + 32);
+    size_t name = mica_le16(bytes + 28), extra = mica_le16(bytes + 30),
+           comment = mica_le16(bytes + 32);
     size_t all = CENTRAL_BYTES + name + extra + comment;
     if (all > left)
       return mica_fail(MICA_ERR_FORMAT, "%s: zip directory entry %llu is truncated", source->name,
@@ -161,7 +167,8 @@ static mica_status read_directory(mica_zip *zip, const uint8_t *bytes, size_t le
     if (strlen(m->name) != name)
       return mica_fail(MICA_ERR_FORMAT, "%s: member name with a NUL byte", source->name);
     if (!widen(bytes + CENTRAL_BYTES + name, extra, m, &local))
-      return mica_fail(MICA_ERR_FORMAT, "%s: member %s: zip64 sizes missing", source->name, m->name);
+      return mica_fail(MICA_ERR_FORMAT, "%s: member %s: zip64 sizes missing", source->name,
+                       m->name);
     if (flags & 1)
       return mica_fail(MICA_ERR_UNSUPPORTED, "%s: member %s is encrypted", source->name, m->name);
     if (m->method != 0 && m->method != 8)
@@ -176,6 +183,28 @@ static mica_status read_directory(mica_zip *zip, const uint8_t *bytes, size_t le
   return MICA_OK;
 }
 
+typedef struct named {
+  const char *name;
+  int64_t i;
+} named;
+
+static int by_name(const void *a, const void *b) {
+  return strcmp(((const named *)a)->name, ((const named *)b)->name);
+}
+
+static mica_status sort_names(mica_zip *zip) {
+  named *list = mica_malloc((size_t)zip->n * sizeof *list);
+  zip->order = mica_malloc((size_t)zip->n * sizeof *zip->order);
+  mica_status status = list && zip->order ? MICA_OK : MICA_ERR_MEMORY;
+  if (!status) {
+    for (int64_t i = 0; i < zip->n; i++) list[i] = (named){zip->member[i].name, i};
+    if (zip->n) qsort(list, (size_t)zip->n, sizeof *list, by_name);
+    for (int64_t i = 0; i < zip->n; i++) zip->order[i] = list[i].i;
+  }
+  mica_free(list);
+  return status;
+}
+
 mica_status mica_zip_open(const mica_source *source, mica_zip *out) {
   *out = (mica_zip){.source = source};
   directory d = {0};
@@ -186,6 +215,7 @@ mica_status mica_zip_open(const mica_source *source, mica_zip *out) {
   status = bytes && out->member ? MICA_OK : MICA_ERR_MEMORY;
   if (!status) status = mica_source_read(source, d.offset, bytes, (size_t)d.bytes);
   if (!status) status = read_directory(out, bytes, (size_t)d.bytes, d.members);
+  if (!status) status = sort_names(out);
   mica_free(bytes);
   if (status) mica_zip_close(out);
   return status;
@@ -194,12 +224,21 @@ mica_status mica_zip_open(const mica_source *source, mica_zip *out) {
 void mica_zip_close(mica_zip *zip) {
   for (int64_t i = 0; i < zip->n; i++) mica_free(zip->member[i].name);
   mica_free(zip->member);
+  mica_free(zip->order);
   *zip = (mica_zip){0};
 }
 
 const mica_zip_member *mica_zip_find(const mica_zip *zip, const char *name) {
-  for (int64_t i = 0; i < zip->n; i++)
-    if (strcmp(zip->member[i].name, name) == 0) return &zip->member[i];
+  int64_t lo = 0, hi = zip->n;
+  while (lo < hi) {
+    int64_t mid = lo + (hi - lo) / 2;
+    int order = strcmp(zip->member[zip->order[mid]].name, name);
+    if (order == 0) return &zip->member[zip->order[mid]];
+    if (order < 0)
+      lo = mid + 1;
+    else
+      hi = mid;
+  }
   return NULL;
 }
 
@@ -222,11 +261,11 @@ static mica_status extract_stored(const mica_zip *zip, const mica_zip_member *m,
 }
 
 #ifdef MICA_HAVE_ZLIB
-static void *z_alloc(void *opaque, uInt n, uInt size) {
+void *mica_zlib_alloc(void *opaque, unsigned n, unsigned size) {
   (void)opaque;
   return mica_calloc(n, size);
 }
-static void z_free(void *opaque, void *block) {
+void mica_zlib_free(void *opaque, void *block) {
   (void)opaque;
   mica_free(block);
 }
@@ -238,7 +277,7 @@ typedef struct inflater {
 static mica_status extract_deflated(const mica_zip *zip, const mica_zip_member *m, uint64_t skip,
                                     uint8_t *to, size_t n) {
   const char *file = zip->source->name;
-  z_stream z = {.zalloc = z_alloc, .zfree = z_free};
+  z_stream z = {.zalloc = mica_zlib_alloc, .zfree = mica_zlib_free};
   inflater *work = mica_malloc(sizeof *work);
   if (!work) return MICA_ERR_MEMORY;
   if (inflateInit2(&z, -MAX_WBITS) != Z_OK) {
@@ -278,8 +317,9 @@ static mica_status extract_deflated(const mica_zip *zip, const mica_zip_member *
                          z.msg ? z.msg : "unknown reason");
     else if (at > m->size || (rc == Z_STREAM_END && at < skip + n) ||
              (rc != Z_STREAM_END && !made && !z.avail_in && taken == m->packed))
-      status = mica_fail(MICA_ERR_FORMAT, "%s: member %s: deflate data of another length than %llu bytes",
-                         file, m->name, (unsigned long long)m->size);
+      status = mica_fail(MICA_ERR_FORMAT,
+                         "%s: member %s: deflate data of another length than %llu bytes", file,
+                         m->name, (unsigned long long)m->size);
   }
   inflateEnd(&z);
   mica_free(work);
@@ -291,9 +331,9 @@ static mica_status extract_deflated(const mica_zip *zip, const mica_zip_member *
 mica_status mica_zip_extract(const mica_zip *zip, const mica_zip_member *m, uint64_t skip, void *to,
                              size_t n) {
   if (skip > m->size || n > m->size - skip)
-    return mica_fail(MICA_ERR_FORMAT, "%s: member %s: truncated: %zu bytes expected at %llu of %llu",
-                     zip->source->name, m->name, n, (unsigned long long)skip,
-                     (unsigned long long)m->size);
+    return mica_fail(
+        MICA_ERR_FORMAT, "%s: member %s: truncated: %zu bytes expected at %llu of %llu",
+        zip->source->name, m->name, n, (unsigned long long)skip, (unsigned long long)m->size);
   if (m->method == 0) return extract_stored(zip, m, skip, to, n);
 #ifdef MICA_HAVE_ZLIB
   return extract_deflated(zip, m, skip, to, n);

@@ -1,5 +1,6 @@
-/* Bytes in order, inflated on the way where needed: see stream.h. */
-#include "data/stream.h"
+/* Bytes in order, inflated on the way where needed: see input.h. */
+#include "data/input.h"
+#include "data/zip.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +15,7 @@
 
 enum { BUFFER = 1 << 16 };
 
-struct mica_stream {
+struct mica_input {
   char *name;
   int fd; /* -1: memory */
   bool close_fd;
@@ -35,7 +36,7 @@ struct mica_stream {
   uint8_t out[BUFFER];
 };
 
-static mica_status fetch(mica_stream *s) {
+static mica_status fetch(mica_input *s) {
   if (s->raw_have || s->raw_end) return MICA_OK;
   s->raw_at = 0;
   if (s->fd < 0) {
@@ -56,17 +57,8 @@ static mica_status fetch(mica_stream *s) {
 }
 
 #ifdef MICA_HAVE_ZLIB
-static void *z_alloc(void *opaque, uInt n, uInt size) {
-  (void)opaque;
-  return mica_calloc(n, size);
-}
-static void z_free(void *opaque, void *block) {
-  (void)opaque;
-  mica_free(block);
-}
-
 /* Fill out[] with at least a byte, or come to the end. */
-static mica_status inflate_more(mica_stream *s) {
+static mica_status inflate_more(mica_input *s) {
   s->out_at = s->out_have = 0;
   while (!s->out_have) {
     mica_status status = fetch(s);
@@ -83,8 +75,8 @@ static mica_status inflate_more(mica_stream *s) {
         continue;
       }
       if (!s->z_ready) {
-        s->z.zalloc = z_alloc;
-        s->z.zfree = z_free;
+        s->z.zalloc = mica_zlib_alloc;
+        s->z.zfree = mica_zlib_free;
         if (inflateInit2(&s->z, 16 + MAX_WBITS) != Z_OK)
           return mica_fail(MICA_ERR_MEMORY, "%s: no memory to inflate gzip data", s->name);
         s->z_ready = true;
@@ -113,7 +105,7 @@ static mica_status inflate_more(mica_stream *s) {
 }
 #endif
 
-static mica_status begin(mica_stream *s) {
+static mica_status begin(mica_input *s) {
   mica_status status = fetch(s);
   if (status) return status;
   /* A pipe may hand over a single byte at first. */
@@ -132,8 +124,8 @@ static mica_status begin(mica_stream *s) {
   return MICA_OK;
 }
 
-static mica_status make(const char *name, mica_stream **out) {
-  mica_stream *s = mica_calloc(1, sizeof *s);
+static mica_status make(const char *name, mica_input **out) {
+  mica_input *s = mica_calloc(1, sizeof *s);
   if (!s) return MICA_ERR_MEMORY;
   s->fd = -1;
   s->name = mica_strdup(name);
@@ -145,45 +137,46 @@ static mica_status make(const char *name, mica_stream **out) {
   return MICA_OK;
 }
 
-mica_status mica_stream_open(const char *path, mica_stream **out) {
+mica_status mica_input_open(const char *path, mica_input **out) {
   *out = NULL;
   if (!path) return mica_fail(MICA_ERR_INVALID, "no path to open");
   bool input = strcmp(path, "-") == 0;
-  mica_stream *s;
+  mica_input *s;
   mica_status status = make(input ? "standard input" : path, &s);
   if (status) return status;
   s->fd = input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
   s->close_fd = !input;
   struct stat st;
   if (s->fd < 0)
-    status = mica_fail(errno == ENOENT ? MICA_ERR_NOT_FOUND : MICA_ERR_IO, "%s: cannot open: %s", path,
-                       strerror(errno));
+    status = mica_fail(errno == ENOENT ? MICA_ERR_NOT_FOUND : MICA_ERR_IO, "%s: cannot open: %s",
+                       path, strerror(errno));
   else if (fstat(s->fd, &st) == 0 && S_ISDIR(st.st_mode))
     status = mica_fail(MICA_ERR_IO, "%s: is a directory, expected a file", path);
   if (!status) status = begin(s);
   if (status)
-    mica_stream_close(s);
+    mica_input_close(s);
   else
     *out = s;
   return status;
 }
 
-mica_status mica_stream_open_memory(const void *bytes, size_t n, const char *name, mica_stream **out) {
+mica_status mica_input_open_memory(const void *bytes, size_t n, const char *name,
+                                   mica_input **out) {
   *out = NULL;
-  mica_stream *s;
+  mica_input *s;
   mica_status status = make(name ? name : "memory", &s);
   if (status) return status;
   s->memory = bytes;
   s->memory_left = n;
   status = begin(s);
   if (status)
-    mica_stream_close(s);
+    mica_input_close(s);
   else
     *out = s;
   return status;
 }
 
-void mica_stream_close(mica_stream *s) {
+void mica_input_close(mica_input *s) {
   if (!s) return;
 #ifdef MICA_HAVE_ZLIB
   if (s->z_ready) inflateEnd(&s->z);
@@ -193,11 +186,15 @@ void mica_stream_close(mica_stream *s) {
   mica_free(s);
 }
 
-const char *mica_stream_name(const mica_stream *s) { return s->name; }
-uint64_t mica_stream_position(const mica_stream *s) { return s->position; }
+const char *mica_input_name(const mica_input *s) {
+  return s->name;
+}
+uint64_t mica_input_position(const mica_input *s) {
+  return s->position;
+}
 
 /* Make bytes available and tell where; *n is 0 at the end. */
-static mica_status window(mica_stream *s, const uint8_t **at, size_t *n) {
+static mica_status window(mica_input *s, const uint8_t **at, size_t *n) {
 #ifdef MICA_HAVE_ZLIB
   if (s->gzip) {
     if (!s->out_have) {
@@ -215,7 +212,7 @@ static mica_status window(mica_stream *s, const uint8_t **at, size_t *n) {
   return status;
 }
 
-static void consume(mica_stream *s, size_t n) {
+static void consume(mica_input *s, size_t n) {
   s->position += n;
   if (s->gzip) {
     s->out_at += n;
@@ -226,7 +223,7 @@ static void consume(mica_stream *s, size_t n) {
   }
 }
 
-mica_status mica_stream_read(mica_stream *s, void *to, size_t n, size_t *got) {
+mica_status mica_input_read(mica_input *s, void *to, size_t n, size_t *got) {
   size_t done = 0;
   *got = 0;
   while (done < n) {
@@ -244,19 +241,19 @@ mica_status mica_stream_read(mica_stream *s, void *to, size_t n, size_t *got) {
   return MICA_OK;
 }
 
-mica_status mica_stream_exact(mica_stream *s, void *to, size_t n, const char *what) {
+mica_status mica_input_exact(mica_input *s, void *to, size_t n, const char *what) {
   size_t got;
-  mica_status status = mica_stream_read(s, to, n, &got);
+  mica_status status = mica_input_read(s, to, n, &got);
   if (!status && got != n)
-    status = mica_fail(MICA_ERR_FORMAT, "%s: truncated: %s needs %zu bytes, %zu are left", s->name, what,
-                       n, got);
+    status = mica_fail(MICA_ERR_FORMAT, "%s: truncated: %s needs %zu bytes, %zu are left", s->name,
+                       what, n, got);
   return status;
 }
 
-mica_status mica_stream_skip(mica_stream *s, uint64_t n) {
+mica_status mica_input_skip(mica_input *s, uint64_t n) {
   while (n) {
     size_t part = n < BUFFER ? (size_t)n : BUFFER, got;
-    mica_status status = mica_stream_read(s, NULL, part, &got);
+    mica_status status = mica_input_read(s, NULL, part, &got);
     if (status) return status;
     if (got != part)
       return mica_fail(MICA_ERR_FORMAT, "%s: truncated: %llu bytes more were expected", s->name,
@@ -266,7 +263,7 @@ mica_status mica_stream_skip(mica_stream *s, uint64_t n) {
   return MICA_OK;
 }
 
-mica_status mica_stream_rest(mica_stream *s, size_t limit, uint8_t **bytes, size_t *n) {
+mica_status mica_input_rest(mica_input *s, size_t limit, uint8_t **bytes, size_t *n) {
   uint8_t *block = NULL;
   size_t have = 0, capacity = 0;
   *bytes = NULL;
@@ -300,7 +297,7 @@ mica_status mica_stream_rest(mica_stream *s, size_t limit, uint8_t **bytes, size
   return MICA_OK;
 }
 
-int mica_stream_byte(mica_stream *s, mica_status *status) {
+int mica_input_byte(mica_input *s, mica_status *status) {
   const uint8_t *at;
   size_t have;
   *status = window(s, &at, &have);
