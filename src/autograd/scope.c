@@ -12,7 +12,7 @@
 /* ---- paths ---- */
 
 const char *mica_tape_path(const mica_tape *t) {
-  return t->scopes.n ? t->paths.v + t->scopes.v[t->scopes.n - 1].path : "";
+  return t->scopes.n && t->paths.n ? t->paths.v + t->scopes.v[t->scopes.n - 1].path : "";
 }
 
 static uint64_t draw_path(const mica_tape *t) {
@@ -25,7 +25,8 @@ void mica_scope_begin(mica_tape *t, const char *name) {
   size_t length = name ? strlen(name) : 0;
   const scope *up = t->scopes.n ? &t->scopes.v[t->scopes.n - 1] : NULL;
   scope s = {t->births.n, t->records.n, 0, t->paths.n, draw_path(t)};
-  size_t above = up ? strlen(t->paths.v + up->path) : 0;
+  /* No path may be there below an open scope when memory was short for the first. */
+  size_t above = up && t->paths.n ? strlen(t->paths.v + up->path) : 0;
   if (!VEC_ROOM(t, t->paths, above + length + 2)) {
     t->scopes.v[t->scopes.n++] = up ? *up : (scope){0};
     return;

@@ -237,6 +237,8 @@ mica_status mica_params_load(mica_params *params, const char *path, const mica_l
   /* Read everything before anything is changed. */
   for (int64_t i = 0; i < n && status == MICA_OK; i++)
     if (p.source[i] >= 0) status = mica_archive_read(archive, p.source[i], &values[i]);
+  char *words = report ? mica_bytes_take(&text) : NULL;
+  if (status == MICA_OK && report && !words) status = MICA_ERR_MEMORY;
   for (int64_t i = 0; i < n && status == MICA_OK; i++)
     if (values[i]) status = mica_param_from_reference(mica_params_at(params, i), values[i]);
   if (values)
@@ -246,7 +248,7 @@ mica_status mica_params_load(mica_params *params, const char *path, const mica_l
   mica_archive_close(archive);
   if (report) {
     *report = r;
-    report->text = mica_bytes_take(&text);
+    report->text = words;
   }
   mica_bytes_free(&text);
   return status;
