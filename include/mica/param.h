@@ -175,7 +175,6 @@ MICA_API void mica_buffer_set(mica_tape *t, mica_param *buffer, mica_var value);
 /* buffer <- (1 - weight) * buffer + weight * value */
 MICA_API void mica_buffer_lerp(mica_tape *t, mica_param *buffer, double weight, mica_var value);
 MICA_API void mica_buffer_add(mica_tape *t, mica_param *buffer, mica_var value);
-MICA_API mica_status mica_commit(mica_tape *t);
 
 /* ---- adapters ---- */
 

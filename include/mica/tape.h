@@ -146,6 +146,10 @@ MICA_API void mica_taps_clear(mica_tape *t);
  * path, call number in that path). */
 MICA_API mica_key mica_tape_draw(mica_tape *t, const char *purpose);
 
+/* Apply the buffer updates that forward queued (mica_buffer_set and the like), in order, after a step
+ * without error; a latched tape refuses and changes nothing. */
+MICA_API mica_status mica_commit(mica_tape *t);
+
 /* ---- gradients ---- */
 
 /* Backward from a scalar: gradients are added to the parameters', and left for mica_gradient at
