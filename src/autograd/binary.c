@@ -1,8 +1,10 @@
 /* Operations of two inputs with NumPy's broadcasting.
  *
- * Three cases run without copies: equal shapes, one element against all, and an operand that
- * repeats as a whole ([C] against [..,C]). Other operands are first written out at the result's
- * shape. In backward the gradients at the result's shape are summed over what was broadcast.
+ * Four cases read an operand where it lies: equal shapes, one element against all, an operand that
+ * repeats as a whole ([C] against [..,C]), and one that holds along the last dimensions ([N,1]
+ * against [N,C]). Other operands, and those whose runs would be too short for a loop, are first
+ * written out at the result's shape. In backward the gradients at the result's shape are summed
+ * over what was broadcast.
  */
 #include "autograd/ranges.h"
 
@@ -15,88 +17,134 @@ typedef struct binary_context {
   mica_binary_op op;
 } binary_context;
 
+/* Elements for which starting a loop pays. */
+#define RUN_LENGTH 32
+/* What repeats is written out to a length of at least this. */
+#define PERIOD 512
+
+/* How an operand meets the result's element i: x[i], x[0], x[i % period], x[i / period]. */
+typedef enum meeting { EACH, ONCE, REPEATS, HOLDS } meeting;
+
+typedef struct operand {
+  meeting how;
+  int64_t period;
+  const char *x;
+} operand;
+
 typedef struct binary_job {
   const mica_elementwise_kernels *k;
   mica_binary_op op;
-  mica_form form;
   size_t size;
-  int64_t n, period; /* an operand that repeats does so every `period` elements; else n */
-  bool a_repeats, b_repeats;
-  const char *a, *b, *gy;
+  int64_t n;
+  operand a, b;
+  const char *gy;
   char *y, *ga, *gb;
 } binary_job;
 
-/* Elements [from, to) in pieces within which no repeating operand begins anew. */
-static void pieces(const binary_job *j, int64_t from, int64_t to) {
-  while (from < to) {
-    const int64_t in = from % j->period, left = j->period - in,
-                  n = to - from < left ? to - from : left;
-    const size_t o = (size_t)from * j->size, r = (size_t)in * j->size;
-    const char *a = j->form == MICA_FORM_SV ? j->a : j->a + (j->a_repeats ? r : o);
-    const char *b = j->form == MICA_FORM_VS ? j->b : j->b + (j->b_repeats ? r : o);
-    if (j->y)
-      j->k->binary(j->op, j->form, n, a, b, j->y + o, 0);
-    else
-      j->k->binary_grad(j->op, j->form, n, a, b, j->gy + o, j->ga ? j->ga + o : NULL,
-                        j->gb ? j->gb + o : NULL, 0);
-    from += n;
-  }
+/* The operand at element i, and not beyond *n elements what can be read from there. */
+static const char *from(const operand *o, int64_t i, size_t size, int64_t *n) {
+  int64_t at = o->how == EACH ? i : 0, left = *n;
+  if (o->how == REPEATS) at = i % o->period;
+  if (o->how == HOLDS) at = i / o->period;
+  if (o->how == REPEATS || o->how == HOLDS) left = o->period - i % o->period;
+  if (left < *n) *n = left;
+  return o->x + (size_t)at * size;
+}
+
+static bool single(const operand *o) {
+  return o->how == ONCE || o->how == HOLDS;
 }
 
 static void binary_range(void *ctx, int64_t begin, int64_t end) {
   const binary_job *j = ctx;
-  pieces(j, begin * MICA_CHUNK, end * MICA_CHUNK < j->n ? end * MICA_CHUNK : j->n);
-}
-
-/* x repeats as a whole along the result: its dimensions are the result's last ones, after ones. */
-static bool repeats(const mica_shape *x, const mica_shape *y) {
-  bool inside = false;
-  for (int d = 0; d < y->rank; d++) {
-    const int i = d - (y->rank - x->rank);
-    const int64_t n = i < 0 ? 1 : x->dim[i];
-    if (n == y->dim[d] && (n != 1 || inside))
-      inside = true;
-    else if (n != 1 || inside)
-      return false;
+  const mica_form form = single(&j->a) ? MICA_FORM_SV : single(&j->b) ? MICA_FORM_VS : MICA_FORM_VV;
+  const int64_t to = end * MICA_CHUNK < j->n ? end * MICA_CHUNK : j->n;
+  for (int64_t i = begin * MICA_CHUNK; i < to;) {
+    int64_t n = to - i;
+    const char *a = from(&j->a, i, j->size, &n), *b = from(&j->b, i, j->size, &n);
+    const size_t o = (size_t)i * j->size;
+    if (j->y)
+      j->k->binary(j->op, form, n, a, b, j->y + o, 0);
+    else
+      j->k->binary_grad(j->op, form, n, a, b, j->gy + o, j->ga ? j->ga + o : NULL,
+                        j->gb ? j->gb + o : NULL, 0);
+    i += n;
   }
-  return true;
 }
 
-/* Where an operand lies for the loops: itself, or written out at the result's shape. */
-static const char *operand(mica_call *c, const mica_view *x, const mica_shape *y, bool *once,
-                           bool *again) {
+/* The elements of the dimensions that x shares with y, when these are y's last (after what is 1 in
+ * x) or its first (before): 0 when they are neither. */
+static int64_t shared_last(const mica_shape *x, const mica_shape *y) {
+  int64_t n = 1;
+  int d = y->rank, i = x->rank;
+  for (; d > 0 && i > 0 && x->dim[i - 1] == y->dim[d - 1]; d--, i--) n *= y->dim[d - 1];
+  for (; i > 0; i--)
+    if (x->dim[i - 1] != 1) return 0;
+  return n;
+}
+static int64_t shared_first(const mica_shape *x, const mica_shape *y) {
+  int64_t n = 1;
+  int d = 0;
+  if (x->rank != y->rank) return 0;
+  for (; d < y->rank && x->dim[d] == y->dim[d]; d++) n *= y->dim[d];
+  for (; d < y->rank; d++)
+    if (x->dim[d] != 1) return 0;
+  return n;
+}
+
+/* x at the result's shape, or repeated so often that its runs are long. */
+static operand write_out(mica_call *c, const mica_view *x, const mica_shape *y, bool repeats) {
   const int64_t n = mica_shape_count(y), m = mica_view_count(x);
-  *once = m == 1 && n != 1;
-  *again = !*once && n != m && repeats(&x->shape, y);
-  if (*once || *again || n == m) return x->data;
-  const mica_kernels *k = mica_kernels_of(c->engine, x->dtype);
-  const size_t size = mica_dtype_size(x->dtype);
-  void *full = mica_call_scratch(c, (size_t)n * size);
+  const int64_t times = (PERIOD + m - 1) / m;
+  mica_shape shape = repeats && times * m < n ? MICA_SHAPE(times, m) : *y;
   int64_t step[MICA_MAX_RANK];
-  mica_broadcast_steps(&x->shape, y, step);
-  if (full) mica_strided_copy(c->engine, k, size, y, step, x->data, full);
-  return full;
+  if (repeats && times * m < n)
+    step[0] = 0, step[1] = 1;
+  else
+    mica_broadcast_steps(&x->shape, y, step);
+  operand o = {EACH, n, NULL};
+  void *full = mica_call_scratch(c, (size_t)mica_shape_count(&shape) * mica_dtype_size(x->dtype));
+  if (!full) return o;
+  mica_strided_copy(c->engine, x->dtype, &shape, step, x->data, full);
+  o.x = full;
+  o.period = mica_shape_count(&shape);
+  if (o.period < n) o.how = REPEATS;
+  return o;
+}
+
+/* `alone`: the other operand has the result's size, so this one may be a single element a run. */
+static operand meet(mica_call *c, const mica_view *x, const mica_shape *y, bool alone) {
+  const int64_t n = mica_shape_count(y), m = mica_view_count(x);
+  operand o = {EACH, n, x->data};
+  if (!x->data || n == m) return o;
+  if (m == 1) {
+    o.how = ONCE;
+    return o;
+  }
+  const bool repeats = shared_last(&x->shape, y) == m;
+  if (repeats && m >= RUN_LENGTH) {
+    o.how = REPEATS;
+    o.period = m;
+    return o;
+  }
+  if (alone && shared_first(&x->shape, y) == m && n / m >= RUN_LENGTH) {
+    o.how = HOLDS;
+    o.period = n / m;
+    return o;
+  }
+  return write_out(c, x, y, repeats);
 }
 
 static bool prepare(mica_call *c, mica_binary_op op, const mica_shape *y, binary_job *j) {
-  const mica_dtype dtype = c->in[0].dtype;
-  bool a_once = false, b_once = false;
-  *j = (binary_job){.k = mica_kernels_of(c->engine, dtype)->elementwise,
+  const mica_view *a = &c->in[0], *b = &c->in[1];
+  *j = (binary_job){.k = mica_kernels_of(c->engine, a->dtype)->elementwise,
                     .op = op,
-                    .form = MICA_FORM_VV,
-                    .size = mica_dtype_size(dtype),
+                    .size = mica_dtype_size(a->dtype),
                     .n = mica_shape_count(y)};
-  if (c->in[0].data) j->a = operand(c, &c->in[0], y, &a_once, &j->a_repeats);
-  if (c->in[1].data) j->b = operand(c, &c->in[1], y, &b_once, &j->b_repeats);
-  if (!mica_ok(c->tape)) return false;
-  j->form = a_once ? MICA_FORM_SV : b_once ? MICA_FORM_VS : MICA_FORM_VV;
-  j->period = j->a_repeats   ? mica_view_count(&c->in[0])
-              : j->b_repeats ? mica_view_count(&c->in[1])
-                             : j->n;
-  if (!j->period) j->period = 1;
-  /* Two operands that repeat with different periods cannot be: one of them has the result's size.
-   */
-  return true;
+  if (!j->n) return true;
+  j->a = meet(c, a, y, mica_view_count(b) == j->n);
+  j->b = meet(c, b, y, mica_view_count(a) == j->n);
+  return mica_ok(c->tape);
 }
 
 static void binary_backward(mica_call *c) {
@@ -121,11 +169,32 @@ static void binary_backward(mica_call *c) {
       return;
 }
 
+typedef struct minus_job {
+  const mica_elementwise_kernels *k;
+  size_t size;
+  int64_t n;
+  const char *x;
+  char *y;
+} minus_job;
+
+static void minus_range(void *ctx, int64_t begin, int64_t end) {
+  const minus_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const size_t o = (size_t)(i * MICA_CHUNK) * j->size;
+    j->k->scale(mica_chunk_length(j->n, i), -1, j->x + o, j->y + o);
+  }
+}
+
+static void minus(const mica_engine *engine, const mica_view *y, const void *x) {
+  minus_job job = {mica_kernels_of(engine, y->dtype)->elementwise, mica_dtype_size(y->dtype),
+                   mica_view_count(y), x, y->data};
+  mica_parallel_for(engine, mica_chunks(job.n), minus_range, &job);
+}
+
 /* Sums and differences need no inputs, and equal shapes no copy. */
 static void linear_backward(mica_call *c) {
   const binary_context *o = c->ctx;
   const mica_view *gy = &c->grad_out[0];
-  const mica_kernels *k = mica_kernels_of(c->engine, gy->dtype);
   for (int i = 0; i < 2; i++) {
     if (!mica_call_needs_grad(c, i)) continue;
     const bool same = mica_view_count(&c->in[i]) == mica_view_count(gy);
@@ -137,7 +206,7 @@ static void linear_backward(mica_call *c) {
     mica_view *g = mica_call_grad(c, i);
     if (!g) return;
     if (!same && !mica_sum_to(c, gy->dtype, gy->data, &gy->shape, g->data, &g->shape)) return;
-    if (negate) k->elementwise->scale(mica_view_count(g), -1, same ? gy->data : g->data, g->data);
+    if (negate) minus(c->engine, g, same ? gy->data : g->data);
   }
 }
 
@@ -185,13 +254,39 @@ BINARY(less, MICA_BINARY_LT, NULL)
 
 /* ---- where ---- */
 
+typedef struct where_job {
+  const mica_elementwise_kernels *k;
+  size_t size;
+  int64_t n;
+  const char *cond, *a, *b, *gy;
+  char *y, *ga, *gb;
+} where_job;
+
+static void where_range(void *ctx, int64_t begin, int64_t end) {
+  const where_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const size_t o = (size_t)(i * MICA_CHUNK) * j->size;
+    const int64_t n = mica_chunk_length(j->n, i);
+    if (j->y)
+      j->k->where(n, j->cond + o, j->a + o, j->b + o, j->y + o);
+    else
+      j->k->where_grad(n, j->cond + o, j->gy + o, j->ga ? j->ga + o : NULL,
+                       j->gb ? j->gb + o : NULL);
+  }
+}
+
 static void where_backward(mica_call *c) {
   const mica_view *gy = &c->grad_out[0];
   mica_view *ga = mica_call_grad(c, 1), *gb = mica_call_grad(c, 2);
   if (!mica_ok(c->tape)) return;
-  mica_kernels_of(c->engine, gy->dtype)
-      ->elementwise->where_grad(mica_view_count(gy), c->in[0].data, gy->data, ga ? ga->data : NULL,
-                                gb ? gb->data : NULL);
+  where_job job = {.k = mica_kernels_of(c->engine, gy->dtype)->elementwise,
+                   .size = mica_dtype_size(gy->dtype),
+                   .n = mica_view_count(gy),
+                   .cond = c->in[0].data,
+                   .gy = gy->data,
+                   .ga = ga ? ga->data : NULL,
+                   .gb = gb ? gb->data : NULL};
+  mica_parallel_for(c->engine, mica_chunks(job.n), where_range, &job);
 }
 
 static const mica_op where_op = {sizeof(mica_op), "where", 0, where_backward};
@@ -201,9 +296,16 @@ static mica_var where_same(mica_tape *t, mica_var cond, mica_var a, mica_var b) 
   if (!mica_call_begin(&c, t, &where_op, 3, (mica_var[]){cond, a, b})) return MICA_NONE;
   const mica_view *v = &c.in[1];
   const mica_view *y = mica_call_output(&c, v->dtype, v->shape);
-  if (y)
-    mica_kernels_of(c.engine, v->dtype)
-        ->elementwise->where(mica_view_count(v), c.in[0].data, v->data, c.in[2].data, y->data);
+  if (y) {
+    where_job job = {.k = mica_kernels_of(c.engine, v->dtype)->elementwise,
+                     .size = mica_dtype_size(v->dtype),
+                     .n = mica_view_count(v),
+                     .cond = c.in[0].data,
+                     .a = v->data,
+                     .b = c.in[2].data,
+                     .y = y->data};
+    mica_parallel_for(c.engine, mica_chunks(job.n), where_range, &job);
+  }
   mica_call_save_input(&c, 0);
   return mica_call_end(&c);
 }

@@ -41,7 +41,7 @@ mica_var mica_contiguous(mica_tape *t, mica_var x) {
   mica_call c;
   if (!mica_call_begin(&c, t, &contiguous_op, 1, &x)) return MICA_NONE;
   const mica_view *y = mica_call_output(&c, c.in[0].dtype, c.in[0].shape);
-  if (y && mica_view_copy(y, &c.in[0]) != MICA_OK)
+  if (y && mica_convert_view(c.engine, y, &c.in[0]) != MICA_OK)
     return mica_call_fail(&c, mica_last_status(), "%s", mica_last_error());
   return mica_call_end(&c);
 }

@@ -11,15 +11,49 @@ typedef struct unit_context {
   double eps;
 } unit_context;
 
+typedef struct unit_job {
+  const mica_norm_kernels *k;
+  double eps;
+  mica_tiles tiles;
+  size_t size;
+  int64_t cols, stride;
+  const char *x, *gy;
+  char *y, *norm;
+} unit_job;
+
+static unit_job job_of(const mica_call *c, double eps, const mica_view *x, char *y, char *norm) {
+  return (unit_job){.k = mica_kernels_of(c->engine, x->dtype)->norm,
+                    .eps = eps,
+                    .tiles = mica_tiles_of(mica_view_rows(x), mica_view_cols(x), 1),
+                    .size = mica_dtype_size(x->dtype),
+                    .cols = mica_view_cols(x),
+                    .stride = x->row_stride,
+                    .x = x->data,
+                    .y = y,
+                    .norm = norm};
+}
+
+static void unit_range(void *ctx, int64_t begin, int64_t end) {
+  const unit_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const mica_tile t = mica_tile_at(&j->tiles, i);
+    const size_t at = (size_t)(t.block * j->cols) * j->size;
+    const char *x = j->x + (size_t)(t.block * j->stride) * j->size;
+    char *norm = j->norm + (size_t)t.block * j->size;
+    if (j->gy)
+      j->k->l2_normalise_grad(t.blocks, j->cols, x, j->stride, norm, j->eps, j->gy + at, j->y + at);
+    else
+      j->k->l2_normalise(t.blocks, j->cols, x, j->stride, j->eps, j->y + at, j->cols, norm);
+  }
+}
+
 static void unit_backward(mica_call *c) {
   const unit_context *o = c->ctx;
-  const mica_view *y = &c->out[0];
   mica_view *gx = mica_call_grad(c, 0);
   if (!gx) return;
-  const int64_t cols = mica_view_cols(y);
-  mica_kernels_of(c->engine, y->dtype)
-      ->norm->l2_normalise_grad(mica_view_rows(y), cols, y->data, cols, c->saved[0], o->eps,
-                                c->grad_out[0].data, gx->data);
+  unit_job job = job_of(c, o->eps, &c->out[0], gx->data, c->saved[0]);
+  job.gy = c->grad_out[0].data;
+  mica_parallel_for(c->engine, job.tiles.count, unit_range, &job);
 }
 
 static const mica_op unit_op = {sizeof(mica_op), "l2_normalise", MICA_OP_ROW_STRIDES,
@@ -31,13 +65,13 @@ mica_var mica_l2_normalise(mica_tape *t, mica_var x, double eps) {
   const mica_view *v = &c.in[0];
   if (!mica_is_float(v) || v->shape.rank < 1)
     return mica_call_fail(&c, MICA_ERR_SHAPE, "expected rows of floats:");
-  const int64_t rows = mica_view_rows(v), cols = mica_view_cols(v);
   const unit_context o = {eps};
   const mica_view *y = mica_call_output(&c, v->dtype, v->shape);
-  void *norm = mica_call_saved(&c, (size_t)rows * mica_dtype_size(v->dtype));
-  if (mica_ok(t))
-    mica_kernels_of(c.engine, v->dtype)
-        ->norm->l2_normalise(rows, cols, v->data, v->row_stride, eps, y->data, cols, norm);
+  void *norm = mica_call_saved(&c, (size_t)mica_view_rows(v) * mica_dtype_size(v->dtype));
+  if (mica_ok(t)) {
+    unit_job job = job_of(&c, eps, v, y->data, norm);
+    mica_parallel_for(c.engine, job.tiles.count, unit_range, &job);
+  }
   mica_call_context(&c, &o, sizeof o);
   mica_call_save_output(&c, 0);
   return mica_call_end(&c);

@@ -172,7 +172,7 @@ mica_var mica_activate(mica_tape *t, mica_activation kind, mica_var x) {
 
 static void cast_backward(mica_call *c) {
   mica_view *gx = mica_call_grad(c, 0);
-  if (gx && mica_view_copy(gx, &c->grad_out[0]) != MICA_OK)
+  if (gx && mica_convert_view(c->engine, gx, &c->grad_out[0]) != MICA_OK)
     mica_latch(c->tape, mica_last_status(), "cast backward: %s", mica_last_error());
 }
 
@@ -184,7 +184,7 @@ mica_var mica_cast(mica_tape *t, mica_var x, mica_dtype dtype) {
   if (!mica_dtype_size(dtype))
     return mica_call_fail(&c, MICA_ERR_INVALID, "unknown type %d:", (int)dtype);
   const mica_view *y = mica_call_output(&c, dtype, c.in[0].shape);
-  if (y && mica_view_copy(y, &c.in[0]) != MICA_OK)
+  if (y && mica_convert_view(c.engine, y, &c.in[0]) != MICA_OK)
     return mica_call_fail(&c, mica_last_status(), "%s", mica_last_error());
   return mica_call_end(&c);
 }

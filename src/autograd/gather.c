@@ -4,7 +4,6 @@
 
 #include <mica/ops.h>
 
-#include "tensor/kernel/elementwise.h"
 #include "tensor/kernel/gather.h"
 
 #include <string.h>
@@ -22,9 +21,8 @@ static bool ids_ok(mica_call *c, int i, int64_t limit) {
   }
   const int64_t bad = loops(c, MICA_F32)->first_bad(mica_view_count(ids), ids->data, limit);
   if (bad < 0) return true;
-  mica_call_fail(c, MICA_ERR_INVALID, "id %lld at place %lld, expected 0 to %lld:",
-                 (long long)((const int64_t *)ids->data)[bad], (long long)bad,
-                 (long long)limit - 1);
+  mica_call_fail(c, MICA_ERR_INVALID, "id %lld at place %lld, expected 0 or more and below %lld:",
+                 (long long)((const int64_t *)ids->data)[bad], (long long)bad, (long long)limit);
   return false;
 }
 
@@ -37,6 +35,45 @@ static int64_t row_width(const mica_view *x) {
 
 /* ---- rows ---- */
 
+typedef struct rows_job {
+  const mica_gather_kernels *k; /* NULL: bytes */
+  mica_tiles tiles;
+  size_t size;
+  int64_t width;
+  const int64_t *ids;
+  const char *x;
+  char *y;
+} rows_job;
+
+static void rows_range(void *ctx, int64_t begin, int64_t end) {
+  const rows_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const mica_tile t = mica_tile_at(&j->tiles, i);
+    const int64_t *ids = j->ids + t.block;
+    char *y = j->y + (size_t)(t.block * j->width) * j->size;
+    if (j->k) {
+      j->k->rows(t.blocks, j->width, ids, j->x, j->width, y, j->width);
+      continue;
+    }
+    const size_t bytes = (size_t)j->width * j->size;
+    for (int64_t r = 0; r < t.blocks; r++)
+      memcpy(y + (size_t)r * bytes, j->x + (size_t)ids[r] * bytes, bytes);
+  }
+}
+
+/* y[i,:] = x[ids[i],:] */
+static void copy_by_id(mica_call *c, const mica_view *ids, int64_t width, const mica_view *x,
+                       void *y) {
+  rows_job job = {mica_is_float(x) ? loops(c, x->dtype) : NULL,
+                  mica_tiles_of(mica_view_count(ids), width, 1),
+                  mica_dtype_size(x->dtype),
+                  width,
+                  ids->data,
+                  x->data,
+                  y};
+  mica_parallel_for(c->engine, job.tiles.count, rows_range, &job);
+}
+
 static void rows_backward(mica_call *c) {
   mica_call_grad_rows(c, 0, c->in[1].data, c->grad_out[0].data, mica_view_count(&c->in[1]));
 }
@@ -48,15 +85,15 @@ static mica_var rows(mica_tape *t, const mica_op *op, mica_var x, mica_var ids) 
   mica_call c;
   if (!mica_call_begin(&c, t, op, 2, (mica_var[]){x, ids})) return MICA_NONE;
   const mica_view *v = &c.in[0], *iv = &c.in[1];
-  if (!mica_is_float(v) || v->shape.rank < 1 || v->shape.rank - 1 + iv->shape.rank > MICA_MAX_RANK)
-    return mica_call_fail(&c, MICA_ERR_SHAPE, "expected a float table and ids:");
+  if (v->shape.rank < 1 || v->shape.rank - 1 + iv->shape.rank > MICA_MAX_RANK)
+    return mica_call_fail(
+        &c, MICA_ERR_SHAPE,
+        "expected a table of rows and ids, %d dimensions in all:", MICA_MAX_RANK + 1);
   if (!ids_ok(&c, 1, v->shape.dim[0])) return MICA_NONE;
   mica_shape shape = iv->shape;
   for (int d = 1; d < v->shape.rank; d++) shape.dim[shape.rank++] = v->shape.dim[d];
   const mica_view *y = mica_call_output(&c, v->dtype, shape);
-  const int64_t width = row_width(v);
-  if (y)
-    loops(&c, v->dtype)->rows(mica_view_count(iv), width, iv->data, v->data, width, y->data, width);
+  if (y) copy_by_id(&c, iv, row_width(v), v, y->data);
   mica_call_save_input(&c, 1);
   return mica_call_end(&c);
 }
@@ -72,11 +109,7 @@ mica_var mica_gather_rows(mica_tape *t, mica_var x, mica_var ids) {
 static void scatter_backward(mica_call *c) {
   mica_call_grad_pass(c, 0, 0);
   mica_view *g = mica_call_grad(c, 2);
-  const int64_t width = row_width(&c->in[0]);
-  if (g)
-    loops(c, g->dtype)
-        ->rows(mica_view_count(&c->in[1]), width, c->in[1].data, c->grad_out[0].data, width,
-               g->data, width);
+  if (g) copy_by_id(c, &c->in[1], row_width(&c->in[0]), &c->grad_out[0], g->data);
 }
 
 static const mica_op scatter_add_op = {sizeof(mica_op), "scatter_add", 0, scatter_backward};
@@ -85,9 +118,12 @@ mica_var mica_scatter_add(mica_tape *t, mica_var x, mica_var ids, mica_var added
   mica_call c;
   if (!mica_call_begin(&c, t, &scatter_add_op, 3, (mica_var[]){x, ids, added})) return MICA_NONE;
   const mica_view *v = &c.in[0], *iv = &c.in[1], *rv = &c.in[2];
-  if (!mica_is_float(v) || v->dtype != rv->dtype || v->shape.rank < 1 ||
-      mica_view_count(rv) != mica_view_count(iv) * row_width(v))
-    return mica_call_fail(&c, MICA_ERR_SHAPE, "expected a row of the tensor for each id:");
+  bool fits = mica_is_float(v) && v->dtype == rv->dtype && v->shape.rank >= 1 &&
+              rv->shape.rank == iv->shape.rank + v->shape.rank - 1;
+  for (int d = 0; d < rv->shape.rank && fits; d++)
+    fits = rv->shape.dim[d] ==
+           (d < iv->shape.rank ? iv->shape.dim[d] : v->shape.dim[d - iv->shape.rank + 1]);
+  if (!fits) return mica_call_fail(&c, MICA_ERR_SHAPE, "expected a row of the tensor for each id:");
   if (!ids_ok(&c, 1, v->shape.dim[0])) return MICA_NONE;
   const mica_view *y = mica_call_output(&c, v->dtype, v->shape);
   const int64_t width = row_width(v);
@@ -103,16 +139,55 @@ mica_var mica_scatter_add(mica_tape *t, mica_var x, mica_var ids, mica_var added
 
 /* ---- elements of rows: gather, top-k, sort ---- */
 
-/* gx zero but at the ids of each row; ids are input 1 or output 1. */
+typedef struct elements_job {
+  const mica_gather_kernels *k;
+  enum { ELEMENTS, SCATTER, TOP_K, SORT_UP, SORT_DOWN } what;
+  mica_tiles tiles;
+  size_t size;
+  int64_t cols, k_n;
+  const char *x;
+  int64_t *ids, *scratch; /* scratch: cols for each tile */
+  char *y;
+} elements_job;
+
+static void elements_range(void *ctx, int64_t begin, int64_t end) {
+  const elements_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const mica_tile t = mica_tile_at(&j->tiles, i);
+    const int64_t rows = t.blocks, k = j->k_n, cols = j->cols;
+    const size_t wide = (size_t)(t.block * cols) * j->size,
+                 narrow = (size_t)(t.block * k) * j->size;
+    int64_t *ids = j->ids + t.block * k, *scratch = j->scratch ? j->scratch + i * cols : NULL;
+    switch (j->what) {
+    case ELEMENTS: j->k->elements(rows, k, ids, j->x + wide, cols, j->y + narrow); break;
+    case SCATTER: /* zero but at the ids of each row */
+      memset(j->y + wide, 0, (size_t)(rows * cols) * j->size);
+      j->k->scatter_add_elements(rows, k, ids, j->x + narrow, j->y + wide, cols);
+      break;
+    case TOP_K: j->k->top_k(rows, cols, k, j->x + wide, cols, j->y + narrow, ids, scratch); break;
+    case SORT_UP:
+    case SORT_DOWN:
+      j->k->sort(rows, cols, j->what == SORT_DOWN, j->x + wide, cols, j->y + wide, ids, scratch);
+      break;
+    }
+  }
+}
+
+/* Ids are input 1 or output 1. */
 static void elements_backward(mica_call *c) {
   const mica_view *ids = c->n_in > 1 ? &c->in[1] : &c->out[1];
   mica_view *gx = mica_call_grad(c, 0);
   if (!gx) return;
-  memset(gx->data, 0, (size_t)mica_view_count(gx) * mica_dtype_size(gx->dtype));
-  const int64_t k = mica_view_cols(ids);
-  loops(c, gx->dtype)
-      ->scatter_add_elements(mica_view_rows(ids), k, ids->data, c->grad_out[0].data, gx->data,
-                             mica_view_cols(gx));
+  elements_job job = {.k = loops(c, gx->dtype),
+                      .what = SCATTER,
+                      .tiles = mica_tiles_of(mica_view_rows(gx), mica_view_cols(gx), 1),
+                      .size = mica_dtype_size(gx->dtype),
+                      .cols = mica_view_cols(gx),
+                      .k_n = mica_view_cols(ids),
+                      .x = c->grad_out[0].data,
+                      .ids = ids->data,
+                      .y = gx->data};
+  mica_parallel_for(c->engine, job.tiles.count, elements_range, &job);
 }
 
 static const mica_op gather_op = {sizeof(mica_op), "gather", 0, elements_backward};
@@ -129,19 +204,30 @@ static mica_var gather_last(mica_tape *t, mica_var x, mica_var ids) {
     return mica_call_fail(&c, MICA_ERR_SHAPE, "ids must have the tensor's shape but for the axis:");
   if (!ids_ok(&c, 1, mica_view_cols(v))) return MICA_NONE;
   const mica_view *y = mica_call_output(&c, v->dtype, iv->shape);
-  if (y)
-    loops(&c, v->dtype)
-        ->elements(mica_view_rows(v), mica_view_cols(iv), iv->data, v->data, mica_view_cols(v),
-                   y->data);
+  if (y) {
+    elements_job job = {.k = loops(&c, v->dtype),
+                        .what = ELEMENTS,
+                        .tiles = mica_tiles_of(mica_view_rows(v), mica_view_cols(iv), 1),
+                        .size = mica_dtype_size(v->dtype),
+                        .cols = mica_view_cols(v),
+                        .k_n = mica_view_cols(iv),
+                        .x = v->data,
+                        .ids = iv->data,
+                        .y = y->data};
+    mica_parallel_for(c.engine, job.tiles.count, elements_range, &job);
+  }
   mica_call_save_input(&c, 1);
   return mica_call_end(&c);
 }
 
 mica_var mica_gather(mica_tape *t, mica_var x, int axis, mica_var ids) {
   mica_scope_begin(t, NULL);
-  mica_var y = gather_last(t, mica_axis_to_last(t, x, axis), mica_axis_to_last(t, ids, axis));
+  mica_var y = gather_last(t, mica_axis_to_last(t, "gather", x, axis),
+                           mica_axis_to_last(t, "gather", ids, axis));
   return mica_scope_end(t, mica_axis_from_last(t, y, axis));
 }
+
+#define ORDER_TILES 64
 
 static mica_var ordered(mica_tape *t, const mica_op *op, mica_var x, int64_t k, bool descending,
                         mica_var *ids) {
@@ -159,12 +245,28 @@ static mica_var ordered(mica_tape *t, const mica_op *op, mica_var x, int64_t k, 
   shape.dim[shape.rank - 1] = k;
   const mica_view *y = mica_call_output(&c, v->dtype, shape);
   const mica_view *i = mica_call_output(&c, MICA_I64, shape);
-  int64_t *scratch = mica_call_scratch(&c, (size_t)cols * sizeof *scratch);
+  /* Tiles have scratch each, so there are few of them. */
+  mica_tiles tiles = mica_tiles_of(rows_n, cols, 1);
+  const int64_t least = (rows_n + ORDER_TILES - 1) / ORDER_TILES;
+  if (tiles.group < least) {
+    tiles.group = least;
+    tiles.count = (rows_n + least - 1) / least;
+  }
+  int64_t *scratch = mica_call_scratch(&c, (size_t)(tiles.count * cols) * sizeof *scratch);
   if (mica_ok(t)) {
-    if (op == &top_k_op)
-      loops(&c, v->dtype)->top_k(rows_n, cols, k, v->data, cols, y->data, i->data, scratch);
-    else
-      loops(&c, v->dtype)->sort(rows_n, cols, descending, v->data, cols, y->data, i->data, scratch);
+    elements_job job = {.k = loops(&c, v->dtype),
+                        .what = op == &top_k_op ? TOP_K
+                                : descending    ? SORT_DOWN
+                                                : SORT_UP,
+                        .tiles = tiles,
+                        .size = mica_dtype_size(v->dtype),
+                        .cols = cols,
+                        .k_n = k,
+                        .x = v->data,
+                        .ids = i->data,
+                        .scratch = scratch,
+                        .y = y->data};
+    mica_parallel_for(c.engine, job.tiles.count, elements_range, &job);
   }
   mica_call_save_output(&c, 1);
   mica_var out[2];

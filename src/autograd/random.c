@@ -6,6 +6,8 @@
 #include "tensor/kernel/copy.h"
 #include "tensor/kernel/dropout.h"
 
+#include <math.h>
+
 typedef struct dropout_context {
   uint64_t key;
   double p;
@@ -67,10 +69,28 @@ mica_var mica_dropout(mica_tape *t, mica_var x, double p) {
   return mica_call_end(&c);
 }
 
+typedef struct drop_job {
+  const mica_copy_kernels *k;
+  mica_tiles tiles;
+  size_t size;
+  int64_t width;
+  const char *x, *factor;
+  char *y;
+} drop_job;
+
+static void drop_range(void *ctx, int64_t begin, int64_t end) {
+  const drop_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const mica_tile t = mica_tile_at(&j->tiles, i);
+    const size_t at = (size_t)(t.block * j->width) * j->size;
+    j->k->scale_rows(t.blocks, j->width, j->x + at, j->width, j->factor + (size_t)t.block * j->size,
+                     j->y + at, j->width);
+  }
+}
+
 /* Rows are whole examples: y = x times 0 or 1 / (1 - p). */
 static bool drop_rows(mica_call *c, const dropout_context *o, const mica_view *x, void *y) {
   const int64_t n = x->shape.dim[0], width = n ? mica_view_count(x) / n : 0;
-  const mica_kernels *k = mica_kernels_of(c->engine, x->dtype);
   const size_t size = mica_dtype_size(x->dtype);
   void *factor = mica_call_scratch(c, (size_t)n * size);
   if (!factor) return false;
@@ -82,7 +102,14 @@ static bool drop_rows(mica_call *c, const dropout_context *o, const mica_view *x
     else
       ((double *)factor)[i] = f;
   }
-  k->copy->scale_rows(n, width, x->data, width, factor, y, width);
+  drop_job job = {mica_kernels_of(c->engine, x->dtype)->copy,
+                  mica_tiles_of(n, width, 1),
+                  size,
+                  width,
+                  x->data,
+                  factor,
+                  y};
+  mica_parallel_for(c->engine, job.tiles.count, drop_range, &job);
   return true;
 }
 
@@ -113,10 +140,19 @@ typedef struct noise_job {
   mica_key key;
   mica_dtype dtype;
   bool normal;
-  double a, b;
+  double a, b; /* mean and deviation, or the ends */
   int64_t n;
   void *y;
 } noise_job;
+
+/* Rounding can take a + b u, u < 1, up to the end of the interval, which is not in it. */
+static double below(double v, double end, double a) {
+  return v < end || end <= a ? v : nextafter(end, a);
+}
+static float belowf(float v, double end, double a) {
+  while ((double)v >= end && (double)v > a) v = nextafterf(v, -INFINITY);
+  return v;
+}
 
 static void noise_range(void *ctx, int64_t begin, int64_t end) {
   const noise_job *j = ctx;
@@ -124,23 +160,29 @@ static void noise_range(void *ctx, int64_t begin, int64_t end) {
   for (int64_t i = begin * MICA_CHUNK; i < to; i++) {
     const double z = j->normal ? mica_random_normal(j->key, (uint64_t)i)
                                : mica_random_uniform(j->key, (uint64_t)i);
-    const double v = j->a + j->b * z;
+    const double v = j->normal ? j->a + j->b * z : below(j->a + (j->b - j->a) * z, j->b, j->a);
     if (j->dtype == MICA_F32)
-      ((float *)j->y)[i] = (float)v;
+      ((float *)j->y)[i] = j->normal ? (float)v : belowf((float)v, j->b, j->a);
     else
       ((double *)j->y)[i] = v;
   }
 }
 
-static const mica_op noise_op = {sizeof(mica_op), "random", 0, NULL};
+static const mica_op normal_op = {sizeof(mica_op), "random_normal_like", 0, NULL};
+static const mica_op uniform_op = {sizeof(mica_op), "random_uniform_like", 0, NULL};
 
-static mica_var noise(mica_tape *t, mica_shape shape, mica_dtype dtype, bool normal, double a,
+static mica_var noise(mica_tape *t, const mica_op *op, mica_shape shape, mica_dtype dtype, double a,
                       double b) {
   mica_call c;
-  if (!mica_call_begin(&c, t, &noise_op, 0, NULL)) return MICA_NONE;
+  if (!mica_call_begin(&c, t, op, 0, NULL)) return MICA_NONE;
   if (dtype != MICA_F32 && dtype != MICA_F64)
     return mica_call_fail(&c, MICA_ERR_INVALID, "%s, expected float32 or float64",
                           mica_dtype_name(dtype));
+  const bool normal = op == &normal_op;
+  if (!isfinite(a) || !isfinite(b) || b < (normal ? 0 : a))
+    return mica_call_fail(&c, MICA_ERR_INVALID, "%s %g, %s %g, expected finite and %s",
+                          normal ? "mean" : "from", a, normal ? "deviation" : "to", b,
+                          normal ? "no negative deviation" : "in order");
   const mica_view *y = mica_call_output(&c, dtype, shape);
   if (y) {
     noise_job job = {mica_tape_draw(t, normal ? "normal" : "uniform"),
@@ -157,9 +199,9 @@ static mica_var noise(mica_tape *t, mica_shape shape, mica_dtype dtype, bool nor
 
 mica_var mica_random_normal_like(mica_tape *t, mica_shape shape, mica_dtype dtype, double mean,
                                  double deviation) {
-  return noise(t, shape, dtype, true, mean, deviation);
+  return noise(t, &normal_op, shape, dtype, mean, deviation);
 }
 mica_var mica_random_uniform_like(mica_tape *t, mica_shape shape, mica_dtype dtype, double lo,
                                   double hi) {
-  return noise(t, shape, dtype, false, lo, hi - lo);
+  return noise(t, &uniform_op, shape, dtype, lo, hi);
 }

@@ -1,19 +1,48 @@
-/* Axes, broadcasting and region copies for the operations' files. */
+/* Tiles, axes, broadcasting, and sums over axes and over what was broadcast. */
 #include "autograd/ranges.h"
 
 #include <mica/ops.h>
 
-#include "tensor/kernel/copy.h"
 #include "tensor/kernel/reduce.h"
 
 #include <string.h>
 
-const mica_kernels *mica_movers_of(const mica_engine *engine, mica_dtype dtype) {
-  const size_t size = mica_dtype_size(dtype);
-  return size == 4   ? mica_kernels_of(engine, MICA_F32)
-         : size == 8 ? mica_kernels_of(engine, MICA_F64)
-                     : NULL;
+static int64_t smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
 }
+static int64_t larger(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+static int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+/* ---- tiles ---- */
+
+/* Columns of a tile, at least: shorter runs would waste cache lines. */
+#define TILE_COLUMNS 512
+
+mica_tiles mica_tiles_of(int64_t outer, int64_t axis, int64_t inner) {
+  mica_tiles t = {outer, inner, 1, inner, 1, 0};
+  if (outer <= 0 || inner <= 0) return t;
+  const int64_t block = larger(axis * inner, 1);
+  if (block <= MICA_CHUNK) {
+    t.group = MICA_CHUNK / block;
+  } else {
+    t.width = smaller(inner, larger(TILE_COLUMNS, MICA_CHUNK / larger(axis, 1)));
+    t.across = divide_up(inner, t.width);
+  }
+  t.count = divide_up(outer, t.group) * t.across;
+  return t;
+}
+
+mica_tile mica_tile_at(const mica_tiles *t, int64_t i) {
+  const int64_t block = i / t->across * t->group, column = i % t->across * t->width;
+  return (mica_tile){block, smaller(t->group, t->outer - block), column,
+                     smaller(t->width, t->inner - column)};
+}
+
+/* ---- axes ---- */
 
 bool mica_axis(const mica_shape *shape, int axis, int *at) {
   *at = axis < 0 ? axis + shape->rank : axis;
@@ -26,6 +55,33 @@ void mica_around(const mica_shape *shape, int axis, int64_t *outer, int64_t *n, 
   for (int i = 0; i < axis; i++) *outer *= shape->dim[i];
   for (int i = axis + 1; i < shape->rank; i++) *inner *= shape->dim[i];
 }
+
+mica_var mica_axis_to_last(mica_tape *t, const char *what, mica_var x, int axis) {
+  const mica_view v = mica_read(t, x);
+  int at, order[MICA_MAX_RANK], n = 0;
+  if (!mica_ok(t)) return MICA_NONE;
+  if (!mica_axis(&v.shape, axis, &at)) {
+    char text[128];
+    return mica_latch(t, MICA_ERR_SHAPE, "%s: axis %d of %s", what, axis,
+                      mica_shape_text(&v.shape, text, sizeof text));
+  }
+  if (at == v.shape.rank - 1) return x;
+  for (int d = 0; d < v.shape.rank; d++)
+    if (d != at) order[n++] = d;
+  order[n] = at;
+  return mica_permute(t, x, v.shape.rank, order);
+}
+
+mica_var mica_axis_from_last(mica_tape *t, mica_var x, int axis) {
+  const mica_view v = mica_read(t, x);
+  int at, order[MICA_MAX_RANK];
+  if (!mica_ok(t) || !mica_axis(&v.shape, axis, &at)) return MICA_NONE;
+  if (at == v.shape.rank - 1) return x;
+  for (int d = 0, from = 0; d < v.shape.rank; d++) order[d] = d == at ? v.shape.rank - 1 : from++;
+  return mica_permute(t, x, v.shape.rank, order);
+}
+
+/* ---- broadcasting ---- */
 
 bool mica_broadcast_shape(const mica_shape *a, const mica_shape *b, mica_shape *out) {
   *out = (mica_shape){a->rank > b->rank ? a->rank : b->rank, {0}};
@@ -43,6 +99,13 @@ void mica_dense_steps(const mica_shape *shape, int64_t *step) {
   for (int d = shape->rank; d-- > 0; n *= shape->dim[d]) step[d] = n;
 }
 
+void mica_view_steps(const mica_view *v, int64_t *step) {
+  const int last = v->shape.rank - 1;
+  if (last >= 0) step[last] = 1;
+  int64_t n = v->row_stride;
+  for (int d = last; d-- > 0; n *= v->shape.dim[d]) step[d] = n;
+}
+
 void mica_broadcast_steps(const mica_shape *from, const mica_shape *to, int64_t *step) {
   int64_t dense[MICA_MAX_RANK];
   mica_dense_steps(from, dense);
@@ -52,10 +115,97 @@ void mica_broadcast_steps(const mica_shape *from, const mica_shape *to, int64_t 
   }
 }
 
-/* ---- sums over broadcast dimensions ---- */
+/* ---- sums ---- */
 
-/* Adjacent dimensions that are both kept or both summed become one; at most MICA_MAX_RANK remain.
- */
+/* Where a sum has few tiles its axis is cut too, into at most this many pieces of work. */
+#define SUM_PIECES 64
+
+typedef struct sum_job {
+  const mica_reduce_kernels *k;
+  mica_tiles tiles;
+  size_t size;
+  int64_t axis, inner, parts, rows; /* rows of a part */
+  double alpha;
+  const char *x;
+  char *y;
+  double *partial; /* [outer, parts, inner] */
+} sum_job;
+
+static void row_sums(void *ctx, int64_t begin, int64_t end) {
+  const sum_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const mica_tile tile = mica_tile_at(&j->tiles, i);
+    j->k->row_sum(tile.blocks, j->axis, j->x + (size_t)(tile.block * j->axis) * j->size, j->axis,
+                  j->alpha, j->y + (size_t)tile.block * j->size);
+  }
+}
+
+static void column_sums(void *ctx, int64_t begin, int64_t end) {
+  const sum_job *j = ctx;
+  double acc[TILE_COLUMNS];
+  for (int64_t i = begin; i < end; i++) {
+    const mica_tile tile = mica_tile_at(&j->tiles, i);
+    for (int64_t b = tile.block; b < tile.block + tile.blocks; b++)
+      for (int64_t c = 0; c < tile.columns; c += TILE_COLUMNS) {
+        const int64_t at = tile.column + c, n = smaller(TILE_COLUMNS, tile.columns - c);
+        memset(acc, 0, (size_t)n * sizeof *acc);
+        j->k->column_sum(j->axis, n, j->x + (size_t)(b * j->axis * j->inner + at) * j->size,
+                         j->inner, acc);
+        j->k->combine(n, 1, acc, j->alpha, j->y + (size_t)(b * j->inner + at) * j->size);
+      }
+  }
+}
+
+static void partial_sums(void *ctx, int64_t begin, int64_t end) {
+  const sum_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const mica_tile tile = mica_tile_at(&j->tiles, i / j->parts);
+    const int64_t part = i % j->parts, from = part * j->rows,
+                  rows = smaller(j->rows, j->axis - from);
+    double *acc = j->partial + (tile.block * j->parts + part) * j->inner + tile.column;
+    memset(acc, 0, (size_t)tile.columns * sizeof *acc);
+    j->k->column_sum(rows, tile.columns,
+                     j->x +
+                         (size_t)((tile.block * j->axis + from) * j->inner + tile.column) * j->size,
+                     j->inner, acc);
+  }
+}
+
+bool mica_sum_axis(mica_call *c, mica_dtype dtype, int64_t outer, int64_t axis, int64_t inner,
+                   double alpha, const void *x, void *y) {
+  const size_t size = mica_dtype_size(dtype);
+  if (outer * inner == 0) return true;
+  sum_job j = {.k = mica_kernels_of(c->engine, dtype)->reduce,
+               .tiles = mica_tiles_of(outer, axis, inner),
+               .size = size,
+               .axis = axis,
+               .inner = inner,
+               .parts = 1,
+               .alpha = alpha,
+               .x = x,
+               .y = y};
+  if (inner == 1 && axis <= MICA_CHUNK) {
+    mica_parallel_for(c->engine, j.tiles.count, row_sums, &j);
+    return true;
+  }
+  if (j.tiles.group == 1 && j.tiles.count < SUM_PIECES)
+    j.parts = larger(1, smaller(axis * j.tiles.width / MICA_CHUNK, SUM_PIECES / j.tiles.count));
+  if (j.parts == 1) {
+    mica_parallel_for(c->engine, j.tiles.count, column_sums, &j);
+    return true;
+  }
+  j.rows = divide_up(axis, j.parts);
+  j.parts = divide_up(axis, j.rows);
+  j.partial = mica_call_scratch(c, (size_t)(outer * j.parts * inner) * sizeof *j.partial);
+  if (!j.partial) return false;
+  mica_parallel_for(c->engine, j.tiles.count * j.parts, partial_sums, &j);
+  for (int64_t b = 0; b < outer; b++)
+    j.k->combine(inner, j.parts, j.partial + b * j.parts * inner, alpha,
+                 j.y + (size_t)(b * inner) * size);
+  return true;
+}
+
+/* Adjacent dimensions that are both kept or both summed become one. */
 typedef struct runs {
   int n;
   int64_t size[MICA_MAX_RANK];
@@ -75,154 +225,24 @@ static runs runs_of(const mica_shape *from, const int64_t *step) {
   return r;
 }
 
-#define SUM_ROWS 256
-
-typedef struct sum_job {
-  const mica_kernels *k;
-  size_t size;
-  int64_t rows, cols;
-  const char *y;
-  double *partial; /* column sums */
-  char *x;         /* row sums */
-} sum_job;
-
-static void column_range(void *ctx, int64_t begin, int64_t end) {
-  const sum_job *j = ctx;
-  for (int64_t i = begin; i < end; i++) {
-    const int64_t from = i * SUM_ROWS, rows = j->rows - from < SUM_ROWS ? j->rows - from : SUM_ROWS;
-    double *acc = j->partial + i * j->cols;
-    memset(acc, 0, (size_t)j->cols * sizeof *acc);
-    j->k->reduce->column_sum(rows, j->cols, j->y + (size_t)(from * j->cols) * j->size, j->cols,
-                             acc);
-  }
-}
-
-static void row_range(void *ctx, int64_t begin, int64_t end) {
-  const sum_job *j = ctx;
-  for (int64_t i = begin; i < end; i++) {
-    const int64_t from = i * SUM_ROWS, rows = j->rows - from < SUM_ROWS ? j->rows - from : SUM_ROWS;
-    j->k->reduce->row_sum(rows, j->cols, j->y + (size_t)(from * j->cols) * j->size, j->cols, 1,
-                          j->x + (size_t)from * j->size);
-  }
-}
-
 bool mica_sum_to(mica_call *c, mica_dtype dtype, const void *y, const mica_shape *from, void *x,
                  const mica_shape *to) {
-  const mica_kernels *k = mica_kernels_of(c->engine, dtype);
   const size_t size = mica_dtype_size(dtype);
-  const int64_t n = mica_shape_count(from), m = mica_shape_count(to);
   int64_t step[MICA_MAX_RANK];
   mica_broadcast_steps(to, from, step);
-  const runs r = runs_of(from, step);
-  if (!n) {
-    memset(x, 0, (size_t)m * size);
-    return true;
+  runs r = runs_of(from, step);
+  int left = 0;
+  for (int d = 0; d < r.n; d++) left += r.summed[d];
+  if (!left) memcpy(x, y, (size_t)mica_shape_count(to) * size);
+  for (int d = r.n; d-- > 0 && left;) {
+    if (!r.summed[d]) continue;
+    int64_t outer = 1, inner = 1;
+    for (int i = 0; i < d; i++) outer *= r.size[i];
+    for (int i = d + 1; i < r.n; i++) inner *= r.size[i];
+    void *sum = --left ? mica_call_scratch(c, (size_t)(outer * inner) * size) : x;
+    if (!sum || !mica_sum_axis(c, dtype, outer, r.size[d], inner, 1, y, sum)) return false;
+    y = sum;
+    r.size[d] = 1;
   }
-  if (n == m) {
-    memcpy(x, y, (size_t)n * size);
-    return true;
-  }
-  if (r.n == 2 && !r.summed[0]) {
-    sum_job job = {k, size, r.size[0], r.size[1], y, NULL, x};
-    mica_parallel_for(c->engine, (r.size[0] + SUM_ROWS - 1) / SUM_ROWS, row_range, &job);
-    return true;
-  }
-  if (r.n <= 2 && r.summed[0]) {
-    /* All of a long vector is column sums of a matrix cut out of it, then the sum of those. */
-    const int64_t cols = r.n == 2 ? r.size[1] : 1, rows = r.size[0];
-    const int64_t chunks = (rows + SUM_ROWS - 1) / SUM_ROWS;
-    double *partial = mica_call_scratch(c, (size_t)(chunks * cols) * sizeof *partial);
-    if (!partial) return false;
-    sum_job job = {k, size, rows, cols, y, partial, NULL};
-    mica_parallel_for(c->engine, chunks, column_range, &job);
-    k->reduce->combine(cols, chunks, partial, 1, x);
-    return true;
-  }
-  double *acc = mica_call_scratch(c, (size_t)m * sizeof *acc);
-  if (!acc) return false;
-  memset(acc, 0, (size_t)m * sizeof *acc);
-  int64_t at[MICA_MAX_RANK] = {0}, place = 0;
-  for (int64_t i = 0; i < n; i++) {
-    acc[place] += dtype == MICA_F32 ? (double)((const float *)y)[i] : ((const double *)y)[i];
-    for (int d = from->rank; d-- > 0;) {
-      place += step[d];
-      if (++at[d] < from->dim[d]) break;
-      place -= at[d] * step[d];
-      at[d] = 0;
-    }
-  }
-  k->reduce->combine(m, 1, acc, 1, x);
   return true;
-}
-
-/* ---- copies ---- */
-
-void mica_copy_region(const mica_shape *shape, size_t size, const char *x, const int64_t *x_step,
-                      char *y, const int64_t *y_step) {
-  const int64_t n = mica_shape_count(shape);
-  if (n <= 0) return;
-  const int rank = shape->rank;
-  const int64_t cols = rank ? shape->dim[rank - 1] : 1;
-  int64_t at[MICA_MAX_RANK] = {0};
-  for (int64_t row = 0; row < n / cols; row++) {
-    int64_t from = 0, to = 0;
-    for (int d = 0; d < rank - 1; d++) {
-      from += at[d] * x_step[d];
-      to += at[d] * y_step[d];
-    }
-    memcpy(y + (size_t)to * size, x + (size_t)from * size, (size_t)cols * size);
-    for (int d = rank - 1; d-- > 0;) {
-      if (++at[d] < shape->dim[d]) break;
-      at[d] = 0;
-    }
-  }
-}
-
-typedef struct strided_job {
-  const mica_kernels *k;
-  size_t size;
-  const mica_shape *shape;
-  const int64_t *step;
-  int64_t n;
-  const void *x;
-  char *y;
-} strided_job;
-
-static void strided_range(void *ctx, int64_t begin, int64_t end) {
-  const strided_job *j = ctx;
-  const int64_t to = end * MICA_CHUNK < j->n ? end * MICA_CHUNK : j->n;
-  j->k->copy->strided(j->shape->rank, j->shape->dim, j->step, begin * MICA_CHUNK, to, j->x, j->y);
-}
-
-void mica_strided_copy(const mica_engine *engine, const mica_kernels *k, size_t size,
-                       const mica_shape *shape, const int64_t *step, const void *x, void *y) {
-  strided_job job = {k, size, shape, step, mica_shape_count(shape), x, y};
-  if (shape->rank == 0)
-    memcpy(y, x, size);
-  else
-    mica_parallel_for(engine, mica_chunks(job.n), strided_range, &job);
-}
-
-/* ---- axes ---- */
-
-mica_var mica_axis_to_last(mica_tape *t, mica_var x, int axis) {
-  const mica_view v = mica_read(t, x);
-  int at, order[MICA_MAX_RANK], n = 0;
-  if (!mica_ok(t)) return MICA_NONE;
-  if (!mica_axis(&v.shape, axis, &at))
-    return mica_latch(t, MICA_ERR_SHAPE, "axis %d of a tensor of rank %d", axis, v.shape.rank);
-  if (at == v.shape.rank - 1) return x;
-  for (int d = 0; d < v.shape.rank; d++)
-    if (d != at) order[n++] = d;
-  order[n] = at;
-  return mica_permute(t, x, v.shape.rank, order);
-}
-
-mica_var mica_axis_from_last(mica_tape *t, mica_var x, int axis) {
-  const mica_view v = mica_read(t, x);
-  int at, order[MICA_MAX_RANK];
-  if (!mica_ok(t) || !mica_axis(&v.shape, axis, &at)) return MICA_NONE;
-  if (at == v.shape.rank - 1) return x;
-  for (int d = 0, from = 0; d < v.shape.rank; d++) order[d] = d == at ? v.shape.rank - 1 : from++;
-  return mica_permute(t, x, v.shape.rank, order);
 }

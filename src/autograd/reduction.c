@@ -20,71 +20,63 @@ typedef struct reduce_context {
 typedef struct reduce_job {
   const mica_kernels *k;
   const reduce_context *o;
+  mica_tiles tiles;
   size_t size;
-  int64_t chunk; /* rows, or outer blocks, of a chunk */
-  const char *x;
+  const char *x, *gy;
   char *y;
-  double *partial;
   int64_t *arg;
 } reduce_job;
 
-static int64_t at_most(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-static int64_t chunk_rows(int64_t width) {
-  const int64_t rows = MICA_CHUNK / (width ? width : 1);
-  return rows < 1 ? 1 : rows;
-}
-
 /* ---- sum and mean ---- */
 
-/* Rows of [outer, axis]. */
-static void row_sum_range(void *ctx, int64_t begin, int64_t end) {
+static void spread_range(void *ctx, int64_t begin, int64_t end) {
   const reduce_job *j = ctx;
+  const reduce_context *o = j->o;
   for (int64_t i = begin; i < end; i++) {
-    const int64_t from = i * j->chunk, rows = at_most(j->chunk, j->o->outer - from);
-    j->k->reduce->row_sum(rows, j->o->axis, j->x + (size_t)(from * j->o->axis) * j->size,
-                          j->o->axis, j->o->alpha, j->y + (size_t)from * j->size);
+    const mica_tile t = mica_tile_at(&j->tiles, i);
+    if (o->inner == 1) {
+      j->k->copy->repeat_element(t.blocks, o->axis, o->alpha, j->gy + (size_t)t.block * j->size,
+                                 j->y + (size_t)(t.block * o->axis) * j->size, o->axis);
+      continue;
+    }
+    for (int64_t b = t.block; b < t.block + t.blocks; b++)
+      j->k->copy->repeat_row(
+          o->axis, t.columns, o->alpha, j->gy + (size_t)(b * o->inner + t.column) * j->size,
+          j->y + (size_t)(b * o->axis * o->inner + t.column) * j->size, o->inner);
   }
 }
 
-/* Columns of [axis, inner] in chunks of rows: part i of outer block o at partial[(o chunks + i)
- * inner]. */
-static void column_sum_range(void *ctx, int64_t begin, int64_t end) {
+static void fill_range(void *ctx, int64_t begin, int64_t end) {
   const reduce_job *j = ctx;
-  const int64_t axis = j->o->axis, inner = j->o->inner, chunks = (axis + j->chunk - 1) / j->chunk;
-  for (int64_t i = begin; i < end; i++) {
-    const int64_t block = i / chunks, from = i % chunks * j->chunk,
-                  rows = at_most(j->chunk, axis - from);
-    double *acc = j->partial + i * inner;
-    memset(acc, 0, (size_t)inner * sizeof *acc);
-    j->k->reduce->column_sum(rows, inner, j->x + (size_t)((block * axis + from) * inner) * j->size,
-                             inner, acc);
-  }
+  for (int64_t i = begin; i < end; i++)
+    j->k->copy->repeat_element(1, mica_chunk_length(j->o->axis, i), j->o->alpha, j->gy,
+                               j->y + (size_t)(i * MICA_CHUNK) * j->size, 0);
 }
 
 static void sum_backward(mica_call *c) {
   const reduce_context *o = c->ctx;
   mica_view *gx = mica_call_grad(c, 0);
   if (!gx) return;
-  const mica_kernels *k = mica_kernels_of(c->engine, gx->dtype);
-  const size_t size = mica_dtype_size(gx->dtype);
-  const char *gy = c->grad_out[0].data;
-  if (o->inner == 1) {
-    k->copy->repeat_element(o->outer, o->axis, o->alpha, gy, gx->data, o->axis);
-    return;
-  }
-  for (int64_t b = 0; b < o->outer; b++)
-    k->copy->repeat_row(o->axis, o->inner, o->alpha, gy + (size_t)(b * o->inner) * size,
-                        (char *)gx->data + (size_t)(b * o->axis * o->inner) * size, o->inner);
+  reduce_job job = {.k = mica_kernels_of(c->engine, gx->dtype),
+                    .o = o,
+                    .tiles = mica_tiles_of(o->outer, o->axis, o->inner),
+                    .size = mica_dtype_size(gx->dtype),
+                    .gy = c->grad_out[0].data,
+                    .y = gx->data};
+  if (o->outer == 1 && o->inner == 1)
+    mica_parallel_for(c->engine, mica_chunks(o->axis), fill_range, &job);
+  else
+    mica_parallel_for(c->engine, job.tiles.count, spread_range, &job);
 }
 
 static const mica_op sum_op = {sizeof(mica_op), "sum", 0, sum_backward};
+static const mica_op mean_op = {sizeof(mica_op), "mean", 0, sum_backward};
 
 /* alpha times the sum over dimensions [first, last] of x, which stay as 1. */
-static mica_var sum_group(mica_tape *t, mica_var x, int first, int last, double alpha) {
+static mica_var sum_group(mica_tape *t, const mica_op *op, mica_var x, int first, int last,
+                          double alpha) {
   mica_call c;
-  if (!mica_call_begin(&c, t, &sum_op, 1, &x)) return MICA_NONE;
+  if (!mica_call_begin(&c, t, op, 1, &x)) return MICA_NONE;
   const mica_view *v = &c.in[0];
   if (!mica_is_float(v))
     return mica_call_fail(&c, MICA_ERR_SHAPE,
@@ -96,25 +88,7 @@ static mica_var sum_group(mica_tape *t, mica_var x, int first, int last, double 
     if (d >= first && d <= last) shape.dim[d] = 1;
   }
   const mica_view *y = mica_call_output(&c, v->dtype, shape);
-  reduce_job job = {.k = mica_kernels_of(c.engine, v->dtype),
-                    .o = &o,
-                    .size = mica_dtype_size(v->dtype),
-                    .x = v->data,
-                    .y = y ? y->data : NULL};
-  if (y && o.inner == 1 && o.outer > 1) {
-    job.chunk = chunk_rows(o.axis);
-    mica_parallel_for(c.engine, (o.outer + job.chunk - 1) / job.chunk, row_sum_range, &job);
-  } else if (y && mica_view_count(y)) {
-    job.chunk = chunk_rows(o.inner);
-    const int64_t chunks = (o.axis + job.chunk - 1) / job.chunk;
-    job.partial = mica_call_scratch(&c, (size_t)(o.outer * chunks * o.inner) * sizeof(double));
-    if (job.partial) {
-      mica_parallel_for(c.engine, o.outer * chunks, column_sum_range, &job);
-      for (int64_t b = 0; b < o.outer; b++)
-        job.k->reduce->combine(o.inner, chunks, job.partial + b * chunks * o.inner, alpha,
-                               job.y + (size_t)(b * o.inner) * job.size);
-    }
-  }
+  if (y) mica_sum_axis(&c, v->dtype, o.outer, o.axis, o.inner, alpha, v->data, y->data);
   mica_call_context(&c, &o, sizeof o);
   return mica_call_end(&c);
 }
@@ -143,35 +117,35 @@ static mica_shape without(const mica_shape *shape, unsigned mask) {
   return out;
 }
 
-static mica_var sum_axes(mica_tape *t, const char *what, mica_var x, int n, const int *axes,
-                         bool keep, bool mean) {
+static mica_var sum_axes(mica_tape *t, const mica_op *op, mica_var x, int n, const int *axes,
+                         bool keep) {
   const mica_view v = mica_read(t, x);
   unsigned mask;
-  if (!mica_ok(t) || !axes_mask(t, what, &v.shape, n, axes, &mask)) return MICA_NONE;
+  if (!mica_ok(t) || !axes_mask(t, op->name, &v.shape, n, axes, &mask)) return MICA_NONE;
   double count = 1;
   for (int d = 0; d < v.shape.rank; d++)
     if (mask >> d & 1) count *= (double)v.shape.dim[d];
-  double alpha = mean ? 1 / count : 1;
+  double alpha = op == &mean_op ? 1 / count : 1;
   mica_scope_begin(t, NULL);
   /* From the back, so that what is left of a group stays where it was. */
   for (int last = v.shape.rank - 1; last >= 0; last--) {
     if (!(mask >> last & 1)) continue;
     int first = last;
     while (first > 0 && mask >> (first - 1) & 1) first--;
-    x = sum_group(t, x, first, last, alpha);
+    x = sum_group(t, op, x, first, last, alpha);
     alpha = 1;
     last = first;
   }
-  if (!mask) x = mica_affine(t, x, 1, 0);
+  if (!mask) x = sum_group(t, op, x, 0, -1, 1);
   if (!keep) x = mica_reshape(t, x, without(&v.shape, mask));
   return mica_scope_end(t, x);
 }
 
 mica_var mica_sum(mica_tape *t, mica_var x, int n, const int *axes, bool keep) {
-  return sum_axes(t, "sum", x, n, axes, keep, false);
+  return sum_axes(t, &sum_op, x, n, axes, keep);
 }
 mica_var mica_mean(mica_tape *t, mica_var x, int n, const int *axes, bool keep) {
-  return sum_axes(t, "mean", x, n, axes, keep, true);
+  return sum_axes(t, &mean_op, x, n, axes, keep);
 }
 
 mica_var mica_variance(mica_tape *t, mica_var x, int n, const int *axes, bool keep,
@@ -193,14 +167,40 @@ mica_var mica_variance(mica_tape *t, mica_var x, int n, const int *axes, bool ke
 static void extreme_range(void *ctx, int64_t begin, int64_t end) {
   const reduce_job *j = ctx;
   const reduce_context *o = j->o;
-  for (int64_t b = begin; b < end; b++) {
-    const char *x = j->x + (size_t)(b * o->axis * o->inner) * j->size;
-    char *y = j->y ? j->y + (size_t)(b * o->inner) * j->size : NULL;
-    if (o->inner == 1)
-      j->k->reduce->row_extreme(o->maximum, 1, o->axis, x, o->axis, y, j->arg + b);
-    else
-      j->k->reduce->column_extreme(o->maximum, o->axis, o->inner, x, o->inner, y,
-                                   j->arg + b * o->inner);
+  for (int64_t i = begin; i < end; i++) {
+    const mica_tile t = mica_tile_at(&j->tiles, i);
+    if (o->inner == 1) {
+      j->k->reduce->row_extreme(o->maximum, t.blocks, o->axis,
+                                j->x + (size_t)(t.block * o->axis) * j->size, o->axis,
+                                j->y ? j->y + (size_t)t.block * j->size : NULL, j->arg + t.block);
+      continue;
+    }
+    for (int64_t b = t.block; b < t.block + t.blocks; b++) {
+      const int64_t at = b * o->inner + t.column;
+      j->k->reduce->column_extreme(o->maximum, o->axis, t.columns,
+                                   j->x + (size_t)(b * o->axis * o->inner + t.column) * j->size,
+                                   o->inner, j->y ? j->y + (size_t)at * j->size : NULL,
+                                   j->arg + at);
+    }
+  }
+}
+
+/* Whole blocks: the loop that zeroes and places takes dense ones. */
+static void extreme_grad_range(void *ctx, int64_t begin, int64_t end) {
+  const reduce_job *j = ctx;
+  const reduce_context *o = j->o;
+  for (int64_t i = begin; i < end; i++) {
+    const mica_tile t = mica_tile_at(&j->tiles, i);
+    if (o->inner == 1) {
+      j->k->reduce->row_extreme_grad(t.blocks, o->axis, j->arg + t.block,
+                                     j->gy + (size_t)t.block * j->size,
+                                     j->y + (size_t)(t.block * o->axis) * j->size);
+      continue;
+    }
+    for (int64_t b = t.block; b < t.block + t.blocks; b++)
+      j->k->reduce->column_extreme_grad(o->axis, o->inner, j->arg + b * o->inner,
+                                        j->gy + (size_t)(b * o->inner) * j->size,
+                                        j->y + (size_t)(b * o->axis * o->inner) * j->size);
   }
 }
 
@@ -208,18 +208,14 @@ static void extreme_backward(mica_call *c) {
   const reduce_context *o = c->ctx;
   mica_view *gx = mica_call_grad(c, 0);
   if (!gx) return;
-  const mica_kernels *k = mica_kernels_of(c->engine, gx->dtype);
-  const size_t size = mica_dtype_size(gx->dtype);
-  const int64_t *arg = c->saved[0];
-  const char *gy = c->grad_out[0].data;
-  for (int64_t b = 0; b < o->outer; b++) {
-    char *to = (char *)gx->data + (size_t)(b * o->axis * o->inner) * size;
-    if (o->inner == 1)
-      k->reduce->row_extreme_grad(1, o->axis, arg + b, gy + (size_t)b * size, to);
-    else
-      k->reduce->column_extreme_grad(o->axis, o->inner, arg + b * o->inner,
-                                     gy + (size_t)(b * o->inner) * size, to);
-  }
+  reduce_job job = {.k = mica_kernels_of(c->engine, gx->dtype),
+                    .o = o,
+                    .tiles = mica_tiles_of(o->inner ? o->outer : 0, o->axis * o->inner, 1),
+                    .size = mica_dtype_size(gx->dtype),
+                    .gy = c->grad_out[0].data,
+                    .y = gx->data,
+                    .arg = c->saved[0]};
+  mica_parallel_for(c->engine, job.tiles.count, extreme_grad_range, &job);
 }
 
 static const mica_op max_op = {sizeof(mica_op), "max", 0, extreme_backward};
@@ -247,11 +243,12 @@ static mica_var extreme(mica_tape *t, const mica_op *op, mica_var x, int axis, b
   if (mica_ok(t)) {
     reduce_job job = {.k = mica_kernels_of(c.engine, v->dtype),
                       .o = &o,
+                      .tiles = mica_tiles_of(o.outer, o.axis, o.inner),
                       .size = mica_dtype_size(v->dtype),
                       .x = v->data,
                       .y = index ? NULL : y->data,
                       .arg = arg};
-    mica_parallel_for(c.engine, o.outer, extreme_range, &job);
+    mica_parallel_for(c.engine, job.tiles.count, extreme_range, &job);
   }
   mica_call_context(&c, &o, sizeof o);
   return mica_call_end(&c);
@@ -269,15 +266,67 @@ mica_var mica_argmax(mica_tape *t, mica_var x, int axis) {
 
 /* ---- log-sum-exp and norm, over the last axis; another is moved there ---- */
 
-/* gx = gy softmax(x) */
-static void lse_backward(mica_call *c) {
+typedef struct row_job {
+  const mica_kernels *k;
+  bool lse;
+  mica_tiles tiles;
+  size_t size;
+  int64_t cols, stride;
+  const char *x, *gy;
+  char *factor, *y; /* a value for each row; rows */
+} row_job;
+
+static void row_range(void *ctx, int64_t begin, int64_t end) {
+  const row_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const mica_tile t = mica_tile_at(&j->tiles, i);
+    const char *x = j->x + (size_t)(t.block * j->stride) * j->size;
+    char *y = j->y + (size_t)t.block * j->size;
+    if (j->lse) {
+      j->k->reduce->row_log_sum_exp(t.blocks, j->cols, x, j->stride, y);
+    } else {
+      j->k->reduce->row_sum_squares(t.blocks, j->cols, x, j->stride, y);
+      j->k->elementwise->unary(MICA_UNARY_SQRT, t.blocks, y, y, 0, 0);
+    }
+  }
+}
+
+/* gx = gy softmax(x), or gx = factor x */
+static void row_grad_range(void *ctx, int64_t begin, int64_t end) {
+  const row_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const mica_tile t = mica_tile_at(&j->tiles, i);
+    const char *x = j->x + (size_t)(t.block * j->stride) * j->size;
+    char *gx = j->y + (size_t)(t.block * j->cols) * j->size;
+    if (j->lse) {
+      j->k->softmax->softmax(t.blocks, j->cols, x, j->stride, gx, j->cols);
+      j->k->copy->scale_rows(t.blocks, j->cols, gx, j->cols, j->gy + (size_t)t.block * j->size, gx,
+                             j->cols);
+    } else {
+      j->k->copy->scale_rows(t.blocks, j->cols, x, j->stride, j->factor + (size_t)t.block * j->size,
+                             gx, j->cols);
+    }
+  }
+}
+
+static row_job row_job_of(const mica_call *c, bool lse, char *y) {
   const mica_view *x = &c->in[0];
+  return (row_job){.k = mica_kernels_of(c->engine, x->dtype),
+                   .lse = lse,
+                   .tiles = mica_tiles_of(mica_view_rows(x), mica_view_cols(x), 1),
+                   .size = mica_dtype_size(x->dtype),
+                   .cols = mica_view_cols(x),
+                   .stride = x->row_stride,
+                   .x = x->data,
+                   .y = y};
+}
+
+static void lse_backward(mica_call *c) {
   mica_view *gx = mica_call_grad(c, 0);
   if (!gx) return;
-  const mica_kernels *k = mica_kernels_of(c->engine, x->dtype);
-  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
-  k->softmax->softmax(rows, cols, x->data, x->row_stride, gx->data, cols);
-  k->copy->scale_rows(rows, cols, gx->data, cols, c->grad_out[0].data, gx->data, cols);
+  row_job job = row_job_of(c, true, gx->data);
+  job.gy = c->grad_out[0].data;
+  mica_parallel_for(c->engine, job.tiles.count, row_grad_range, &job);
 }
 
 /* gx = gy x / y, 0 where y is 0 */
@@ -285,19 +334,19 @@ static void norm_backward(mica_call *c) {
   const mica_view *x = &c->in[0];
   mica_view *gx = mica_call_grad(c, 0);
   if (!gx) return;
-  const mica_kernels *k = mica_kernels_of(c->engine, x->dtype);
-  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
-  void *factor = mica_call_scratch(c, (size_t)rows * mica_dtype_size(x->dtype));
-  if (!factor) return;
+  row_job job = row_job_of(c, false, gx->data);
+  const int64_t rows = mica_view_rows(x);
+  job.factor = mica_call_scratch(c, (size_t)rows * job.size);
+  if (!job.factor) return;
   const void *gy = c->grad_out[0].data, *y = c->out[0].data;
   for (int64_t r = 0; r < rows; r++)
     if (x->dtype == MICA_F32)
-      ((float *)factor)[r] =
+      ((float *)(void *)job.factor)[r] =
           ((const float *)y)[r] == 0 ? 0 : ((const float *)gy)[r] / ((const float *)y)[r];
     else
-      ((double *)factor)[r] =
+      ((double *)(void *)job.factor)[r] =
           ((const double *)y)[r] == 0 ? 0 : ((const double *)gy)[r] / ((const double *)y)[r];
-  k->copy->scale_rows(rows, cols, x->data, x->row_stride, factor, gx->data, cols);
+  mica_parallel_for(c->engine, job.tiles.count, row_grad_range, &job);
 }
 
 static const mica_op lse_op = {sizeof(mica_op), "log_sum_exp", MICA_OP_ROW_STRIDES, lse_backward};
@@ -310,16 +359,12 @@ static mica_var last_axis(mica_tape *t, const mica_op *op, mica_var x) {
   if (!mica_is_float(v))
     return mica_call_fail(&c, MICA_ERR_SHAPE,
                           "%s, expected float32 or float64:", mica_dtype_name(v->dtype));
-  const int64_t rows = mica_view_rows(v), cols = mica_view_cols(v);
   mica_shape shape = v->shape;
   shape.rank--;
   const mica_view *y = mica_call_output(&c, v->dtype, shape);
-  const mica_kernels *k = mica_kernels_of(c.engine, v->dtype);
-  if (y && op == &lse_op) {
-    k->reduce->row_log_sum_exp(rows, cols, v->data, v->row_stride, y->data);
-  } else if (y) {
-    k->reduce->row_sum_squares(rows, cols, v->data, v->row_stride, y->data);
-    k->elementwise->unary(MICA_UNARY_SQRT, rows, y->data, y->data, 0, 0);
+  if (y) {
+    row_job job = row_job_of(&c, op == &lse_op, y->data);
+    mica_parallel_for(c.engine, job.tiles.count, row_range, &job);
   }
   mica_call_save_input(&c, 0);
   if (op == &norm_op) mica_call_save_output(&c, 0);
@@ -328,14 +373,10 @@ static mica_var last_axis(mica_tape *t, const mica_op *op, mica_var x) {
 
 static mica_var over_axis(mica_tape *t, const mica_op *op, mica_var x, int axis, bool keep) {
   const mica_view v = mica_read(t, x);
-  int at;
-  if (!mica_ok(t)) return MICA_NONE;
-  if (!mica_axis(&v.shape, axis, &at))
-    return mica_latch(t, MICA_ERR_SHAPE, "%s: axis %d of a tensor of rank %d", op->name, axis,
-                      v.shape.rank);
   mica_scope_begin(t, NULL);
-  mica_var y = last_axis(t, op, mica_axis_to_last(t, x, at));
-  if (keep) {
+  mica_var y = last_axis(t, op, mica_axis_to_last(t, op->name, x, axis));
+  int at;
+  if (keep && mica_axis(&v.shape, axis, &at)) {
     mica_shape shape = v.shape;
     shape.dim[at] = 1;
     y = mica_reshape(t, y, shape);

@@ -24,7 +24,7 @@ void mica_scope_begin(mica_tape *t, const char *name) {
   if (!VEC_ROOM(t, t->scopes, 1)) return;
   size_t length = name ? strlen(name) : 0;
   const scope *up = t->scopes.n ? &t->scopes.v[t->scopes.n - 1] : NULL;
-  scope s = {t->births.n, t->records.n, 0, t->paths.n, draw_path(t)};
+  scope s = {t->births.n, t->records.n, 0, t->paths.n, draw_path(t), length > 0};
   /* No path may be there below an open scope when memory was short for the first. */
   size_t above = up && t->paths.n ? strlen(t->paths.v + up->path) : 0;
   if (!VEC_ROOM(t, t->paths, above + length + 2)) {
@@ -56,7 +56,7 @@ void mica_scope_end_n(mica_tape *t, int n, mica_var *y) {
     mica_latch(t, MICA_ERR_STATE, "scope_end without its begin");
     return;
   }
-  if (n == 1 && t->taps.n) y[0] = run_taps(t, y[0]);
+  if (n == 1 && t->taps.n && t->scopes.v[t->scopes.n - 1].named) y[0] = run_taps(t, y[0]);
   const scope s = t->scopes.v[--t->scopes.n];
   if (!mica_ok(t)) {
     for (int i = 0; i < n; i++) y[i] = MICA_NONE;

@@ -1,14 +1,13 @@
 /* Shape: views where the tensor's one freedom, the row stride, allows; else copies by rows.
  *
- * Slices of the leading or the last dimension and reshapes of dense tensors are views. The gradient
+ * Slices of the leading or the last dimension are views, and so are reshapes of dense tensors and
+ * of strided ones whose last dimension stays. The gradient
  * of a view of a part is zero elsewhere, so mica_split, which covers the whole, is cheaper than
  * slices.
  */
 #include "autograd/ranges.h"
 
 #include <mica/ops.h>
-
-#include "tensor/kernel/copy.h"
 
 #include <string.h>
 
@@ -19,27 +18,42 @@ static void pass_backward(mica_call *c) {
 }
 
 static const mica_op reshape_op = {sizeof(mica_op), "reshape", 0, pass_backward};
+static const mica_op reshape_rows_op = {sizeof(mica_op), "reshape", MICA_OP_ROW_STRIDES,
+                                        pass_backward};
+
+/* Put what is left of n elements in the place of one -1; false where that cannot be. */
+static bool complete(mica_shape *shape, int64_t n) {
+  int unknown = -1;
+  if (shape->rank < 0 || shape->rank > MICA_MAX_RANK) return false;
+  mica_shape known = *shape;
+  for (int d = 0; d < shape->rank; d++) {
+    if (shape->dim[d] != -1) continue;
+    if (unknown >= 0) return false;
+    unknown = d;
+    known.dim[d] = 1;
+  }
+  const int64_t m = mica_shape_count(&known);
+  if (unknown >= 0 && m > 0 && n % m == 0) shape->dim[unknown] = n / m;
+  return mica_shape_count(shape) == n;
+}
 
 mica_var mica_reshape(mica_tape *t, mica_var x, mica_shape shape) {
+  const mica_view v = mica_read(t, x);
+  if (!mica_ok(t)) return MICA_NONE;
+  const mica_shape asked = shape;
+  const bool fits = complete(&shape, mica_view_count(&v));
+  const bool rows = fits && v.shape.rank > 0 && shape.rank > 0 &&
+                    shape.dim[shape.rank - 1] == v.shape.dim[v.shape.rank - 1];
   mica_call c;
-  if (!mica_call_begin(&c, t, &reshape_op, 1, &x)) return MICA_NONE;
-  const int64_t n = mica_view_count(&c.in[0]);
+  if (!mica_call_begin(&c, t, rows ? &reshape_rows_op : &reshape_op, 1, &x)) return MICA_NONE;
   char text[128];
-  int unknown = -1;
-  int64_t known = 1;
-  for (int d = 0; d < shape.rank && d < MICA_MAX_RANK; d++) {
-    if (shape.dim[d] != -1)
-      known *= shape.dim[d];
-    else if (unknown < 0)
-      unknown = d;
-    else
-      known = 0;
-  }
-  if (unknown >= 0 && known > 0 && n % known == 0) shape.dim[unknown] = n / known;
-  if (mica_shape_count(&shape) != n)
+  if (!fits)
     return mica_call_fail(&c, MICA_ERR_SHAPE, "to %s from",
-                          mica_shape_text(&shape, text, sizeof text));
-  mica_call_output_alias(&c, 0, 0, shape, shape.rank ? shape.dim[shape.rank - 1] : 1);
+                          mica_shape_text(&asked, text, sizeof text));
+  mica_call_output_alias(&c, 0, 0, shape,
+                         rows         ? c.in[0].row_stride
+                         : shape.rank ? shape.dim[shape.rank - 1]
+                                      : 1);
   return mica_call_end(&c);
 }
 
@@ -62,20 +76,13 @@ typedef struct permute_context {
   int axes[MICA_MAX_RANK];
 } permute_context;
 
-/* y gathered from x by steps; only widths of 4 and 8 bytes have loops. */
-static mica_var gather_steps(mica_call *c, const mica_shape *shape, const int64_t *step,
-                             int64_t offset) {
-  const mica_view *v = &c->in[0];
-  const mica_kernels *k = mica_movers_of(c->engine, v->dtype);
-  if (!k)
-    return mica_call_fail(c, MICA_ERR_UNSUPPORTED,
-                          "%s elements; cast first:", mica_dtype_name(v->dtype));
-  const mica_view *y = mica_call_output(c, v->dtype, *shape);
-  const size_t size = mica_dtype_size(v->dtype);
+/* The next output, gathered from input 0 by steps. */
+static void gather_steps(mica_call *c, const mica_shape *shape, const int64_t *step,
+                         int64_t offset) {
+  const mica_view *v = &c->in[0], *y = mica_call_output(c, v->dtype, *shape);
   if (y && mica_view_count(y))
-    mica_strided_copy(c->engine, k, size, shape, step,
-                      (const char *)v->data + offset * (int64_t)size, y->data);
-  return MICA_NONE;
+    mica_strided_copy(c->engine, v->dtype, shape, step,
+                      (const char *)v->data + offset * (int64_t)mica_dtype_size(v->dtype), y->data);
 }
 
 static void permute_backward(mica_call *c) {
@@ -86,11 +93,11 @@ static void permute_backward(mica_call *c) {
   int64_t dense[MICA_MAX_RANK], step[MICA_MAX_RANK];
   mica_dense_steps(&gy->shape, dense);
   for (int d = 0; d < gy->shape.rank; d++) step[o->axes[d]] = dense[d];
-  mica_strided_copy(c->engine, mica_movers_of(c->engine, gx->dtype), mica_dtype_size(gx->dtype),
-                    &gx->shape, step, gy->data, gx->data);
+  mica_strided_copy(c->engine, gx->dtype, &gx->shape, step, gy->data, gx->data);
 }
 
-static const mica_op permute_op = {sizeof(mica_op), "permute", 0, permute_backward};
+static const mica_op permute_op = {sizeof(mica_op), "permute", MICA_OP_ROW_STRIDES,
+                                   permute_backward};
 
 mica_var mica_permute(mica_tape *t, mica_var x, int n, const int *axes) {
   mica_call c;
@@ -98,21 +105,20 @@ mica_var mica_permute(mica_tape *t, mica_var x, int n, const int *axes) {
   const mica_view *v = &c.in[0];
   permute_context o = {{0}};
   mica_shape shape = v->shape;
-  int64_t dense[MICA_MAX_RANK], step[MICA_MAX_RANK];
+  int64_t of_x[MICA_MAX_RANK], step[MICA_MAX_RANK];
   unsigned seen = 0;
-  mica_dense_steps(&v->shape, dense);
+  mica_view_steps(v, of_x);
   for (int d = 0; d < n && n == v->shape.rank; d++) {
     int at;
     if (!mica_axis(&v->shape, axes[d], &at)) break;
     seen |= 1u << at;
     o.axes[d] = at;
     shape.dim[d] = v->shape.dim[at];
-    step[d] = dense[at];
+    step[d] = of_x[at];
   }
   if (n != v->shape.rank || seen != (1u << n) - 1)
     return mica_call_fail(&c, MICA_ERR_SHAPE, "%d axes, expected each of the tensor's once:", n);
   gather_steps(&c, &shape, step, 0);
-  if (!mica_ok(t)) return MICA_NONE;
   mica_call_context(&c, &o, sizeof o);
   return mica_call_end(&c);
 }
@@ -150,7 +156,7 @@ mica_var mica_expand(mica_tape *t, mica_var x, mica_shape shape) {
                           mica_shape_text(&shape, text, sizeof text));
   mica_broadcast_steps(&c.in[0].shape, &shape, step);
   gather_steps(&c, &shape, step, 0);
-  return mica_ok(t) ? mica_call_end(&c) : MICA_NONE;
+  return mica_call_end(&c);
 }
 
 /* ---- slice and split ---- */
@@ -160,17 +166,21 @@ typedef struct slice_context {
   int64_t begin;
 } slice_context;
 
-/* The part [begin, begin + shape.dim[axis]) of `whole`, copied out of it (in) or into it. */
-static void copy_part(const mica_shape *whole, size_t size, int axis, int64_t begin,
-                      const mica_shape *part, const char *from, char *to, bool out) {
-  int64_t w[MICA_MAX_RANK], p[MICA_MAX_RANK];
-  mica_dense_steps(whole, w);
-  mica_dense_steps(part, p);
-  const int64_t offset = begin * w[axis] * (int64_t)size;
-  if (out)
-    mica_copy_region(part, size, from + offset, w, to, p);
-  else
-    mica_copy_region(part, size, from, p, to + offset, w);
+/* The part [begin, begin + part's axis) of a dense tensor whose axis has n: one block for each
+ * index before the axis. Copied out of the whole, or into it from rows `stride` apart. */
+static void copy_out(const mica_engine *engine, size_t size, int axis, int64_t n, int64_t begin,
+                     const mica_shape *part, const char *whole, char *to) {
+  int64_t outer, m, inner;
+  mica_around(part, axis, &outer, &m, &inner);
+  mica_copy_rows(engine, outer, m * inner, size, whole + (size_t)(begin * inner) * size, n * inner,
+                 to, m * inner);
+}
+static void copy_in(const mica_engine *engine, size_t size, int axis, int64_t n, int64_t begin,
+                    const mica_shape *part, const char *from, int64_t stride, char *whole) {
+  int64_t outer, m, inner;
+  mica_around(part, axis, &outer, &m, &inner);
+  mica_copy_rows(engine, outer, m * inner, size, from, stride ? stride : m * inner,
+                 whole + (size_t)(begin * inner) * size, n * inner);
 }
 
 static void slice_backward(mica_call *c) {
@@ -179,8 +189,9 @@ static void slice_backward(mica_call *c) {
   const mica_view *gy = &c->grad_out[0];
   if (!gx) return;
   const size_t size = mica_dtype_size(gx->dtype);
-  memset(gx->data, 0, (size_t)mica_view_count(gx) * size);
-  copy_part(&gx->shape, size, o->axis, o->begin, &gy->shape, gy->data, gx->data, false);
+  mica_fill(c->engine, mica_view_count(gx), size, NULL, gx->data);
+  copy_in(c->engine, size, o->axis, gx->shape.dim[o->axis], o->begin, &gy->shape, gy->data, 0,
+          gx->data);
 }
 
 static const mica_op slice_op = {sizeof(mica_op), "slice", MICA_OP_ROW_STRIDES, slice_backward};
@@ -201,7 +212,8 @@ static bool part_output(mica_call *c, int axis, int64_t begin, int64_t n) {
   }
   const mica_view *y = mica_call_output(c, v->dtype, shape);
   if (y)
-    copy_part(&v->shape, mica_dtype_size(v->dtype), axis, begin, &shape, v->data, y->data, true);
+    copy_out(c->engine, mica_dtype_size(v->dtype), axis, v->shape.dim[axis], begin, &shape, v->data,
+             y->data);
   return y != NULL;
 }
 
@@ -232,11 +244,12 @@ static void split_backward(mica_call *c) {
   const size_t size = mica_dtype_size(gx->dtype);
   bool all = true;
   for (int i = 0; i < c->n_out; i++) all &= c->grad_out[i].data != NULL;
-  if (!all) memset(gx->data, 0, (size_t)mica_view_count(gx) * size);
+  if (!all) mica_fill(c->engine, mica_view_count(gx), size, NULL, gx->data);
   int64_t begin = 0;
   for (int i = 0; i < c->n_out; i++) {
     const mica_view *gy = &c->grad_out[i];
-    if (gy->data) copy_part(&gx->shape, size, axis, begin, &gy->shape, gy->data, gx->data, false);
+    if (gy->data)
+      copy_in(c->engine, size, axis, gx->shape.dim[axis], begin, &gy->shape, gy->data, 0, gx->data);
     begin += gy->shape.dim[axis];
   }
 }
@@ -244,97 +257,142 @@ static void split_backward(mica_call *c) {
 static const mica_op split_op = {sizeof(mica_op), "split", MICA_OP_ROW_STRIDES, split_backward};
 static const mica_op split_copy_op = {sizeof(mica_op), "split", 0, split_backward};
 
+/* n at most MICA_CALL_INLINE parts. */
+static void split_few(mica_tape *t, mica_var x, int axis, int n, const int64_t *sizes,
+                      mica_var *out) {
+  const int rank = mica_rank(t, x);
+  mica_call c;
+  if (!mica_call_begin(&c, t, axis == 0 || axis == rank - 1 ? &split_op : &split_copy_op, 1, &x))
+    return;
+  int64_t begin = 0;
+  for (int i = 0; i < n && part_output(&c, axis, begin, sizes[i]); i++) begin += sizes[i];
+  mica_call_context(&c, &axis, sizeof axis);
+  mica_call_end_n(&c, n, out);
+}
+
+/* Many parts are parts of a few larger ones, so that backward writes each element a few times, not
+ * once for each part. */
+static void split_many(mica_tape *t, mica_var x, int axis, int n, const int64_t *sizes,
+                       mica_var *out) {
+  if (n <= MICA_CALL_INLINE) {
+    split_few(t, x, axis, n, sizes, out);
+    return;
+  }
+  int64_t sums[MICA_CALL_INLINE] = {0};
+  int first[MICA_CALL_INLINE + 1];
+  mica_var part[MICA_CALL_INLINE];
+  for (int g = 0; g <= MICA_CALL_INLINE; g++) first[g] = (int)((int64_t)n * g / MICA_CALL_INLINE);
+  for (int g = 0; g < MICA_CALL_INLINE; g++)
+    for (int i = first[g]; i < first[g + 1]; i++) sums[g] += sizes[i];
+  split_few(t, x, axis, MICA_CALL_INLINE, sums, part);
+  for (int g = 0; g < MICA_CALL_INLINE && mica_ok(t); g++)
+    split_many(t, part[g], axis, first[g + 1] - first[g], sizes + first[g], out + first[g]);
+}
+
 void mica_split(mica_tape *t, mica_var x, int axis, int n, const int64_t *sizes, mica_var *out) {
   for (int i = 0; i < n; i++) out[i] = MICA_NONE;
   const mica_view v = mica_read(t, x);
   int at;
   if (!mica_ok(t)) return;
-  int64_t total = 0;
-  for (int i = 0; i < n; i++) total = sizes[i] < 0 ? -1 : total < 0 ? -1 : total + sizes[i];
-  if (!mica_axis(&v.shape, axis, &at) || total != v.shape.dim[at]) {
-    char text[128];
-    mica_latch(t, MICA_ERR_SHAPE, "split: %d parts of %lld in all along axis %d of %s", n,
-               (long long)total, axis, mica_shape_text(&v.shape, text, sizeof text));
+  char text[128];
+  mica_shape_text(&v.shape, text, sizeof text);
+  if (!mica_axis(&v.shape, axis, &at)) {
+    mica_latch(t, MICA_ERR_SHAPE, "split: axis %d of %s", axis, text);
     return;
   }
-  int64_t begin = 0;
-  if (n > MICA_CALL_INLINE) {
-    for (int i = 0; i < n; begin += sizes[i++])
-      out[i] = mica_slice(t, x, at, begin, begin + sizes[i]);
+  int64_t left = v.shape.dim[at];
+  for (int i = 0; i < n && left >= 0; i++)
+    left = sizes[i] < 0 || sizes[i] > left ? -1 : left - sizes[i];
+  if (left != 0) {
+    mica_latch(t, MICA_ERR_SHAPE, "split: the sizes of %d parts do not add up to axis %d of %s", n,
+               axis, text);
     return;
   }
-  mica_call c;
-  if (!mica_call_begin(&c, t, at == 0 || at == v.shape.rank - 1 ? &split_op : &split_copy_op, 1,
-                       &x))
-    return;
-  for (int i = 0; i < n && part_output(&c, at, begin, sizes[i]); i++) begin += sizes[i];
-  mica_call_context(&c, &at, sizeof at);
-  mica_call_end_n(&c, n, out);
+  mica_scope_begin(t, NULL);
+  split_many(t, x, at, n, sizes, out);
+  mica_scope_end_n(t, n, out);
 }
 
 /* ---- concat and stack ---- */
 
+typedef struct concat_context {
+  int axis;
+  bool stacked; /* the axis is new: each input has one of it */
+} concat_context;
+
+/* Input i's shape with the axis there. */
+static mica_shape part_shape(const mica_shape *x, const concat_context *o) {
+  if (!o->stacked) return *x;
+  mica_shape shape = {x->rank + 1, {0}};
+  for (int d = 0; d < shape.rank; d++)
+    shape.dim[d] = d < o->axis ? x->dim[d] : d == o->axis ? 1 : x->dim[d - 1];
+  return shape;
+}
+
 static void concat_backward(mica_call *c) {
-  const int axis = *(const int *)c->ctx;
+  const concat_context *o = c->ctx;
   const mica_view *gy = &c->grad_out[0];
   const size_t size = mica_dtype_size(gy->dtype);
   int64_t begin = 0;
   for (int i = 0; i < c->n_in; i++) {
     mica_view *g = mica_call_grad(c, i);
-    if (g) copy_part(&gy->shape, size, axis, begin, &g->shape, gy->data, g->data, true);
-    begin += c->in[i].shape.dim[axis];
+    const mica_shape shape = part_shape(&c->in[i].shape, o);
+    if (g)
+      copy_out(c->engine, size, o->axis, gy->shape.dim[o->axis], begin, &shape, gy->data, g->data);
+    begin += shape.dim[o->axis];
   }
 }
 
 static const mica_op concat_op = {sizeof(mica_op), "concat", 0, concat_backward};
+/* Along the last axis a row is a block. */
+static const mica_op concat_rows_op = {sizeof(mica_op), "concat", MICA_OP_ROW_STRIDES,
+                                       concat_backward};
+static const mica_op stack_op = {sizeof(mica_op), "stack", 0, concat_backward};
 
-mica_var mica_concat(mica_tape *t, int n, const mica_var *x, int axis) {
+static mica_var join(mica_tape *t, const mica_op *op, int n, const mica_var *x, int axis) {
   mica_call c;
-  if (n < 1) return mica_latch(t, MICA_ERR_INVALID, "concat: %d tensors, expected 1 or more", n);
-  if (!mica_call_begin(&c, t, &concat_op, n, x)) return MICA_NONE;
-  mica_shape shape = c.in[0].shape;
-  int at;
-  if (!mica_axis(&shape, axis, &at)) return mica_call_fail(&c, MICA_ERR_SHAPE, "axis %d of", axis);
-  shape.dim[at] = 0;
+  if (!mica_call_begin(&c, t, op, n, x)) return MICA_NONE;
+  concat_context o = {0, op == &stack_op};
+  const int rank = c.in[0].shape.rank + o.stacked;
+  o.axis = axis < 0 ? axis + rank : axis;
+  if (o.axis < 0 || o.axis >= rank || rank > MICA_MAX_RANK)
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "axis %d of a result of rank %d, from", axis, rank);
+  mica_shape shape = part_shape(&c.in[0].shape, &o);
+  shape.dim[o.axis] = 0;
   for (int i = 0; i < n; i++) {
-    mica_shape one = c.in[i].shape;
-    const int64_t size = one.rank > at ? one.dim[at] : 0;
-    if (one.rank > at) one.dim[at] = shape.dim[at];
-    if (!mica_shape_equal(&one, &shape) || c.in[i].dtype != c.in[0].dtype)
-      return mica_call_fail(&c, MICA_ERR_SHAPE, "tensor %d differs in more than axis %d:", i, axis);
-    shape.dim[at] += size;
+    if (c.in[i].dtype != c.in[0].dtype)
+      return mica_call_fail(&c, MICA_ERR_SHAPE, "tensor %d is %s, expected %s:", i,
+                            mica_dtype_name(c.in[i].dtype), mica_dtype_name(c.in[0].dtype));
+    bool fits = c.in[i].shape.rank == c.in[0].shape.rank;
+    mica_shape one = part_shape(&c.in[i].shape, &o);
+    for (int d = 0; d < rank && fits; d++) fits = d == o.axis || one.dim[d] == shape.dim[d];
+    if (!fits)
+      return mica_call_fail(&c, MICA_ERR_SHAPE, "tensor %d does not have tensor 0's shape%s:", i,
+                            o.stacked ? "" : " but for the axis");
+    shape.dim[o.axis] += one.dim[o.axis];
   }
   const mica_view *y = mica_call_output(&c, c.in[0].dtype, shape);
   int64_t begin = 0;
   for (int i = 0; i < n && y; i++) {
-    copy_part(&shape, mica_dtype_size(y->dtype), at, begin, &c.in[i].shape, c.in[i].data, y->data,
-              false);
-    begin += c.in[i].shape.dim[at];
+    const mica_shape one = part_shape(&c.in[i].shape, &o);
+    copy_in(c.engine, mica_dtype_size(y->dtype), o.axis, shape.dim[o.axis], begin, &one,
+            c.in[i].data, op == &concat_rows_op ? c.in[i].row_stride : 0, y->data);
+    begin += one.dim[o.axis];
   }
-  mica_call_context(&c, &at, sizeof at);
+  mica_call_context(&c, &o, sizeof o);
   return mica_call_end(&c);
 }
 
+mica_var mica_concat(mica_tape *t, int n, const mica_var *x, int axis) {
+  if (n < 1) return mica_latch(t, MICA_ERR_INVALID, "concat: %d tensors, expected 1 or more", n);
+  const int rank = mica_rank(t, x[0]);
+  const bool last = axis == -1 || axis == rank - 1;
+  return join(t, last ? &concat_rows_op : &concat_op, n, x, axis);
+}
+
 mica_var mica_stack(mica_tape *t, int n, const mica_var *x, int axis) {
-  enum { MANY = 64 };
-  mica_var one[MANY];
-  if (n < 1 || n > MANY)
-    return mica_latch(t, MICA_ERR_INVALID, "stack: %d tensors, expected 1 to %d", n, MANY);
-  mica_scope_begin(t, NULL);
-  for (int i = 0; i < n; i++) {
-    const mica_view v = mica_read(t, x[i]);
-    if (!mica_ok(t)) break;
-    const int at = axis < 0 ? axis + v.shape.rank + 1 : axis;
-    if (at < 0 || at > v.shape.rank || v.shape.rank == MICA_MAX_RANK) {
-      mica_latch(t, MICA_ERR_SHAPE, "stack: axis %d for tensors of rank %d", axis, v.shape.rank);
-      break;
-    }
-    mica_shape shape = {v.shape.rank + 1, {0}};
-    for (int d = 0; d < shape.rank; d++)
-      shape.dim[d] = d < at ? v.shape.dim[d] : d == at ? 1 : v.shape.dim[d - 1];
-    one[i] = mica_reshape(t, x[i], shape);
-  }
-  return mica_scope_end(t, mica_ok(t) ? mica_concat(t, n, one, axis) : MICA_NONE);
+  if (n < 1) return mica_latch(t, MICA_ERR_INVALID, "stack: %d tensors, expected 1 or more", n);
+  return join(t, &stack_op, n, x, axis);
 }
 
 /* ---- pad, roll, flip ---- */
@@ -358,12 +416,14 @@ static void pad_backward(mica_call *c) {
   mica_dense_steps(&gy->shape, from);
   mica_dense_steps(&gx->shape, to);
   const size_t size = mica_dtype_size(gx->dtype);
-  mica_copy_region(&gx->shape, size,
+  mica_copy_region(c->engine, &gx->shape, size,
                    (const char *)gy->data + (size_t)pad_offset(&gy->shape, c->ctx) * size, from,
                    gx->data, to);
 }
 
-static const mica_op pad_op = {sizeof(mica_op), "pad", 0, pad_backward};
+#define PAD_MOST ((int64_t)1 << 40)
+
+static const mica_op pad_op = {sizeof(mica_op), "pad", MICA_OP_ROW_STRIDES, pad_backward};
 
 mica_var mica_pad(mica_tape *t, mica_var x, int n, const int64_t *before, const int64_t *after,
                   double value) {
@@ -374,26 +434,26 @@ mica_var mica_pad(mica_tape *t, mica_var x, int n, const int64_t *before, const 
   mica_shape shape = v->shape;
   bool fine = n >= 0 && n <= shape.rank;
   for (int d = 0; d < n && fine; d++) {
-    fine = before[d] >= 0 && after[d] >= 0;
+    fine = before[d] >= 0 && after[d] >= 0 && before[d] <= PAD_MOST && after[d] <= PAD_MOST;
     o.before[d] = before[d];
-    shape.dim[d] += before[d] + after[d];
+    if (fine) shape.dim[d] += before[d] + after[d];
   }
-  if (!fine) return mica_call_fail(&c, MICA_ERR_INVALID, "%d dimensions, padding 0 or more:", n);
+  if (!fine) return mica_call_fail(&c, MICA_ERR_INVALID, "%d dimensions, padding of 0 to 2^40:", n);
   const mica_view *y = mica_call_output(&c, v->dtype, shape);
   if (y && mica_view_count(y)) {
     const size_t size = mica_dtype_size(v->dtype);
-    const int64_t count = mica_view_count(y);
     char *to = y->data;
-    double element = value;
-    const mica_view from = mica_view_of(&element, MICA_F64, MICA_SCALAR);
-    const mica_view first = mica_view_of(to, v->dtype, MICA_SCALAR);
+    double element;
+    const mica_view from = mica_view_of(&value, MICA_F64, MICA_SCALAR);
+    const mica_view first = mica_view_of(&element, v->dtype, MICA_SCALAR);
     if (mica_view_copy(&first, &from) != MICA_OK)
       return mica_call_fail(&c, mica_last_status(), "%s", mica_last_error());
-    for (int64_t i = 1; i < count; i++) memcpy(to + (size_t)i * size, to, size);
+    mica_fill(c.engine, mica_view_count(y), size, &element, to);
     int64_t xs[MICA_MAX_RANK], ys[MICA_MAX_RANK];
-    mica_dense_steps(&v->shape, xs);
+    mica_view_steps(v, xs);
     mica_dense_steps(&shape, ys);
-    mica_copy_region(&v->shape, size, v->data, xs, to + (size_t)pad_offset(&shape, &o) * size, ys);
+    mica_copy_region(c.engine, &v->shape, size, v->data, xs,
+                     to + (size_t)pad_offset(&shape, &o) * size, ys);
   }
   mica_call_context(&c, &o, sizeof o);
   return mica_call_end(&c);
@@ -402,7 +462,7 @@ mica_var mica_pad(mica_tape *t, mica_var x, int n, const int64_t *before, const 
 mica_var mica_roll(mica_tape *t, mica_var x, int axis, int64_t shift) {
   const int64_t n = mica_dim(t, x, axis);
   if (!mica_ok(t)) return MICA_NONE;
-  const int64_t cut = n ? ((-shift) % n + n) % n : 0;
+  const int64_t cut = n ? (n - shift % n) % n : 0;
   if (!cut) return mica_slice(t, x, axis, 0, n);
   mica_scope_begin(t, NULL);
   mica_var part[2];
@@ -422,9 +482,9 @@ static void flip_backward(mica_call *c) {
   if (!gx || !mica_view_count(gx)) return;
   int64_t step[MICA_MAX_RANK], offset;
   flip_steps(&gx->shape, *(const int *)c->ctx, step, &offset);
-  const size_t size = mica_dtype_size(gx->dtype);
-  mica_strided_copy(c->engine, mica_movers_of(c->engine, gx->dtype), size, &gx->shape, step,
-                    (const char *)c->grad_out[0].data + (size_t)offset * size, gx->data);
+  mica_strided_copy(c->engine, gx->dtype, &gx->shape, step,
+                    (const char *)c->grad_out[0].data + (size_t)offset * mica_dtype_size(gx->dtype),
+                    gx->data);
 }
 
 static const mica_op flip_op = {sizeof(mica_op), "flip", 0, flip_backward};
@@ -438,7 +498,6 @@ mica_var mica_flip(mica_tape *t, mica_var x, int axis) {
   int64_t step[MICA_MAX_RANK], offset;
   flip_steps(&c.in[0].shape, at, step, &offset);
   gather_steps(&c, &c.in[0].shape, step, offset);
-  if (!mica_ok(t)) return MICA_NONE;
   mica_call_context(&c, &at, sizeof at);
   return mica_call_end(&c);
 }

@@ -3,59 +3,55 @@
 
 #include <mica/ops.h>
 
-#include "tensor/kernel/norm.h"
 #include "tensor/kernel/softmax.h"
 
 typedef struct softmax_job {
   const mica_softmax_kernels *k;
   bool log;
+  mica_tiles tiles;
   size_t size;
-  int64_t rows, cols, chunk, stride;
+  int64_t cols, stride;
   const char *x, *gy;
   char *y;
 } softmax_job;
 
-static int64_t chunk_of(int64_t cols) {
-  const int64_t rows = MICA_CHUNK / (cols ? cols : 1);
-  return rows < 1 ? 1 : rows;
+static softmax_job job_of(const mica_call *c, bool log, const mica_view *x, char *y) {
+  return (softmax_job){.k = mica_kernels_of(c->engine, x->dtype)->softmax,
+                       .log = log,
+                       .tiles = mica_tiles_of(mica_view_rows(x), mica_view_cols(x), 1),
+                       .size = mica_dtype_size(x->dtype),
+                       .cols = mica_view_cols(x),
+                       .stride = x->row_stride,
+                       .x = x->data,
+                       .y = y};
 }
 
 static void softmax_range(void *ctx, int64_t begin, int64_t end) {
   const softmax_job *j = ctx;
   for (int64_t i = begin; i < end; i++) {
-    const int64_t from = i * j->chunk, rows = j->rows - from < j->chunk ? j->rows - from : j->chunk;
-    const size_t x = (size_t)(from * j->stride) * j->size, y = (size_t)(from * j->cols) * j->size;
-    (j->log ? j->k->log_softmax : j->k->softmax)(rows, j->cols, j->x + x, j->stride, j->y + y,
-                                                 j->cols);
+    const mica_tile t = mica_tile_at(&j->tiles, i);
+    (j->log ? j->k->log_softmax
+            : j->k->softmax)(t.blocks, j->cols, j->x + (size_t)(t.block * j->stride) * j->size,
+                             j->stride, j->y + (size_t)(t.block * j->cols) * j->size, j->cols);
   }
 }
 
 static void softmax_grad_range(void *ctx, int64_t begin, int64_t end) {
   const softmax_job *j = ctx;
   for (int64_t i = begin; i < end; i++) {
-    const int64_t from = i * j->chunk, rows = j->rows - from < j->chunk ? j->rows - from : j->chunk;
-    const size_t at = (size_t)(from * j->cols) * j->size;
-    (j->log ? j->k->log_softmax_grad : j->k->softmax_grad)(rows, j->cols, j->x + at, j->cols,
+    const mica_tile t = mica_tile_at(&j->tiles, i);
+    const size_t at = (size_t)(t.block * j->cols) * j->size;
+    (j->log ? j->k->log_softmax_grad : j->k->softmax_grad)(t.blocks, j->cols, j->x + at, j->cols,
                                                            j->gy + at, j->cols, j->y + at, j->cols);
   }
 }
 
 static void backward(mica_call *c, bool log) {
-  const mica_view *y = &c->out[0];
   mica_view *gx = mica_call_grad(c, 0);
   if (!gx) return;
-  const int64_t cols = mica_view_cols(y), rows = mica_view_rows(y), chunk = chunk_of(cols);
-  softmax_job job = {mica_kernels_of(c->engine, y->dtype)->softmax,
-                     log,
-                     mica_dtype_size(y->dtype),
-                     rows,
-                     cols,
-                     chunk,
-                     cols,
-                     y->data,
-                     c->grad_out[0].data,
-                     gx->data};
-  mica_parallel_for(c->engine, (rows + chunk - 1) / chunk, softmax_grad_range, &job);
+  softmax_job job = job_of(c, log, &c->out[0], gx->data);
+  job.gy = c->grad_out[0].data;
+  mica_parallel_for(c->engine, job.tiles.count, softmax_grad_range, &job);
 }
 
 static void softmax_backward(mica_call *c) {
@@ -79,18 +75,8 @@ static mica_var last_axis(mica_tape *t, const mica_op *op, mica_var x) {
                           "%s, expected float32 or float64:", mica_dtype_name(v->dtype));
   const mica_view *y = mica_call_output(&c, v->dtype, v->shape);
   if (y) {
-    const int64_t cols = mica_view_cols(v), rows = mica_view_rows(v), chunk = chunk_of(cols);
-    softmax_job job = {mica_kernels_of(c.engine, v->dtype)->softmax,
-                       op == &log_softmax_op,
-                       mica_dtype_size(v->dtype),
-                       rows,
-                       cols,
-                       chunk,
-                       v->row_stride,
-                       v->data,
-                       NULL,
-                       y->data};
-    mica_parallel_for(c.engine, (rows + chunk - 1) / chunk, softmax_range, &job);
+    softmax_job job = job_of(&c, op == &log_softmax_op, v, y->data);
+    mica_parallel_for(c.engine, job.tiles.count, softmax_range, &job);
   }
   mica_call_save_output(&c, 0);
   return mica_call_end(&c);
@@ -98,7 +84,7 @@ static mica_var last_axis(mica_tape *t, const mica_op *op, mica_var x) {
 
 static mica_var over_axis(mica_tape *t, const mica_op *op, mica_var x, int axis) {
   mica_scope_begin(t, NULL);
-  mica_var y = last_axis(t, op, mica_axis_to_last(t, x, axis));
+  mica_var y = last_axis(t, op, mica_axis_to_last(t, op->name, x, axis));
   return mica_scope_end(t, mica_axis_from_last(t, y, axis));
 }
 

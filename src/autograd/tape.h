@@ -50,6 +50,7 @@ typedef struct scope {
   uint32_t records; /* length of tape->records when it began */
   uint32_t path, path_end;
   uint64_t draws; /* hash of the path for random draws */
+  bool named;     /* taps see the results of scopes with a name of their own */
 } scope;
 
 typedef struct draw_count {

@@ -6,7 +6,8 @@
     return mica_##op(t, in[0], in[1]);                                                             \
   }
 RUN(add)
-RUN(sub) RUN(mul) RUN(div) RUN(pow) RUN(maximum) RUN(minimum) RUN(equal) RUN(less)
+RUN(sub)
+RUN(mul) RUN(div) RUN(pow) RUN(maximum) RUN(minimum) RUN(equal) RUN(less)
 
     static mica_var run_where(mica_tape *t, const mica_var *in) {
   return mica_where(t, mica_less(t, in[0], mica_full(t, mica_dtype_of(t, in[0]), MICA_SCALAR, 0)),
@@ -43,6 +44,23 @@ static const gradient_case cases[] = {
     PAIR(maximum, "", MICA_SHAPE(3, 4), MICA_SHAPE(3, 1)),
     PAIR(minimum, "", MICA_SHAPE(3, 4), MICA_SHAPE(3, 4)),
     PAIR(mul, "empty", MICA_SHAPE(0, 4), MICA_SHAPE(4)),
+    /* More than a chunk of work, for each way in which an operand meets the result. */
+    PAIR(mul, "chunks", MICA_SHAPE(3, 12001), MICA_SHAPE(3, 12001)),
+    PAIR(sub, "chunks", MICA_SHAPE(3, 12001), MICA_SHAPE(3, 12001)),
+    PAIR(mul, "chunks by a scalar", MICA_SHAPE(3, 12001), MICA_SHAPE(1)),
+    PAIR(div, "chunks of a scalar", MICA_SCALAR, MICA_SHAPE(3, 12001)),
+    PAIR(mul, "chunks, short repeats", MICA_SHAPE(7001, 5), MICA_SHAPE(5)),
+    PAIR(mul, "chunks, long repeats", MICA_SHAPE(701, 50), MICA_SHAPE(50)),
+    PAIR(div, "chunks, repeats first", MICA_SHAPE(50), MICA_SHAPE(701, 50)),
+    PAIR(mul, "chunks, short holds", MICA_SHAPE(7001, 5), MICA_SHAPE(7001, 1)),
+    PAIR(mul, "chunks, long holds", MICA_SHAPE(70, 501), MICA_SHAPE(70, 1)),
+    PAIR(div, "chunks, holds first", MICA_SHAPE(7, 5, 1), MICA_SHAPE(7, 5, 1001)),
+    PAIR(div, "chunks, holds over two", MICA_SHAPE(70, 501, 2), MICA_SHAPE(70, 1, 1)),
+    PAIR(mul, "chunks, middle", MICA_SHAPE(40, 1, 31), MICA_SHAPE(40, 30, 31)),
+    PAIR(mul, "chunks, outer product", MICA_SHAPE(201, 1), MICA_SHAPE(1, 203)),
+    PAIR(mul, "chunks, apart", MICA_SHAPE(1, 70, 1), MICA_SHAPE(30, 70, 20)),
+    PAIR(add, "chunks, all", MICA_SHAPE(40001), MICA_SHAPE(1)),
+    PAIR(sub, "chunks, column", MICA_SHAPE(4, 1), MICA_SHAPE(4, 10001)),
     FLAT(equal),
     FLAT(less),
     {"where",
@@ -51,6 +69,16 @@ static const gradient_case cases[] = {
      {{MICA_SHAPE(3, 1), -1, 1, 0.01, true},
       {MICA_SHAPE(3, 4), -1, 1, 0, false},
       {MICA_SHAPE(4), -1, 1, 0, false}},
+     run_where,
+     B,
+     false,
+     false},
+    {"where",
+     "chunks",
+     3,
+     {{MICA_SHAPE(3, 1), -1, 1, 0.01, true},
+      {MICA_SHAPE(3, 12001), -1, 1, 0, false},
+      {MICA_SCALAR, -1, 1, 0, false}},
      run_where,
      B,
      false,

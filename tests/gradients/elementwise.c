@@ -11,10 +11,11 @@
   }
 
 RUN(neg)
-RUN(abs) RUN(exp) RUN(expm1) RUN(log) RUN(log1p) RUN(sqrt) RUN(rsqrt) RUN(reciprocal) RUN(square)
-    RUN(sin) RUN(cos) RUN(tanh) RUN(erf) RUN(sigmoid) RUN(log_sigmoid) RUN(softplus) RUN(relu)
-        RUN(selu) RUN(gelu) RUN(gelu_tanh) RUN(silu) RUN(mish) RUN(hard_sigmoid) RUN(hard_swish)
-            RUN(sign) RUN(floor) RUN(round) RUN_WITH(leaky_relu, 0.1) RUN_WITH(elu, 0.7)
+RUN(abs)
+RUN(exp) RUN(expm1) RUN(log) RUN(log1p) RUN(sqrt) RUN(rsqrt) RUN(reciprocal) RUN(square) RUN(sin)
+    RUN(cos) RUN(tanh) RUN(erf) RUN(sigmoid) RUN(log_sigmoid) RUN(softplus) RUN(relu) RUN(selu)
+        RUN(gelu) RUN(gelu_tanh) RUN(silu) RUN(mish) RUN(hard_sigmoid) RUN(hard_swish) RUN(sign)
+            RUN(floor) RUN(round) RUN_WITH(leaky_relu, 0.1) RUN_WITH(elu, 0.7)
                 RUN_WITH(clamp, -0.8, 0.9) RUN_WITH(pow_scalar, 2.5) RUN_WITH(affine, -1.5, 0.25)
 
     /* There and back: float64 would only pass it on. */
@@ -89,6 +90,8 @@ static const gradient_case cases[] = {
     {"activate", "", 1, {{MICA_SHAPE(7), -2.5, 2.5, 0.01, false}}, run_activate, B, false, false},
     {"gelu", "one element", 1, {{MICA_SCALAR, -2, 2, 0, false}}, run_gelu, B, false, false},
     {"gelu", "empty", 1, {{MICA_SHAPE(0, 3), -2, 2, 0, false}}, run_gelu, B, false, false},
+    {"gelu", "chunks", 1, {{MICA_SHAPE(3, 12001), -4, 4, 0, false}}, run_gelu, B, false, false},
+    {"cast", "chunks", 1, {{MICA_SHAPE(5, 7001), -2, 2, 0, false}}, run_cast, B, false, false},
     {"tanh", "long", 1, {{MICA_SHAPE(1, 67), -5, 5, 0, false}}, run_tanh, B, false, false},
 };
 FAMILY(elementwise);

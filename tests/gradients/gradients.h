@@ -1,9 +1,10 @@
 /* The registry of gradient cases: each operation of mica/ops.h with sample shapes.
  *
- * A case builds a scalar-or-larger result from its inputs; the walker (test_gradients.c) projects
- * it on fixed random numbers and compares backward with central differences in float64, then runs
- * the case in float32 on every instruction set, thread count and with and without libraries against
- * the float64 run.
+ * A case builds a result of any shape from its inputs; the walker (test_gradients.c) projects it on
+ * fixed random numbers and compares backward with central differences in float64, then runs the
+ * case in float64 and float32 on every instruction set, with one and two threads, with and without
+ * libraries and with row strides, forward and backward against the float64 run of the generic
+ * loops.
  */
 #ifndef MICA_TESTS_GRADIENTS_H
 #define MICA_TESTS_GRADIENTS_H

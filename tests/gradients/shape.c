@@ -23,6 +23,31 @@ RUN(roll, mica_roll(t, in[0], 1, 2))
 RUN(roll_back, mica_roll(t, in[0], 0, -1))
 RUN(flip, mica_flip(t, in[0], 1))
 
+RUN(reshape_rows, mica_reshape(t, in[0], MICA_SHAPE(-1, 3)))
+RUN(permute_wide, mica_permute(t, in[0], 3, (int[]){2, 0, 1}))
+RUN(expand_wide, mica_expand(t, in[0], MICA_SHAPE(40, 31, 30)))
+RUN(slice_wide, mica_slice(t, in[0], 1, 3, 19))
+RUN(slice_wide_last, mica_slice(t, in[0], -1, 100, 12000))
+RUN(slice_wide_first, mica_slice(t, in[0], 0, 1, 3))
+RUN(pad_wide, mica_pad(t, in[0], 3, (int64_t[]){1, 2, 3}, (int64_t[]){3, 0, 1}, -1))
+
+/* More parts than a call has outputs, of which some are not used. */
+static mica_var split_many(mica_tape *t, const mica_var *in) {
+  int64_t sizes[21];
+  mica_var y[21], z[7];
+  for (int i = 0; i < 21; i++) sizes[i] = i % 3;
+  mica_split(t, in[0], 1, 21, sizes, y);
+  for (int i = 0; i < 7; i++) z[i] = mica_square(t, y[20 - 3 * i]);
+  return mica_concat(t, 7, z, 1);
+}
+
+/* More than a call keeps inline. */
+static mica_var stack_many(mica_tape *t, const mica_var *in) {
+  mica_var x[70];
+  for (int i = 0; i < 70; i++) x[i] = i % 3 ? in[0] : mica_square(t, in[1]);
+  return mica_stack(t, 70, x, -1);
+}
+
 static mica_var split(mica_tape *t, const mica_var *in) {
   mica_var y[3];
   mica_split(t, in[0], -1, 3, (int64_t[]){2, 1, 3}, y);
@@ -57,5 +82,21 @@ static const gradient_case cases[] = {
     ONE("roll", roll_back, 4, 2),
     ONE("flip", flip, 2, 3, 2),
     ONE("split", split, 2, 6),
+    ONE("split", split_many, 3, 21, 2),
+    ONE("split", split_many, 2, 21),
+    TWO("stack", stack_many),
+    ONE("reshape", reshape_rows, 2, 4, 3),
+    ONE("slice", slice_first, 4),
+    ONE("pad", pad, 0, 3),
+    ONE("flip", flip, 2, 0),
+    ONE("roll", roll, 3, 1),
+    ONE("permute", permute_wide, 30, 35, 40),
+    ONE("expand", expand_wide, 1, 31, 1),
+    ONE("slice", slice_wide, 50, 20, 41),
+    ONE("slice", slice_wide_last, 3, 12001),
+    ONE("slice", slice_wide_first, 4, 90, 101),
+    ONE("pad", pad_wide, 40, 20, 45),
+    ONE("flip", flip, 3, 12001),
+    ONE("roll", roll, 70, 501),
 };
 FAMILY(shape);
