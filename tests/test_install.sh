@@ -107,6 +107,18 @@ for example in examples/*/; do
   try "examples/$name builds against the installed library" build_example
 done
 
+# The first screen's program, as a reader would copy it.
+readme_program() {
+  sed -n '/^```c$/,/^```$/p' README.md | sed '/^```/d' >"$prefix/readme.c"
+  [ -s "$prefix/readme.c" ] || return 1
+  # shellcheck disable=SC2046
+  gcc -std=c17 -Wall -Wextra -Werror "$prefix/readme.c" -o "$prefix/readme" $(pkg-config --cflags mica) \
+    $([ $shared = 1 ] && libs || libs --static) || return 1
+  # Without a model it says so and fails.
+  ! (cd "$prefix" && ./readme nothing.png 2>complaint) && grep -q parts.mica "$prefix/complaint"
+}
+try "the README's program builds, and complains clearly" readme_program
+
 mkdir "$prefix/project"
 cat >"$prefix/project/CMakeLists.txt" <<'C'
 cmake_minimum_required(VERSION 3.18)
@@ -147,6 +159,8 @@ if [ $shared = 1 ]; then
   foreign() { ! grep -v '^mica_' "$prefix/exported"; }
   try "only mica_* is visible" foreign
   declared >"$prefix/declared"
+  promised() { [ -s "$prefix/declared" ] && ! comm -23 "$prefix/declared" "$prefix/exported" | grep .; }
+  try "every declared function is there" promised
   unpromised() { ! comm -13 "$prefix/declared" "$prefix/exported" | grep .; }
   try "nothing undeclared is visible" unpromised
   soname() { readelf -d "$lib/libmica.so" | grep -q 'SONAME.*\[libmica.so.0\]' && [ -L "$lib/libmica.so.0" ]; }

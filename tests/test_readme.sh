@@ -22,6 +22,23 @@ grep -ohE 'make [a-z][a-z0-9-]+' README.md CONTRIBUTING.md docs/building.md | aw
     grep -q "^$target:.*## " Makefile || case $target in it | them | a) ;; *) echo "no target $target" ;; esac
   done | check "the make targets named exist"
 
+# Every command line of the pages is one that the tool takes: its verb and its flags.
+if [ -x "$MICA_BUILD/mica" ]; then
+  for page in README.md docs/*.md; do
+    sed -n '/^```sh/,/^```/p' "$page" | sed 's/#.*//' | grep -oE '^(build/)?mica [a-z]+.*' | while read -r _ verb rest; do
+      if ! help=$("$MICA_BUILD/mica" help "$verb" 2>&1); then
+        echo "$page: no verb $verb"
+        continue
+      fi
+      grep -oE -- '(^| )--?[a-z][a-z-]*' <<<"$rest" | while read -r flag; do
+        grep -qE -- "(^|[ ,])$flag([ ,]|\$)" <<<"$help" || echo "$page: $verb has no flag $flag"
+      done
+    done
+  done | check "the pages' command lines exist"
+else
+  echo "skip the pages' command lines: this build has no tool"
+fi
+
 sed -n '/^| variable/,/^$/p' README.md | grep -oE '^\| `[A-Z_]+`' | grep -oE '[A-Z_]+' | while read -r name; do
   case $name in OMP_NUM_THREADS | MICA_MODELS) continue ;; esac # OpenMP's own
   grep -rqw --exclude=test_readme.sh "$name" src scripts Makefile tests .ci || echo "$name is read nowhere"
