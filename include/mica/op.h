@@ -37,7 +37,15 @@ typedef struct mica_call mica_call;
 enum {
   /* Inputs may have a row stride; without this flag the tape hands over contiguous copies. Incoming
    * gradients are always contiguous. */
-  MICA_OP_ROW_STRIDES = 1u << 0
+  MICA_OP_ROW_STRIDES = 1u << 0,
+  /* Row i of each output depends on row i of each input alone, rows being the leading dimension,
+   * or blocks of it; mica_call_mixes names inputs of a call for which it is not so. It lets
+   * gradients for each example come from one run over the batch; without it they come from a run
+   * for each example. */
+  MICA_OP_BY_EXAMPLE = 1u << 1,
+  /* backward asks mica_call_examples, and then gives the gradients of inputs that all examples
+   * share by mica_call_grad_examples. Without it the tape runs backward once for each example. */
+  MICA_OP_CLOSED_FORM = 1u << 2
 };
 
 typedef struct mica_op {
@@ -70,6 +78,7 @@ struct mica_call {
     uint32_t *in_slot, *gin_buffers;
     mica_view *in_view, *gin_view;
     uint32_t saved_in, saved_out; /* bit i: backward needs the data of input / output i */
+    uint32_t mixes;               /* bit i: examples along input i are mixed */
     uint32_t gin_inline[MICA_CALL_INLINE];
     uint32_t record, spill;
     int n_saved;
@@ -122,6 +131,17 @@ MICA_API void mica_call_grad_pass(mica_call *c, int i, int j);
  * repeat; values [n, ...]). Parameters keep it sparse; elsewhere the tape makes it dense. */
 MICA_API void mica_call_grad_rows(mica_call *c, int i, const int64_t *ids, const void *values,
                                   int64_t n);
+
+/* Forward: row i of the outputs does not depend on row i of input i alone (a sum over the leading
+ * dimension; a weight). */
+MICA_API void mica_call_mixes(mica_call *c, int i);
+/* Backward of an operation with MICA_OP_CLOSED_FORM: the number of examples for which gradients are
+ * asked, each having an equal part of the leading dimension; 0: the usual sum over all. */
+MICA_API int64_t mica_call_examples(const mica_call *c);
+/* Then: where to write the gradients of input i, [examples, elements of the input], contiguous,
+ * uninitialised; NULL when input i has a part for each example itself, needs no gradient, or memory
+ * ran out. mica_call_grad gives NULL for such an input. Ask once. */
+MICA_API mica_view *mica_call_grad_examples(mica_call *c, int i);
 
 /* Replace the backward of every later operation of this name (guided ReLU); NULL restores. Kept
  * until mica_taps_clear. */

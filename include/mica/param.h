@@ -154,6 +154,29 @@ MICA_API void mica_params_grad_scale(mica_params *p, double factor);
 /* Scale so that the norm is at most max_norm; returns the norm before. */
 MICA_API double mica_params_grad_clip(mica_params *p, double max_norm);
 
+/* ---- a gradient for each example ---- */
+
+/* Given the gradients of n examples from number `first` with respect to q, [n, elements of q], in
+ * q's type. Any status but MICA_OK ends the run with it. */
+typedef mica_status (*mica_example_fn)(void *ctx, mica_param *q, int64_t first, int64_t n,
+                                       const mica_view *gradient);
+
+/* The exact gradient of every example's loss with respect to every trainable parameter that it
+ * depends on. Each input has the examples along its leading dimension; fn is given some of them and
+ * leaves their losses [n] in out[0] (n = 1: any tensor of one element, such as a mean). Where all
+ * its operations keep examples apart, at_once (0: 32) of them run together and linear layers,
+ * convolutions, normalisation and embeddings give their gradients in closed form; otherwise fn
+ * runs for each example alone, so batch statistics are then those of one example. A parameter is
+ * visited once for each range of examples, uses at several positions and by several names added up.
+ * Stored gradients are left alone and no buffer updates are queued. Memory: at_once times the
+ * largest parameter, or times all those that are used more than once. */
+MICA_API mica_status mica_example_gradients(mica_tape *t, mica_fn fn, void *ctx, int n_in,
+                                            const mica_var *in, int64_t at_once,
+                                            mica_example_fn visit, void *visit_ctx);
+/* norm[i]: the Euclidean norm of example i's gradient over all parameters, in float64. */
+MICA_API mica_status mica_example_gradient_norms(mica_tape *t, mica_fn fn, void *ctx, int n_in,
+                                                 const mica_var *in, int64_t at_once, double *norm);
+
 /* ---- copies ---- */
 
 /* A new tree with the same names, values, flags, ties and layouts (a teacher, a moving average). */

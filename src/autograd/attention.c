@@ -47,8 +47,8 @@ static void attention_backward(mica_call *c) {
   if (status != MICA_OK) mica_latch(c->tape, status, "attention backward: %s", mica_last_error());
 }
 
-static const mica_op attention_op = {sizeof(mica_op), "attention", MICA_OP_ROW_STRIDES,
-                                     attention_backward};
+static const mica_op attention_op = {sizeof(mica_op), "attention",
+                                     MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE, attention_backward};
 
 static mica_var attend(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_var bias,
                        const mica_attention_options *given, mica_var *lse) {
@@ -101,6 +101,7 @@ static mica_var attend(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_va
     a.bias_batch = stride[0];
     a.bias_head = stride[1];
     a.bias_query = stride[2];
+    if (bv->shape.rank < 4 || bv->shape.dim[0] != qd[0]) mica_call_mixes(&c, 3);
   }
   const mica_view *y = mica_call_output(&c, qv->dtype, MICA_SHAPE(qd[0], qd[1], qd[2], vd[3]));
   if (y) a.out = dense_strides(y);

@@ -42,10 +42,10 @@ void mica_accumulate(mica_tape *t, mica_dtype dtype, int64_t n, void *a, const v
 /* ---- where gradients are written ---- */
 
 /* What mica_call_grad promised for an input: nothing yet, written in place, or to be added from a
- * view or from rows. */
-enum { PENDING_NONE, PENDING_DIRECT, PENDING_ADD };
+ * view, or to be added for each example from [examples, elements]. */
+enum { PENDING_NONE, PENDING_DIRECT, PENDING_ADD, PENDING_EXAMPLES };
 
-static void *grad_buffer(mica_tape *t, value *v) {
+void *mica_grad_buffer(mica_tape *t, value *v) {
   uint32_t b = mica_buffer_new(t, mica_view_bytes(&v->view));
   if (!b) return NULL;
   v->grad_buffer = b;
@@ -60,7 +60,7 @@ static void *target(mica_tape *t, value *v, bool *fresh) {
   if (v->grad_kind != GRAD_NONE) return v->grad;
   if (!v->sink || !t->to_sinks) {
     *fresh = true;
-    return grad_buffer(t, v);
+    return mica_grad_buffer(t, v);
   }
   void *data = v->sink->dense(v->owner, fresh);
   if (!data) {
@@ -72,14 +72,72 @@ static void *target(mica_tape *t, value *v, bool *fresh) {
   return data;
 }
 
+/* ---- a gradient for each example: [examples, ...] at values that all of them share ---- */
+
+static bool by_example(const mica_tape *t, const value *v) {
+  return t->examples.n && !v->batched;
+}
+
+/* Memory for them, zeros when `clear`; *fresh as target's. */
+static char *example_target(mica_tape *t, value *v, bool clear, bool *fresh) {
+  *fresh = v->grad_kind == GRAD_NONE;
+  if (!*fresh && !v->per_example) {
+    mica_latch(t, MICA_ERR_STATE,
+               "example gradients: a tensor made outside has a gradient already");
+    return NULL;
+  }
+  if (!*fresh) return v->grad;
+  const size_t bytes = mica_view_bytes(&v->view) * (size_t)t->examples.n;
+  uint32_t b = mica_buffer_new(t, bytes);
+  if (!b) return NULL;
+  v->grad_buffer = b;
+  v->grad_kind = GRAD_OWN;
+  v->per_example = true;
+  v->grad = t->buffers.v[b].data;
+  if (clear) memset(v->grad, 0, bytes);
+  return v->grad;
+}
+
+/* Where the gradient of the running example is added up. */
+static void *example_sum(mica_tape *t, value *v) {
+  bool fresh;
+  char *data = example_target(t, v, true, &fresh);
+  return data ? data + mica_view_bytes(&v->view) * (size_t)t->examples.at : NULL;
+}
+
+int64_t mica_call_examples(const mica_call *c) {
+  const mica_tape *t = c->tape;
+  return c->grad_out && t->examples.closed ? t->examples.n : 0;
+}
+
+mica_view *mica_call_grad_examples(mica_call *c, int i) {
+  mica_tape *t = c->tape;
+  struct mica_call_state *s = &c->state;
+  if (!mica_ok(t) || !mica_call_examples(c) || !s->in_slot[i]) return NULL;
+  value *v = &t->values.v[s->in_slot[i]];
+  if (!v->needs_grad || v->batched) return NULL;
+  assert(s->gin_buffers[i] == PENDING_NONE);
+  bool fresh;
+  void *data = example_target(t, v, false, &fresh);
+  if (!data) return NULL;
+  const int64_t n = t->examples.n, each = mica_view_count(&v->view);
+  if (!fresh && !(data = mica_call_scratch(c, (size_t)(n * each) * mica_dtype_size(v->view.dtype))))
+    return NULL;
+  s->gin_view[i] = mica_view_of(data, v->view.dtype, MICA_SHAPE(n, each));
+  s->gin_buffers[i] = fresh ? PENDING_DIRECT : PENDING_EXAMPLES;
+  return &s->gin_view[i];
+}
+
+/* ---- what an operation's backward asks for ---- */
+
 mica_view *mica_call_grad(mica_call *c, int i) {
   mica_tape *t = c->tape;
   if (!mica_ok(t) || !mica_call_needs_grad(c, i)) return NULL;
   struct mica_call_state *s = &c->state;
   value *v = &t->values.v[s->in_slot[i]];
   assert(s->gin_buffers[i] == PENDING_NONE);
-  bool fresh;
-  void *data = target(t, v, &fresh);
+  bool fresh = false;
+  void *data = by_example(t, v) ? example_sum(t, v) : target(t, v, &fresh);
   if (!data) return NULL;
   s->gin_view[i] = mica_view_of(data, v->view.dtype, v->view.shape);
   if (!fresh) {
@@ -90,13 +148,12 @@ mica_view *mica_call_grad(mica_call *c, int i) {
   return &s->gin_view[i];
 }
 
-/* Add n elements to the gradient of v, which may share its buffer with another value's. */
-static void add_to(mica_tape *t, value *v, const void *more) {
+void mica_add_gradient(mica_tape *t, value *v, const void *more) {
   int64_t n = mica_view_count(&v->view);
   if (v->grad_kind == GRAD_OWN && t->buffers.v[v->grad_buffer].refs > 1) {
     uint32_t shared = v->grad_buffer;
     const void *old = v->grad;
-    if (!grad_buffer(t, v)) return;
+    if (!mica_grad_buffer(t, v)) return;
     memcpy(v->grad, old, mica_view_bytes(&v->view));
     mica_buffer_unref(t, shared);
   }
@@ -109,6 +166,11 @@ void mica_call_grad_pass(mica_call *c, int i, int j) {
   if (!mica_ok(t) || !gy->data || !mica_call_needs_grad(c, i)) return;
   value *v = &t->values.v[c->state.in_slot[i]];
   value *y = &t->values.v[c->state.out_slots[j]];
+  if (by_example(t, v)) {
+    void *sum = example_sum(t, v);
+    if (sum) mica_accumulate(t, v->view.dtype, mica_view_count(&v->view), sum, gy->data);
+    return;
+  }
   if (v->grad_kind == GRAD_NONE && !(v->sink && t->to_sinks) && y->grad_kind == GRAD_OWN) {
     t->buffers.v[y->grad_buffer].refs++;
     v->grad_kind = GRAD_OWN;
@@ -122,7 +184,7 @@ void mica_call_grad_pass(mica_call *c, int i, int j) {
   if (fresh)
     memcpy(data, gy->data, mica_view_bytes(&v->view));
   else
-    add_to(t, v, gy->data);
+    mica_add_gradient(t, v, gy->data);
 }
 
 void mica_call_grad_rows(mica_call *c, int i, const int64_t *ids, const void *rows, int64_t n) {
@@ -134,15 +196,15 @@ void mica_call_grad_rows(mica_call *c, int i, const int64_t *ids, const void *ro
     if (status != MICA_OK) mica_latch(t, status, "backward: %s", mica_last_error());
     return;
   }
-  bool fresh;
-  char *data = target(t, v, &fresh);
+  bool fresh = false;
+  char *data = by_example(t, v) ? example_sum(t, v) : target(t, v, &fresh);
   if (!data) return;
   if (fresh) {
     memset(data, 0, mica_view_bytes(&v->view));
   } else if (v->grad_kind == GRAD_OWN && t->buffers.v[v->grad_buffer].refs > 1) {
     uint32_t shared = v->grad_buffer;
     const void *old = v->grad;
-    data = grad_buffer(t, v);
+    data = mica_grad_buffer(t, v);
     if (!data) return;
     memcpy(data, old, mica_view_bytes(&v->view));
     mica_buffer_unref(t, shared);
@@ -163,7 +225,7 @@ void mica_call_grad_rows(mica_call *c, int i, const int64_t *ids, const void *ro
 
 /* ---- one record ---- */
 
-static void unsave(mica_tape *t, record *r) {
+void mica_record_unsave(mica_tape *t, record *r) {
   uint32_t *link = t->links.v + r->links;
   for (uint32_t i = 0; i < r->n_in && i < 32; i++)
     if (r->saved_in >> i & 1 && link[i]) mica_value_unwant(t, link[i]);
@@ -176,9 +238,7 @@ static void unsave(mica_tape *t, record *r) {
   r->n_saved = 0;
 }
 
-/* The call that an operation's backward is given. False: no output has a gradient, or nobody asks.
- */
-static bool backward_call(mica_tape *t, uint32_t at, mica_call *c) {
+bool mica_record_call(mica_tape *t, uint32_t at, mica_call *c) {
   const record *r = &t->records.v[at];
   struct mica_call_state *s = &c->state;
   c->tape = t;
@@ -229,31 +289,56 @@ static bool backward_call(mica_tape *t, uint32_t at, mica_call *c) {
   return true;
 }
 
-static void run_record(mica_tape *t, uint32_t at, bool keep_graph) {
-  mica_call c;
-  if (!backward_call(t, at, &c)) return;
-  record *r = &t->records.v[at];
-  if (r->done) {
-    mica_latch(t, MICA_ERR_STATE, "backward: the graph of %s was used up by an earlier backward",
-               r->op->name);
-  } else {
-    r->op->backward(&c);
-    for (int i = 0; i < c.n_in && mica_ok(t); i++)
-      if (c.state.gin_buffers[i] == PENDING_ADD)
-        add_to(t, &t->values.v[c.state.in_slot[i]], c.state.gin_view[i].data);
+void mica_record_backward(mica_call *c) {
+  mica_tape *t = c->tape;
+  struct mica_call_state *s = &c->state;
+  const uint32_t running = t->running;
+  t->running = s->record + 1;
+  t->records.v[s->record].op->backward(c);
+  for (int i = 0; i < c->n_in && mica_ok(t); i++) {
+    value *v = s->in_slot[i] ? &t->values.v[s->in_slot[i]] : NULL;
+    const void *more = s->gin_view[i].data;
+    if (s->gin_buffers[i] == PENDING_EXAMPLES)
+      mica_accumulate(t, v->view.dtype, mica_view_count(&s->gin_view[i]), v->grad, more);
+    else if (s->gin_buffers[i] == PENDING_ADD && by_example(t, v))
+      mica_accumulate(t, v->view.dtype, mica_view_count(&v->view), example_sum(t, v), more);
+    else if (s->gin_buffers[i] == PENDING_ADD)
+      mica_add_gradient(t, v, more);
   }
-  while (t->scratch.n > c.state.spill) mica_arena_release(t->arena, t->scratch.v[--t->scratch.n]);
-  for (int i = 0; i < c.n_out; i++) {
-    value *v = &t->values.v[c.state.out_slots[i]];
+  t->running = running;
+}
+
+void mica_record_end(mica_call *c) {
+  mica_tape *t = c->tape;
+  while (t->scratch.n > c->state.spill) mica_arena_release(t->arena, t->scratch.v[--t->scratch.n]);
+}
+
+void mica_record_done(mica_tape *t, uint32_t at, bool keep_graph) {
+  record *r = &t->records.v[at];
+  const uint32_t *link = t->links.v + r->links + r->n_in;
+  for (uint32_t i = 0; i < r->n_out; i++) {
+    value *v = &t->values.v[link[i]];
     if (!v->retain) mica_value_drop_grad(t, v);
   }
-  r = &t->records.v[at]; /* a recomputation may have moved the table */
   if (keep_graph || r->done) return;
-  unsave(t, r);
+  mica_record_unsave(t, r);
   r->done = true;
 }
 
-static void run_range(mica_tape *t, uint32_t first, bool keep_graph) {
+static void run_record(mica_tape *t, uint32_t at, bool keep_graph) {
+  mica_call c;
+  if (!mica_record_call(t, at, &c)) return;
+  const record *r = &t->records.v[at];
+  if (r->done)
+    mica_latch(t, MICA_ERR_STATE, "backward: the graph of %s was used up by an earlier backward",
+               r->op->name);
+  else
+    mica_record_backward(&c);
+  mica_record_end(&c);
+  mica_record_done(t, at, keep_graph);
+}
+
+void mica_record_range(mica_tape *t, uint32_t first, bool keep_graph) {
   for (uint32_t at = t->records.n; at-- > first && mica_ok(t);) run_record(t, at, keep_graph);
 }
 
@@ -279,7 +364,7 @@ static bool seed(mica_tape *t, mica_var y, const mica_view *gradient, const char
     return false;
   }
   if (v->grad_kind != GRAD_NONE) mica_value_drop_grad(t, v);
-  void *g = grad_buffer(t, v);
+  void *g = mica_grad_buffer(t, v);
   if (!g) return false;
   mica_view to = mica_view_of(g, v->view.dtype, v->view.shape);
   double one = 1;
@@ -298,7 +383,7 @@ static void invalidate(mica_tape *t) {
 static mica_status backward(mica_tape *t, mica_var y, const mica_view *gradient) {
   if (mica_ok(t) && seed(t, y, gradient, "backward")) {
     t->to_sinks = true;
-    run_range(t, 0, false);
+    mica_record_range(t, 0, false);
     t->to_sinks = false;
   }
   if (!mica_ok(t)) invalidate(t);
@@ -368,7 +453,7 @@ mica_status mica_grad(mica_tape *t, mica_var loss, int n, const mica_var *wrt, m
   uint32_t top = mica_value_slot(t, loss, "grad");
   if (top && seed(t, loss, NULL, "grad")) {
     t->marking = true;
-    run_range(t, 0, keep_graph);
+    mica_record_range(t, 0, keep_graph);
     t->marking = false;
   }
   values = t->values.v;
@@ -413,149 +498,12 @@ mica_var mica_gradient(mica_tape *t, mica_var v) {
   return mica_value_handle(t, mica_value_new(t, &view, b));
 }
 
-static const mica_op detach_op = {sizeof(mica_op), "detach", MICA_OP_ROW_STRIDES, NULL};
+static const mica_op detach_op = {sizeof(mica_op), "detach",
+                                  MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE, NULL};
 
 mica_var mica_detach(mica_tape *t, mica_var x) {
   mica_call c;
   if (!mica_call_begin(&c, t, &detach_op, 1, &x)) return MICA_NONE;
   mica_call_output_alias(&c, 0, 0, c.in[0].shape, c.in[0].row_stride);
   return mica_call_end(&c);
-}
-
-/* ---- recomputation ---- */
-
-typedef struct recompute_context {
-  mica_fn fn;
-  void *ctx;
-  uint64_t draws; /* the path hash that the function's draws count below */
-  bool training;
-  mica_dtype compute;
-} recompute_context;
-
-static void recompute_backward(mica_call *c);
-static const mica_op recompute_op = {sizeof(mica_op), "recompute", 0, recompute_backward};
-
-/* Run fn below a scope whose draws are its own; the table of counts starts empty both times. */
-static void run_fn(mica_tape *t, const recompute_context *r, int n_in, const mica_var *in,
-                   int n_out, mica_var *out) {
-  const draw_table outer = t->draws;
-  t->draws = t->spare_draws;
-  t->spare_draws = (draw_table){0};
-  mica_scope_begin(t, NULL);
-  if (t->scopes.n) t->scopes.v[t->scopes.n - 1].draws = r->draws;
-  for (int i = 0; i < n_out; i++) out[i] = MICA_NONE;
-  if (mica_ok(t)) r->fn(t, r->ctx, n_in, in, n_out, out);
-  mica_scope_end_n(t, n_out, out);
-  mica_draw_table_clear(&t->draws);
-  mica_free(t->spare_draws.slot);
-  t->spare_draws = t->draws;
-  t->draws = outer;
-}
-
-void mica_recompute(mica_tape *t, mica_fn fn, void *ctx, int n_in, const mica_var *in, int n_out,
-                    mica_var *out) {
-  for (int i = 0; i < n_out; i++) out[i] = MICA_NONE;
-  mica_key key = mica_tape_draw(t, "recompute");
-  const recompute_context r = {fn, ctx, key.word | 1, t->training, t->compute};
-  if (t->no_grad) {
-    run_fn(t, &r, n_in, in, n_out, out);
-    return;
-  }
-  mica_call c;
-  if (!mica_call_begin(&c, t, &recompute_op, n_in, in)) return;
-  mica_no_grad_begin(t);
-  run_fn(t, &r, n_in, in, n_out, out);
-  mica_no_grad_end(t);
-  if (!mica_ok(t)) {
-    mica_call_end_n(&c, 0, NULL);
-    return;
-  }
-  c.state.records = true; /* weights used inside may need gradients even where no input does */
-  for (int i = 0; i < n_in; i++) mica_call_save_input(&c, i);
-  mica_call_context(&c, &r, sizeof r);
-  for (int i = 0; i < n_out; i++) {
-    mica_call_output_adopt(&c, out[i].slot);
-    mica_release(t, out[i]);
-  }
-  mica_call_end_n(&c, n_out, out);
-}
-
-static void recompute_backward(mica_call *c) {
-  mica_tape *t = c->tape;
-  const recompute_context *r = c->ctx;
-  const uint32_t first = t->records.n, links = t->links.n, births = t->births.n, trail = t->trail.n;
-  const bool training = t->training, no_queue = t->no_queue;
-  const mica_dtype compute = t->compute;
-  mica_var in[32], out[MICA_CALL_INLINE];
-  if (c->n_in > 32) {
-    mica_latch(t, MICA_ERR_INVALID, "recompute: more than 32 inputs");
-    return;
-  }
-  t->training = r->training;
-  t->compute = r->compute;
-  t->no_queue = true;
-  t->recomputing++;
-  const int no_grad = t->no_grad;
-  t->no_grad = 0;
-  const bool marking = t->marking;
-  for (int i = 0; i < c->n_in; i++) {
-    uint32_t slot = mica_value_new(t, &c->in[i], 0);
-    in[i] = mica_value_handle(t, slot);
-    if (slot && mica_call_needs_grad(c, i))
-      t->values.v[slot].needs_grad = t->values.v[slot].retain = true;
-  }
-  if (mica_ok(t)) run_fn(t, r, c->n_in, in, c->n_out, out);
-  for (int i = 0; i < c->n_out && mica_ok(t); i++) {
-    if (!c->grad_out[i].data) continue;
-    uint32_t slot = mica_value_slot(t, out[i], "recompute");
-    if (!slot || !t->values.v[slot].needs_grad) continue;
-    value *v = &t->values.v[slot];
-    if (v->grad_kind == GRAD_NONE) {
-      void *g = grad_buffer(t, v);
-      if (g) memcpy(g, c->grad_out[i].data, mica_view_bytes(&v->view));
-    } else {
-      add_to(t, v, c->grad_out[i].data);
-    }
-  }
-  /* Inside, weights get their gradients through their sinks, unless only marked tensors ask. */
-  t->marking = false;
-  if (mica_ok(t)) run_range(t, first, false);
-  t->marking = marking;
-  for (int i = 0; i < c->n_in && mica_ok(t); i++) {
-    const value *v = &t->values.v[in[i].slot];
-    if (!v->needs_grad) continue;
-    const void *g = v->grad;
-    mica_view *to = mica_call_grad(c, i);
-    v = &t->values.v[in[i].slot];
-    g = v->grad;
-    if (to && g)
-      memcpy(to->data, g, mica_view_bytes(to));
-    else if (to)
-      memset(to->data, 0, mica_view_bytes(to));
-  }
-  /* Take the recomputed graph apart: nothing outside points to it. */
-  for (uint32_t at = t->records.n; at-- > first;)
-    if (!t->records.v[at].done) unsave(t, &t->records.v[at]);
-  for (uint32_t i = t->trail.n; i-- > trail;) {
-    uint32_t slot = t->trail.v[i];
-    value *v = &t->values.v[slot];
-    if (!v->graph && !v->stamp) continue; /* already free */
-    if (v->grad_kind == GRAD_SINK) v->grad_kind = GRAD_NONE;
-    mica_value_drop_grad(t, v);
-    v->graph = false;
-    v->retain = v->needs_grad = false;
-    if (v->stamp)
-      mica_value_drop_handle(t, slot);
-    else if (VEC_ROOM(t, t->free_values, 1))
-      t->free_values.v[t->free_values.n++] = slot;
-  }
-  t->trail.n = trail;
-  t->births.n = births;
-  t->records.n = first;
-  t->links.n = links;
-  t->training = training;
-  t->compute = compute;
-  t->no_queue = no_queue;
-  t->recomputing--;
-  t->no_grad = no_grad;
 }

@@ -221,6 +221,9 @@ static mica_var binary(mica_tape *t, const mica_op *op, mica_binary_op kind, mic
                           mica_dtype_name(c.in[1].dtype));
   if (!mica_broadcast_shape(&c.in[0].shape, &c.in[1].shape, &shape))
     return mica_call_fail(&c, MICA_ERR_SHAPE, "shapes do not broadcast:");
+  for (int i = 0; i < 2; i++)
+    if (c.in[i].shape.rank != shape.rank || (shape.rank && c.in[i].shape.dim[0] != shape.dim[0]))
+      mica_call_mixes(&c, i);
   const mica_view *y = mica_call_output(&c, c.in[0].dtype, shape);
   binary_job j;
   if (y && prepare(&c, kind, &shape, &j)) {
@@ -237,7 +240,7 @@ static mica_var binary(mica_tape *t, const mica_op *op, mica_binary_op kind, mic
 }
 
 #define BINARY(symbol, kind, backward)                                                             \
-  static const mica_op symbol##_op = {sizeof(mica_op), #symbol, 0, backward};                      \
+  static const mica_op symbol##_op = {sizeof(mica_op), #symbol, MICA_OP_BY_EXAMPLE, backward};     \
   mica_var mica_##symbol(mica_tape *t, mica_var a, mica_var b) {                                   \
     return binary(t, &symbol##_op, kind, a, b);                                                    \
   }
@@ -289,7 +292,7 @@ static void where_backward(mica_call *c) {
   mica_parallel_for(c->engine, mica_chunks(job.n), where_range, &job);
 }
 
-static const mica_op where_op = {sizeof(mica_op), "where", 0, where_backward};
+static const mica_op where_op = {sizeof(mica_op), "where", MICA_OP_BY_EXAMPLE, where_backward};
 
 static mica_var where_same(mica_tape *t, mica_var cond, mica_var a, mica_var b) {
   mica_call c;

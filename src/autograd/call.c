@@ -32,8 +32,8 @@ void *mica_call_scratch(mica_call *c, size_t bytes) {
 static void copy_backward(mica_call *c) {
   mica_call_grad_pass(c, 0, 0);
 }
-static const mica_op contiguous_op = {sizeof(mica_op), "contiguous", MICA_OP_ROW_STRIDES,
-                                      copy_backward};
+static const mica_op contiguous_op = {sizeof(mica_op), "contiguous",
+                                      MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE, copy_backward};
 
 mica_var mica_contiguous(mica_tape *t, mica_var x) {
   const uint32_t slot = x.stamp ? mica_value_slot(t, x, "contiguous") : 0;
@@ -64,7 +64,7 @@ bool mica_call_begin_optional(mica_call *c, mica_tape *t, const mica_op *op, int
   c->grad_out = NULL;
   c->saved = (void *const *)s->saved_data;
   c->ctx = NULL;
-  s->saved_in = s->saved_out = 0;
+  s->saved_in = s->saved_out = s->mixes = 0;
   s->n_saved = 0;
   s->record = 0;
   s->spill = t->scratch.n;
@@ -117,6 +117,7 @@ bool mica_call_needs_grad(const mica_call *c, int i) {
   const mica_tape *t = c->tape;
   uint32_t slot = c->state.in_slot[i];
   if (!slot || !t->values.v[slot].needs_grad) return false;
+  if (c->grad_out && t->examples.n) return t->values.v[slot].batched == (t->examples.at < 0);
   if (c->grad_out) return !t->marking || t->values.v[slot].marked;
   return c->state.records;
 }
@@ -244,6 +245,28 @@ mica_var mica_call_fail(mica_call *c, mica_status status, const char *fmt, ...) 
   return MICA_NONE;
 }
 
+void mica_call_mixes(mica_call *c, int i) {
+  c->state.mixes |= i < 32 ? 1u << i : 1u << 31;
+}
+
+/* Results of what has a part for each example have one too, unless the operation mixes them. */
+static void follow_examples(mica_call *c) {
+  mica_tape *t = c->tape;
+  bool batched = false, mixed = !(c->op->flags & MICA_OP_BY_EXAMPLE);
+  for (int i = 0; i < c->n_in; i++) {
+    if (!c->state.in_slot[i] || !t->values.v[c->state.in_slot[i]].batched) continue;
+    batched = true;
+    mixed |= c->state.mixes >> (i < 31 ? i : 31) & 1;
+  }
+  if (!batched) return;
+  for (int i = 0; i < c->n_out; i++) {
+    value *v = &t->values.v[c->state.out_slots[i]];
+    v->batched = true;
+    mixed |= !v->view.shape.rank || v->view.shape.dim[0] % t->examples.n;
+  }
+  if (mixed && !t->examples.mixed) t->examples.mixed = c->op->name;
+}
+
 /* Links and the record itself; every slot it names stays until the reset. */
 static bool write_record(mica_call *c) {
   mica_tape *t = c->tape;
@@ -262,7 +285,9 @@ static bool write_record(mica_call *c) {
               (uint16_t)s->n_saved,
               s->saved_in,
               s->saved_out,
-              false};
+              false,
+              t->line,
+              t->file};
   uint32_t *link = t->links.v + t->links.n;
   t->links.n += n;
   for (int i = 0; i < c->n_in; i++) {
@@ -293,6 +318,7 @@ void mica_call_end_n(mica_call *c, int n, mica_var *out) {
     undo(c);
     return;
   }
+  if (t->examples.n) follow_examples(c);
   for (int i = 0; i < n; i++) out[i] = mica_value_handle(t, c->state.out_slots[i]);
   end_scratch(c);
 }

@@ -4,6 +4,8 @@
 #include <mica/ops.h>
 
 #include "tensor/kernel/convolution.h"
+#include "tensor/kernel/kernel.h"
+#include "tensor/kernel/reduce.h"
 
 #include <string.h>
 
@@ -12,48 +14,80 @@ typedef struct conv_context {
   bool transposed;
 } conv_context;
 
+/* gb [o] = the columns of gy [.., o] */
+static void bias_gradient(mica_call *c, mica_dtype dtype, int64_t rows, int64_t cols,
+                          const void *gy, void *gb) {
+  const mica_kernels *k = mica_kernels_of(c->engine, dtype);
+  double *sum = mica_call_scratch(c, (size_t)cols * sizeof *sum);
+  if (!sum) return;
+  memset(sum, 0, (size_t)cols * sizeof *sum);
+  k->reduce->column_sum(rows, cols, gy, cols, sum);
+  k->reduce->combine(cols, 1, sum, 1, gb);
+}
+
+/* Gradients of weights and bias from `conv->n` images of x and gy; gw and gb may be NULL. */
+static mica_status weight_gradients(mica_call *c, const conv_context *o,
+                                    const mica_convolution *conv, const void *x, const void *gy,
+                                    void *gw, void *gb) {
+  const mica_view *g = &c->grad_out[0];
+  const int64_t channels = mica_view_cols(g);
+  mica_status status = MICA_OK;
+  if (gw && o->transposed)
+    status = mica_convolution_backward_weights(c->engine, conv, gy, x, gw, NULL);
+  else if (gw)
+    status = mica_convolution_backward_weights(c->engine, conv, x, gy, gw, gb);
+  const int64_t rows = o->conv.n ? mica_view_rows(g) / o->conv.n * conv->n : 0;
+  if (status == MICA_OK && gb && (!gw || o->transposed))
+    bias_gradient(c, g->dtype, rows, channels, gy, gb);
+  return status;
+}
+
+/* The same for the images of each example. */
+static mica_status example_gradients(mica_call *c, const conv_context *o, int64_t examples) {
+  mica_convolution conv = o->conv;
+  mica_view *gw = mica_call_grad_examples(c, 1), *gb = mica_call_grad_examples(c, 2);
+  const size_t size = mica_dtype_size(c->grad_out[0].dtype);
+  const size_t x_part = (size_t)(mica_view_count(&c->in[0]) / examples) * size;
+  const size_t y_part = (size_t)(mica_view_count(&c->grad_out[0]) / examples) * size;
+  mica_status status = MICA_OK;
+  conv.n /= examples;
+  for (int64_t e = 0; e < examples && (gw || gb) && status == MICA_OK; e++) {
+    const char *x = c->in[0].data, *gy = (const char *)c->grad_out[0].data + (size_t)e * y_part;
+    char *w = gw ? (char *)gw->data + (size_t)(e * mica_view_cols(gw)) * size : NULL;
+    char *b = gb ? (char *)gb->data + (size_t)(e * mica_view_cols(gb)) * size : NULL;
+    status = weight_gradients(c, o, &conv, x ? x + (size_t)e * x_part : NULL, gy, w, b);
+  }
+  return status;
+}
+
 /* Backward of y = conv(x, w) + b, and of the transposed y = conv_data(x, w) + b, where x plays the
  * part of the result and y that of the input. */
 static void conv_backward(mica_call *c) {
   const conv_context *o = c->ctx;
   const mica_convolution *conv = &o->conv;
-  const void *gy = c->grad_out[0].data, *x = c->in[0].data, *w = c->in[1].data;
-  mica_view *gx = mica_call_grad(c, 0), *gw = mica_call_grad(c, 1), *gb = mica_call_grad(c, 2);
+  const void *gy = c->grad_out[0].data, *w = c->in[1].data;
+  const int64_t examples = mica_call_examples(c);
+  mica_view *gx = mica_call_grad(c, 0);
   mica_status status = MICA_OK;
-  if (!o->transposed) {
-    if (gx) status = mica_convolution_backward_data(c->engine, conv, gy, w, NULL, gx->data);
-    if (gw && status == MICA_OK) {
-      status =
-          mica_convolution_backward_weights(c->engine, conv, x, gy, gw->data, gb ? gb->data : NULL);
-      gb = NULL;
-    }
-  } else {
-    if (gx) status = mica_convolution_forward(c->engine, conv, gy, w, NULL, NULL, false, gx->data);
-    if (gw && status == MICA_OK)
-      status = mica_convolution_backward_weights(c->engine, conv, gy, x, gw->data, NULL);
+  if (gx && !o->transposed)
+    status = mica_convolution_backward_data(c->engine, conv, gy, w, NULL, gx->data);
+  else if (gx)
+    status = mica_convolution_forward(c->engine, conv, gy, w, NULL, NULL, false, gx->data);
+  if (status == MICA_OK && examples) {
+    status = example_gradients(c, o, examples);
+  } else if (status == MICA_OK) {
+    mica_view *gw = mica_call_grad(c, 1), *gb = mica_call_grad(c, 2);
+    status =
+        weight_gradients(c, o, conv, c->in[0].data, gy, gw ? gw->data : NULL, gb ? gb->data : NULL);
   }
-  if (status != MICA_OK) {
+  if (status != MICA_OK)
     mica_latch(c->tape, status, "%s backward: %s", c->op->name, mica_last_error());
-    return;
-  }
-  if (gb) { /* the columns of gy */
-    const int64_t cols = mica_view_count(gb),
-                  rows = cols ? mica_view_count(&c->grad_out[0]) / cols : 0;
-    double *sum = mica_call_scratch(c, (size_t)cols * sizeof *sum);
-    if (!sum) return;
-    memset(sum, 0, (size_t)cols * sizeof *sum);
-    for (int64_t r = 0; r < rows; r++)
-      for (int64_t k = 0; k < cols; k++)
-        sum[k] += gb->dtype == MICA_F32 ? (double)((const float *)gy)[r * cols + k]
-                                        : ((const double *)gy)[r * cols + k];
-    const mica_view from = mica_view_of(sum, MICA_F64, gb->shape);
-    if (mica_view_copy(gb, &from) != MICA_OK)
-      mica_latch(c->tape, mica_last_status(), "%s", mica_last_error());
-  }
 }
 
-static const mica_op conv_op = {sizeof(mica_op), "conv", 0, conv_backward};
-static const mica_op conv_transpose_op = {sizeof(mica_op), "conv_transpose", 0, conv_backward};
+static const mica_op conv_op = {sizeof(mica_op), "conv", MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM,
+                                conv_backward};
+static const mica_op conv_transpose_op = {sizeof(mica_op), "conv_transpose",
+                                          MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM, conv_backward};
 
 /* The checks that both forms and both ranks share; y's shape comes out. */
 static mica_var convolve(mica_tape *t, mica_var x, mica_var w, mica_var bias,
@@ -147,6 +181,8 @@ static mica_var convolve(mica_tape *t, mica_var x, mica_var w, mica_var bias,
                                                    NULL, false, y->data);
     if (status != MICA_OK) return mica_call_fail(&c, status, "%s", mica_last_error());
   }
+  mica_call_mixes(&c, 1);
+  mica_call_mixes(&c, 2);
   const conv_context context = {conv, transposed};
   mica_call_context(&c, &context, sizeof context);
   if (mica_call_needs_grad(&c, 1)) mica_call_save_input(&c, 0);

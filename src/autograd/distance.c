@@ -56,8 +56,8 @@ static void unit_backward(mica_call *c) {
   mica_parallel_for(c->engine, job.tiles.count, unit_range, &job);
 }
 
-static const mica_op unit_op = {sizeof(mica_op), "l2_normalise", MICA_OP_ROW_STRIDES,
-                                unit_backward};
+static const mica_op unit_op = {sizeof(mica_op), "l2_normalise",
+                                MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE, unit_backward};
 
 mica_var mica_l2_normalise(mica_tape *t, mica_var x, double eps) {
   mica_call c;
@@ -65,6 +65,7 @@ mica_var mica_l2_normalise(mica_tape *t, mica_var x, double eps) {
   const mica_view *v = &c.in[0];
   if (!mica_is_float(v) || v->shape.rank < 1)
     return mica_call_fail(&c, MICA_ERR_SHAPE, "expected rows of floats:");
+  if (v->shape.rank < 2) mica_call_mixes(&c, 0);
   const unit_context o = {eps};
   const mica_view *y = mica_call_output(&c, v->dtype, v->shape);
   void *norm = mica_call_saved(&c, (size_t)mica_view_rows(v) * mica_dtype_size(v->dtype));

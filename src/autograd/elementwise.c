@@ -56,8 +56,9 @@ static void unary_backward(mica_call *c) {
 
 /* One operation a function, so that errors, profiles and overrides know them by name. */
 #define UNARY_OP(symbol)                                                                           \
-  static const mica_op symbol##_op = {sizeof(mica_op), #symbol, 0, unary_backward};
-#define FLAT_OP(symbol) static const mica_op symbol##_op = {sizeof(mica_op), #symbol, 0, NULL};
+  static const mica_op symbol##_op = {sizeof(mica_op), #symbol, MICA_OP_BY_EXAMPLE, unary_backward};
+#define FLAT_OP(symbol)                                                                            \
+  static const mica_op symbol##_op = {sizeof(mica_op), #symbol, MICA_OP_BY_EXAMPLE, NULL};
 
 static mica_var unary(mica_tape *t, const mica_op *op, mica_unary_op kind, mica_var x, double a,
                       double b) {
@@ -176,7 +177,8 @@ static void cast_backward(mica_call *c) {
     mica_latch(c->tape, mica_last_status(), "cast backward: %s", mica_last_error());
 }
 
-static const mica_op cast_op = {sizeof(mica_op), "cast", MICA_OP_ROW_STRIDES, cast_backward};
+static const mica_op cast_op = {sizeof(mica_op), "cast", MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE,
+                                cast_backward};
 
 mica_var mica_cast(mica_tape *t, mica_var x, mica_dtype dtype) {
   mica_call c;

@@ -74,12 +74,33 @@ static void copy_by_id(mica_call *c, const mica_view *ids, int64_t width, const 
   mica_parallel_for(c->engine, job.tiles.count, rows_range, &job);
 }
 
+/* For each example the rows of its own ids. */
+static void rows_examples(mica_call *c, int64_t examples) {
+  mica_view *g = mica_call_grad_examples(c, 0);
+  if (!g) return;
+  const int64_t n = mica_view_count(&c->in[1]) / examples, width = row_width(&c->in[0]);
+  const int64_t each = mica_view_cols(g);
+  const size_t size = mica_dtype_size(g->dtype);
+  memset(g->data, 0, (size_t)mica_view_count(g) * size);
+  for (int64_t e = 0; e < examples; e++)
+    loops(c, g->dtype)
+        ->scatter_add_rows(n, width, (const int64_t *)c->in[1].data + e * n, 1,
+                           (const char *)c->grad_out[0].data + (size_t)(e * n * width) * size,
+                           width, (char *)g->data + (size_t)(e * each) * size, width);
+}
+
 static void rows_backward(mica_call *c) {
+  if (mica_call_examples(c)) {
+    rows_examples(c, mica_call_examples(c));
+    return;
+  }
   mica_call_grad_rows(c, 0, c->in[1].data, c->grad_out[0].data, mica_view_count(&c->in[1]));
 }
 
-static const mica_op embedding_op = {sizeof(mica_op), "embedding", 0, rows_backward};
-static const mica_op gather_rows_op = {sizeof(mica_op), "gather_rows", 0, rows_backward};
+static const mica_op embedding_op = {sizeof(mica_op), "embedding",
+                                     MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM, rows_backward};
+static const mica_op gather_rows_op = {sizeof(mica_op), "gather_rows",
+                                       MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM, rows_backward};
 
 static mica_var rows(mica_tape *t, const mica_op *op, mica_var x, mica_var ids) {
   mica_call c;
@@ -94,6 +115,7 @@ static mica_var rows(mica_tape *t, const mica_op *op, mica_var x, mica_var ids) 
   for (int d = 1; d < v->shape.rank; d++) shape.dim[shape.rank++] = v->shape.dim[d];
   const mica_view *y = mica_call_output(&c, v->dtype, shape);
   if (y) copy_by_id(&c, iv, row_width(v), v, y->data);
+  mica_call_mixes(&c, 0);
   mica_call_save_input(&c, 1);
   return mica_call_end(&c);
 }
@@ -190,9 +212,9 @@ static void elements_backward(mica_call *c) {
   mica_parallel_for(c->engine, job.tiles.count, elements_range, &job);
 }
 
-static const mica_op gather_op = {sizeof(mica_op), "gather", 0, elements_backward};
-static const mica_op top_k_op = {sizeof(mica_op), "top_k", 0, elements_backward};
-static const mica_op sort_op = {sizeof(mica_op), "sort", 0, elements_backward};
+static const mica_op gather_op = {sizeof(mica_op), "gather", MICA_OP_BY_EXAMPLE, elements_backward};
+static const mica_op top_k_op = {sizeof(mica_op), "top_k", MICA_OP_BY_EXAMPLE, elements_backward};
+static const mica_op sort_op = {sizeof(mica_op), "sort", MICA_OP_BY_EXAMPLE, elements_backward};
 
 static mica_var gather_last(mica_tape *t, mica_var x, mica_var ids) {
   mica_call c;
@@ -203,6 +225,7 @@ static mica_var gather_last(mica_tape *t, mica_var x, mica_var ids) {
   if (!fits)
     return mica_call_fail(&c, MICA_ERR_SHAPE, "ids must have the tensor's shape but for the axis:");
   if (!ids_ok(&c, 1, mica_view_cols(v))) return MICA_NONE;
+  if (v->shape.rank < 2) mica_call_mixes(&c, 0);
   const mica_view *y = mica_call_output(&c, v->dtype, iv->shape);
   if (y) {
     elements_job job = {.k = loops(&c, v->dtype),
@@ -241,6 +264,7 @@ static mica_var ordered(mica_tape *t, const mica_op *op, mica_var x, int64_t k, 
   if (k < 0 || k > cols)
     return mica_call_fail(&c, MICA_ERR_INVALID, "k is %lld of %lld columns:", (long long)k,
                           (long long)cols);
+  if (v->shape.rank < 2) mica_call_mixes(&c, 0);
   mica_shape shape = v->shape;
   shape.dim[shape.rank - 1] = k;
   const mica_view *y = mica_call_output(&c, v->dtype, shape);

@@ -7,23 +7,13 @@
 #include <mica/ops.h>
 
 #include "autograd/ranges.h"
+#include "tensor/element.h"
 #include "tensor/kernel/elementwise.h"
 #include "tensor/kernel/kernel.h"
 #include "tensor/kernel/reduce.h"
 #include "tensor/kernel/softmax.h"
 
 #include <string.h>
-
-static double element(const mica_view *v, int64_t i) {
-  return v->dtype == MICA_F32 ? (double)((const float *)v->data)[i] : ((const double *)v->data)[i];
-}
-
-static void put(const mica_view *v, double x) {
-  if (v->dtype == MICA_F32)
-    *(float *)v->data = (float)x;
-  else
-    *(double *)v->data = x;
-}
 
 static bool float_pair(const mica_view *a, const mica_view *b) {
   return a->dtype == b->dtype && (a->dtype == MICA_F32 || a->dtype == MICA_F64);
@@ -46,13 +36,13 @@ static void hard_backward(mica_call *c) {
   const mica_hard_labels labels = {c->in[1].data, o->ignore, o->smoothing, c->in[2].data};
   const mica_kernels *k = mica_kernels_of(c->engine, x->dtype);
   const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
-  k->softmax->cross_entropy_grad(rows, cols, x->data, x->row_stride, &labels, c->saved[0],
-                                 o->per_example ? gy->data : NULL,
-                                 o->per_example ? 0 : element(gy, 0) / o->denominator, gx->data);
+  k->softmax->cross_entropy_grad(
+      rows, cols, x->data, x->row_stride, &labels, c->saved[0], o->per_example ? gy->data : NULL,
+      o->per_example ? 0 : mica_view_element(gy, 0) / o->denominator, gx->data);
 }
 
-static const mica_op hard_op = {sizeof(mica_op), "cross_entropy", MICA_OP_ROW_STRIDES,
-                                hard_backward};
+static const mica_op hard_op = {sizeof(mica_op), "cross_entropy",
+                                MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE, hard_backward};
 
 mica_var mica_cross_entropy(mica_tape *t, mica_var logits, mica_var labels, mica_var weights,
                             const mica_cross_entropy_options *given) {
@@ -83,6 +73,8 @@ mica_var mica_cross_entropy(mica_tape *t, mica_var logits, mica_var labels, mica
   void *lse = mica_call_saved(&c, (size_t)rows * size);
   void *loss = o.per_example && y ? y->data : mica_call_scratch(&c, (size_t)rows * size);
   void *weight = mica_call_scratch(&c, (size_t)rows * size);
+  if (!o.per_example || x->shape.rank < 2) mica_call_mixes(&c, 0);
+  mica_call_mixes(&c, 2);
   hard_context context = {o.smoothing, o.ignore_index, 1, o.per_example};
   if (mica_ok(t)) {
     const mica_kernels *k = mica_kernels_of(c.engine, x->dtype);
@@ -96,7 +88,7 @@ mica_var mica_cross_entropy(mica_tape *t, mica_var logits, mica_var labels, mica
     if (!o.per_example) {
       context.denominator = k->reduce->sum(rows, weight);
       /* No example counts: 0 / 0 is NaN, as everywhere else in the field. */
-      put(y, k->reduce->sum(rows, loss) / context.denominator);
+      mica_view_put(y, 0, k->reduce->sum(rows, loss) / context.denominator);
     }
   }
   mica_call_context(&c, &context, sizeof context);
@@ -113,9 +105,10 @@ static void soft_backward(mica_call *c) {
   mica_view *gx = mica_call_grad(c, 0), *gp = mica_call_grad(c, 1);
   const int64_t rows = mica_view_rows(x);
   const mica_kernels *k = mica_kernels_of(c->engine, x->dtype);
-  k->softmax->soft_cross_entropy_grad(
-      rows, mica_view_cols(x), x->data, x->row_stride, p->data, p->row_stride, c->saved[0], NULL,
-      element(&c->grad_out[0], 0) / (double)rows, gx ? gx->data : NULL, gp ? gp->data : NULL);
+  k->softmax->soft_cross_entropy_grad(rows, mica_view_cols(x), x->data, x->row_stride, p->data,
+                                      p->row_stride, c->saved[0], NULL,
+                                      mica_view_element(&c->grad_out[0], 0) / (double)rows,
+                                      gx ? gx->data : NULL, gp ? gp->data : NULL);
 }
 
 static const mica_op soft_op = {sizeof(mica_op), "soft_cross_entropy", MICA_OP_ROW_STRIDES,
@@ -137,7 +130,7 @@ mica_var mica_soft_cross_entropy(mica_tape *t, mica_var logits, mica_var target)
     const mica_kernels *k = mica_kernels_of(c.engine, x->dtype);
     k->softmax->soft_cross_entropy(rows, mica_view_cols(x), x->data, x->row_stride, p->data,
                                    p->row_stride, loss, lse);
-    put(y, k->reduce->sum(rows, loss) / (double)rows);
+    mica_view_put(y, 0, k->reduce->sum(rows, loss) / (double)rows);
   }
   mica_call_save_input(&c, 0);
   mica_call_save_input(&c, 1);
@@ -205,7 +198,7 @@ static void pair_backward(mica_call *c) {
                   gb ? gb->data : NULL,
                   scratch,
                   NULL,
-                  element(&c->grad_out[0], 0) / o->count};
+                  mica_view_element(&c->grad_out[0], 0) / o->count};
   mica_parallel_for(c->engine, (n + PAIR_CHUNK - 1) / PAIR_CHUNK, pair_grad_range, &job);
 }
 
@@ -237,7 +230,7 @@ static mica_var pair_loss(mica_tape *t, const mica_op *op, mica_binary_op binary
     mica_parallel_for(c.engine, chunks, pair_range, &job);
     double sum = 0;
     for (int64_t i = 0; i < chunks; i++) sum += partial[i];
-    put(y, sum / o.count);
+    mica_view_put(y, 0, sum / o.count);
   }
   mica_call_context(&c, &o, sizeof o);
   mica_call_save_input(&c, 0);

@@ -29,6 +29,8 @@ typedef struct norm_job {
   const char *x, *gain, *bias, *gy;
   char *y, *mean, *rstd;
   double *ggain, *gbias; /* [chunks, cols] or NULL */
+  mica_view *grad[2];    /* where their sums go */
+  int64_t chunk;         /* rows of one, in backward */
   /* group norm */
   int64_t positions, groups;
   double *scratch;
@@ -58,7 +60,8 @@ static bool is_float(const mica_view *v) {
 /* Room for the chunks' sums of gain and bias where their gradients are asked for. */
 static bool gradient_sums(mica_call *c, int64_t chunks, int64_t cols, norm_job *job) {
   for (int i = 1; i <= 2 && i < c->n_in; i++) {
-    if (!mica_call_needs_grad(c, i)) continue;
+    job->grad[i - 1] = mica_call_examples(c) ? mica_call_grad_examples(c, i) : mica_call_grad(c, i);
+    if (!job->grad[i - 1]) continue;
     const size_t bytes = (size_t)(chunks * cols) * sizeof(double);
     double *s = mica_call_scratch(c, bytes);
     if (!s) return false;
@@ -68,12 +71,22 @@ static bool gradient_sums(mica_call *c, int64_t chunks, int64_t cols, norm_job *
   return true;
 }
 
+/* All chunks to one sum, or equally many of them to the sum of each example. */
 static void combine_sums(mica_call *c, int64_t chunks, int64_t cols, const norm_job *job) {
-  for (int i = 1; i <= 2 && i < c->n_in; i++) {
-    double *s = i == 1 ? job->ggain : job->gbias;
-    mica_view *g = s ? mica_call_grad(c, i) : NULL;
-    if (g) job->k->reduce->combine(cols, chunks, s, 1, g->data);
+  const int64_t n = mica_call_examples(c) ? mica_call_examples(c) : 1, part = chunks / n;
+  for (int i = 0; i < 2; i++) {
+    const double *s = i == 0 ? job->ggain : job->gbias;
+    if (!job->grad[i] || !s) continue;
+    for (int64_t e = 0; e < n; e++)
+      job->k->reduce->combine(cols, part, s + e * part * cols, 1,
+                              (char *)job->grad[i]->data + (size_t)(e * cols) * job->size);
   }
+}
+
+/* Rows of a chunk: `usual`, or those of one example. */
+static int64_t chunk_rows(const mica_call *c, int64_t rows, int64_t usual) {
+  const int64_t n = mica_call_examples(c);
+  return n && rows ? rows / n : usual;
 }
 
 /* ---- layer and RMS norm ---- */
@@ -96,7 +109,7 @@ static void row_range(void *ctx, int64_t begin, int64_t end) {
 static void row_grad_range(void *ctx, int64_t begin, int64_t end) {
   const norm_job *j = ctx;
   for (int64_t i = begin; i < end; i++) {
-    int64_t from = i * ROWS, rows = j->rows - from < ROWS ? j->rows - from : ROWS;
+    int64_t from = i * j->chunk, rows = j->rows - from < j->chunk ? j->rows - from : j->chunk;
     const size_t at = (size_t)(from * j->cols) * j->size;
     const char *x = j->x + (size_t)(from * j->stride) * j->size;
     const char *rstd = j->rstd + (size_t)from * j->size;
@@ -114,12 +127,14 @@ static void row_grad_range(void *ctx, int64_t begin, int64_t end) {
 static void row_backward(mica_call *c) {
   const mica_view *x = &c->in[0];
   const bool rms = c->n_in == 2;
-  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x), chunks = chunks_of(rows, ROWS);
+  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
+  const int64_t chunk = chunk_rows(c, rows, ROWS), chunks = chunks_of(rows, chunk);
   norm_job job = {.k = mica_kernels_of(c->engine, x->dtype),
                   .size = mica_dtype_size(x->dtype),
                   .rows = rows,
                   .cols = cols,
                   .stride = x->row_stride,
+                  .chunk = chunk,
                   .rms = rms,
                   .x = x->data,
                   .gain = c->in[1].data,
@@ -133,9 +148,12 @@ static void row_backward(mica_call *c) {
   combine_sums(c, chunks, cols, &job);
 }
 
-static const mica_op layer_norm_op = {sizeof(mica_op), "layer_norm", MICA_OP_ROW_STRIDES,
-                                      row_backward};
-static const mica_op rms_norm_op = {sizeof(mica_op), "rms_norm", MICA_OP_ROW_STRIDES, row_backward};
+static const mica_op layer_norm_op = {
+    sizeof(mica_op), "layer_norm", MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM,
+    row_backward};
+static const mica_op rms_norm_op = {sizeof(mica_op), "rms_norm",
+                                    MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM,
+                                    row_backward};
 
 static mica_var row_norm(mica_tape *t, const mica_op *op, int n_in, const mica_var *in,
                          double eps) {
@@ -147,6 +165,9 @@ static mica_var row_norm(mica_tape *t, const mica_op *op, int n_in, const mica_v
     return mica_call_fail(&c, MICA_ERR_SHAPE,
                           "gain and bias must be [channels] of the input's type:");
   const bool rms = n_in == 2;
+  if (x->shape.rank < 2) mica_call_mixes(&c, 0);
+  mica_call_mixes(&c, 1);
+  if (!rms) mica_call_mixes(&c, 2);
   const mica_view *y = mica_call_output(&c, x->dtype, x->shape);
   const size_t size = mica_dtype_size(x->dtype);
   void *rstd = mica_call_saved(&c, (size_t)rows * size);
@@ -238,7 +259,8 @@ static void group_backward(mica_call *c) {
   combine_sums(c, n, ch, &job);
 }
 
-static const mica_op group_norm_op = {sizeof(mica_op), "group_norm", 0, group_backward};
+static const mica_op group_norm_op = {sizeof(mica_op), "group_norm",
+                                      MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM, group_backward};
 
 mica_var mica_group_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias, int64_t groups,
                          double eps) {
@@ -275,6 +297,8 @@ mica_var mica_group_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias
                     .scratch = scratch};
     mica_parallel_for(c.engine, n, group_range, &job);
   }
+  mica_call_mixes(&c, 1);
+  mica_call_mixes(&c, 2);
   const group_context o = {groups, eps};
   mica_call_context(&c, &o, sizeof o);
   mica_call_save_input(&c, 0);
@@ -321,7 +345,7 @@ static void batch_range(void *ctx, int64_t begin, int64_t end) {
 /* In backward `y` is where gx goes and `bias` the output where relu was on. */
 static void batch_sums_range(void *ctx, int64_t begin, int64_t end) {
   const norm_job *j = ctx;
-  const int64_t chunk = batch_rows(j->cols);
+  const int64_t chunk = j->chunk;
   for (int64_t i = begin; i < end; i++) {
     int64_t from = i * chunk, rows = j->rows - from < chunk ? j->rows - from : chunk;
     const size_t at = (size_t)(from * j->cols) * j->size;
@@ -333,7 +357,7 @@ static void batch_sums_range(void *ctx, int64_t begin, int64_t end) {
 
 static void batch_grad_range(void *ctx, int64_t begin, int64_t end) {
   const norm_job *j = ctx;
-  const int64_t chunk = batch_rows(j->cols);
+  const int64_t chunk = j->chunk;
   for (int64_t i = begin; i < end; i++) {
     int64_t from = i * chunk, rows = j->rows - from < chunk ? j->rows - from : chunk;
     const size_t at = (size_t)(from * j->cols) * j->size;
@@ -350,7 +374,8 @@ typedef struct batch_context {
 static void batch_backward(mica_call *c) {
   const batch_context *o = c->ctx;
   const mica_view *x = &c->in[0];
-  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x), chunk = batch_rows(cols);
+  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
+  const int64_t chunk = chunk_rows(c, rows, batch_rows(cols));
   const int64_t chunks = chunks_of(rows, chunk);
   const mica_kernels *k = mica_kernels_of(c->engine, x->dtype);
   const size_t bytes = (size_t)(chunks * cols) * sizeof(double);
@@ -359,6 +384,7 @@ static void batch_backward(mica_call *c) {
                   .rows = rows,
                   .cols = cols,
                   .stride = x->row_stride,
+                  .chunk = chunk,
                   .x = x->data,
                   .gain = c->in[1].data,
                   .bias = o->relu ? c->out[0].data : NULL,
@@ -366,8 +392,10 @@ static void batch_backward(mica_call *c) {
                   .mean = c->saved[0],
                   .rstd = c->saved[1],
                   .count = (double)rows};
-  mica_view *gx = mica_call_grad(c, 0), *ggain = mica_call_grad(c, 1),
-            *gbias = mica_call_grad(c, 2);
+  mica_view *gx = mica_call_grad(c, 0);
+  for (int i = 0; i < 2; i++)
+    job.grad[i] =
+        mica_call_examples(c) ? mica_call_grad_examples(c, i + 1) : mica_call_grad(c, i + 1);
   job.y = gx ? gx->data : NULL;
   job.ggain = mica_call_scratch(c, bytes);
   job.gbias = mica_call_scratch(c, bytes);
@@ -377,14 +405,13 @@ static void batch_backward(mica_call *c) {
   memset(job.gbias, 0, bytes);
   memset(sum, 0, 2 * (size_t)cols * sizeof *sum);
   mica_parallel_for(c->engine, chunks, batch_sums_range, &job);
+  combine_sums(c, chunks, cols, &job);
+  if (!gx) return;
   for (int64_t i = 0; i < chunks; i++)
     for (int64_t j = 0; j < cols; j++) {
       sum[j] += job.gbias[i * cols + j];
       sum[cols + j] += job.ggain[i * cols + j];
     }
-  if (gbias) k->reduce->combine(cols, 1, sum, 1, gbias->data);
-  if (ggain) k->reduce->combine(cols, 1, sum + cols, 1, ggain->data);
-  if (!gx) return;
   if (!o->fixed) {
     job.sum_gy = sum;
     job.sum_gy_xhat = sum + cols;
@@ -394,7 +421,8 @@ static void batch_backward(mica_call *c) {
 
 static const mica_op batch_train_op = {sizeof(mica_op), "batch_norm_train", MICA_OP_ROW_STRIDES,
                                        batch_backward};
-static const mica_op batch_op = {sizeof(mica_op), "batch_norm", MICA_OP_ROW_STRIDES,
+static const mica_op batch_op = {sizeof(mica_op), "batch_norm",
+                                 MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM,
                                  batch_backward};
 
 /* Mean and sum of squared deviations of every column, chunks merged in order; into doubles [cols].
@@ -498,6 +526,7 @@ mica_var mica_batch_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias
   if (mica_call_needs_grad(&c, 3) || mica_call_needs_grad(&c, 4))
     return mica_call_fail(&c, MICA_ERR_UNSUPPORTED,
                           "given statistics get no gradient; detach them:");
+  for (int i = 1; i < 5; i++) mica_call_mixes(&c, i);
   const batch_context o = {act == MICA_RELU, true};
   const size_t size = mica_dtype_size(x->dtype);
   const mica_view *y = mica_call_output(&c, x->dtype, x->shape);

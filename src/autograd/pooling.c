@@ -52,10 +52,12 @@ static void pool_backward(mica_call *c) {
   mica_parallel_for(c->engine, gx->shape.dim[0], pool_grad_range, &job);
 }
 
-static const mica_op max_op = {sizeof(mica_op), "max_pool2d", 0, pool_backward};
-static const mica_op avg_op = {sizeof(mica_op), "avg_pool2d", 0, pool_backward};
-static const mica_op adaptive_max_op = {sizeof(mica_op), "adaptive_max_pool2d", 0, pool_backward};
-static const mica_op adaptive_avg_op = {sizeof(mica_op), "adaptive_avg_pool2d", 0, pool_backward};
+static const mica_op max_op = {sizeof(mica_op), "max_pool2d", MICA_OP_BY_EXAMPLE, pool_backward};
+static const mica_op avg_op = {sizeof(mica_op), "avg_pool2d", MICA_OP_BY_EXAMPLE, pool_backward};
+static const mica_op adaptive_max_op = {sizeof(mica_op), "adaptive_max_pool2d", MICA_OP_BY_EXAMPLE,
+                                        pool_backward};
+static const mica_op adaptive_avg_op = {sizeof(mica_op), "adaptive_avg_pool2d", MICA_OP_BY_EXAMPLE,
+                                        pool_backward};
 
 /* Windows along one axis; with ceil_mode the last may overhang, but must start before the trailing
  * padding. */

@@ -160,7 +160,7 @@ static void matmul_backward(mica_call *c) {
   }
 }
 
-static const mica_op matmul_op = {sizeof(mica_op), "matmul", 0, matmul_backward};
+static const mica_op matmul_op = {sizeof(mica_op), "matmul", MICA_OP_BY_EXAMPLE, matmul_backward};
 
 mica_var mica_matmul_t(mica_tape *t, mica_var va, bool transpose_a, mica_var vb, bool transpose_b) {
   mica_call c;
@@ -204,6 +204,11 @@ mica_var mica_matmul_t(mica_tape *t, mica_var va, bool transpose_a, mica_var vb,
     mica_status status = products(t, &p, a->dtype, p.m, p.n, p.k, oa, ob, y->data, 0, p.batch);
     if (status != MICA_OK) return mica_call_fail(&c, status, "%s", mica_last_error());
   }
+  /* Rows of a lone matrix a stay rows; whole matrices stay apart where neither was broadcast. */
+  if (transpose_a && ra < 3) mica_call_mixes(&c, 0);
+  if (rb < 3) mica_call_mixes(&c, 1);
+  if (p.rank && (ra != p.rank + 2 || a->shape.dim[0] != shape.dim[0])) mica_call_mixes(&c, 0);
+  if (p.rank && (rb != p.rank + 2 || b->shape.dim[0] != shape.dim[0])) mica_call_mixes(&c, 1);
   mica_call_context(&c, &p, sizeof p);
   if (mica_call_needs_grad(&c, 1)) mica_call_save_input(&c, 0);
   if (mica_call_needs_grad(&c, 0)) mica_call_save_input(&c, 1);
@@ -248,6 +253,43 @@ static void bias_gradient(mica_call *c, const mica_view *gb, int64_t rows, const
   k->reduce->combine(cols, chunks, partial, 1, gb->data);
 }
 
+/* gw[e] = gy[e]^T x[e] and gb[e], the column sums of gy[e], over the rows of each example. */
+static mica_status linear_examples(mica_call *c, int64_t examples) {
+  const mica_view *x = &c->in[0], *gy = &c->grad_out[0];
+  const int64_t o = c->in[1].shape.dim[0], i = c->in[1].shape.dim[1];
+  const int64_t rows = mica_view_rows(x) / examples;
+  const mica_kernels *k = mica_kernels_of(c->engine, gy->dtype);
+  const size_t size = mica_dtype_size(gy->dtype);
+  mica_status status = MICA_OK;
+  mica_view *gw = mica_call_grad_examples(c, 1), *gb = mica_call_grad_examples(c, 2);
+  if (gw) {
+    mica_gemm_args g = {.dtype = gy->dtype,
+                        .trans_a = true,
+                        .m = o,
+                        .n = i,
+                        .k = rows,
+                        .alpha = 1,
+                        .a = gy->data,
+                        .lda = o,
+                        .b = x->data,
+                        .ldb = x->row_stride,
+                        .c = gw->data,
+                        .ldc = i,
+                        .batch = examples,
+                        .stride_a = rows * o,
+                        .stride_b = rows * x->row_stride,
+                        .stride_c = o * i};
+    status = run(c->tape, &g);
+  }
+  double *sum = gb ? mica_call_scratch(c, (size_t)o * sizeof *sum) : NULL;
+  for (int64_t e = 0; e < examples && sum; e++) {
+    memset(sum, 0, (size_t)o * sizeof *sum);
+    k->reduce->column_sum(rows, o, (const char *)gy->data + (size_t)(e * rows * o) * size, o, sum);
+    k->reduce->combine(o, 1, sum, 1, (char *)gb->data + (size_t)(e * o) * size);
+  }
+  return status;
+}
+
 /* y = x w^T + b: gx = gy w, gw = gy^T x, gb = column sums of gy. */
 static void linear_backward(mica_call *c) {
   mica_tape *t = c->tape;
@@ -256,10 +298,11 @@ static void linear_backward(mica_call *c) {
   const int64_t o = wv->shape.dim[0], i = wv->shape.dim[1];
   const mica_dtype dtype = wv->dtype;
   const int64_t rows = o ? mica_view_count(&c->grad_out[0]) / o : 0;
-  mica_status status = MICA_OK;
-  mica_view *gx = mica_call_grad(c, 0), *gw = mica_call_grad(c, 1), *gb = NULL;
-  if (c->n_in > 2) gb = mica_call_grad(c, 2);
-  if (gx) {
+  const int64_t examples = mica_call_examples(c);
+  mica_status status = examples ? linear_examples(c, examples) : MICA_OK;
+  mica_view *gx = mica_call_grad(c, 0), *gw = examples ? NULL : mica_call_grad(c, 1);
+  mica_view *gb = examples ? NULL : mica_call_grad(c, 2);
+  if (gx && status == MICA_OK) {
     mica_gemm_args g = {.dtype = dtype,
                         .m = rows,
                         .n = i,
@@ -294,7 +337,9 @@ static void linear_backward(mica_call *c) {
   if (status != MICA_OK) mica_latch(t, status, "linear backward: %s", mica_last_error());
 }
 
-static const mica_op linear_op = {sizeof(mica_op), "linear", MICA_OP_ROW_STRIDES, linear_backward};
+static const mica_op linear_op = {sizeof(mica_op), "linear",
+                                  MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM,
+                                  linear_backward};
 
 static mica_var linear(mica_tape *t, mica_var x, mica_var w, mica_var bias, bool relu) {
   mica_call c;
@@ -336,6 +381,8 @@ static mica_var linear(mica_tape *t, mica_var x, mica_var w, mica_var bias, bool
     mica_status status = run(t, &g);
     if (status != MICA_OK) return mica_call_fail(&c, status, "%s", mica_last_error());
   }
+  mica_call_mixes(&c, 1);
+  mica_call_mixes(&c, 2);
   if (mica_call_needs_grad(&c, 1)) mica_call_save_input(&c, 0);
   if (mica_call_needs_grad(&c, 0)) mica_call_save_input(&c, 1);
   return mica_call_end(&c);

@@ -47,7 +47,8 @@ static void dropout_backward(mica_call *c) {
   if (gx) dropout(c->engine, c->ctx, &c->grad_out[0], gx->data);
 }
 
-static const mica_op dropout_op = {sizeof(mica_op), "dropout", 0, dropout_backward};
+static const mica_op dropout_op = {sizeof(mica_op), "dropout", MICA_OP_BY_EXAMPLE,
+                                   dropout_backward};
 
 static bool probability(mica_tape *t, const char *what, double p) {
   if (p >= 0 && p <= 1) return true;
@@ -118,7 +119,8 @@ static void drop_path_backward(mica_call *c) {
   if (gx) drop_rows(c, c->ctx, &c->grad_out[0], gx->data);
 }
 
-static const mica_op drop_path_op = {sizeof(mica_op), "drop_path", 0, drop_path_backward};
+static const mica_op drop_path_op = {sizeof(mica_op), "drop_path", MICA_OP_BY_EXAMPLE,
+                                     drop_path_backward};
 
 mica_var mica_drop_path(mica_tape *t, mica_var x, double p) {
   if (!mica_ok(t) || !probability(t, "drop_path", p)) return MICA_NONE;

@@ -69,8 +69,8 @@ static void sum_backward(mica_call *c) {
     mica_parallel_for(c->engine, job.tiles.count, spread_range, &job);
 }
 
-static const mica_op sum_op = {sizeof(mica_op), "sum", 0, sum_backward};
-static const mica_op mean_op = {sizeof(mica_op), "mean", 0, sum_backward};
+static const mica_op sum_op = {sizeof(mica_op), "sum", MICA_OP_BY_EXAMPLE, sum_backward};
+static const mica_op mean_op = {sizeof(mica_op), "mean", MICA_OP_BY_EXAMPLE, sum_backward};
 
 /* alpha times the sum over dimensions [first, last] of x, which stay as 1. */
 static mica_var sum_group(mica_tape *t, const mica_op *op, mica_var x, int first, int last,
@@ -87,6 +87,7 @@ static mica_var sum_group(mica_tape *t, const mica_op *op, mica_var x, int first
     *(d < first ? &o.outer : d > last ? &o.inner : &o.axis) *= shape.dim[d];
     if (d >= first && d <= last) shape.dim[d] = 1;
   }
+  if (first == 0) mica_call_mixes(&c, 0);
   const mica_view *y = mica_call_output(&c, v->dtype, shape);
   if (y) mica_sum_axis(&c, v->dtype, o.outer, o.axis, o.inner, alpha, v->data, y->data);
   mica_call_context(&c, &o, sizeof o);
@@ -218,9 +219,9 @@ static void extreme_backward(mica_call *c) {
   mica_parallel_for(c->engine, job.tiles.count, extreme_grad_range, &job);
 }
 
-static const mica_op max_op = {sizeof(mica_op), "max", 0, extreme_backward};
-static const mica_op min_op = {sizeof(mica_op), "min", 0, extreme_backward};
-static const mica_op argmax_op = {sizeof(mica_op), "argmax", 0, NULL};
+static const mica_op max_op = {sizeof(mica_op), "max", MICA_OP_BY_EXAMPLE, extreme_backward};
+static const mica_op min_op = {sizeof(mica_op), "min", MICA_OP_BY_EXAMPLE, extreme_backward};
+static const mica_op argmax_op = {sizeof(mica_op), "argmax", MICA_OP_BY_EXAMPLE, NULL};
 
 static mica_var extreme(mica_tape *t, const mica_op *op, mica_var x, int axis, bool keep,
                         bool maximum) {
@@ -236,6 +237,7 @@ static mica_var extreme(mica_tape *t, const mica_op *op, mica_var x, int axis, b
   mica_shape shape = v->shape;
   shape.dim[at] = 1;
   if (!keep) shape = without(&v->shape, 1u << at);
+  if (at == 0) mica_call_mixes(&c, 0);
   const bool index = op == &argmax_op;
   const mica_view *y = mica_call_output(&c, index ? MICA_I64 : v->dtype, shape);
   int64_t *arg =
@@ -349,8 +351,10 @@ static void norm_backward(mica_call *c) {
   mica_parallel_for(c->engine, job.tiles.count, row_grad_range, &job);
 }
 
-static const mica_op lse_op = {sizeof(mica_op), "log_sum_exp", MICA_OP_ROW_STRIDES, lse_backward};
-static const mica_op norm_op = {sizeof(mica_op), "norm", MICA_OP_ROW_STRIDES, norm_backward};
+static const mica_op lse_op = {sizeof(mica_op), "log_sum_exp",
+                               MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE, lse_backward};
+static const mica_op norm_op = {sizeof(mica_op), "norm", MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE,
+                                norm_backward};
 
 static mica_var last_axis(mica_tape *t, const mica_op *op, mica_var x) {
   mica_call c;
@@ -361,6 +365,7 @@ static mica_var last_axis(mica_tape *t, const mica_op *op, mica_var x) {
                           "%s, expected float32 or float64:", mica_dtype_name(v->dtype));
   mica_shape shape = v->shape;
   shape.rank--;
+  if (!shape.rank) mica_call_mixes(&c, 0);
   const mica_view *y = mica_call_output(&c, v->dtype, shape);
   if (y) {
     row_job job = row_job_of(&c, op == &lse_op, y->data);

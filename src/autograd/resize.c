@@ -30,7 +30,7 @@ static void resize_backward(mica_call *c) {
   mica_parallel_for(c->engine, gx->shape.dim[0], resize_grad_range, &job);
 }
 
-static const mica_op resize_op = {sizeof(mica_op), "resize", 0, resize_backward};
+static const mica_op resize_op = {sizeof(mica_op), "resize", MICA_OP_BY_EXAMPLE, resize_backward};
 
 mica_var mica_resize(mica_tape *t, mica_var x, int64_t h, int64_t w, mica_interpolation kind,
                      bool align_corners) {

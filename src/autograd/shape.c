@@ -17,9 +17,9 @@ static void pass_backward(mica_call *c) {
   mica_call_grad_pass(c, 0, 0);
 }
 
-static const mica_op reshape_op = {sizeof(mica_op), "reshape", 0, pass_backward};
-static const mica_op reshape_rows_op = {sizeof(mica_op), "reshape", MICA_OP_ROW_STRIDES,
-                                        pass_backward};
+static const mica_op reshape_op = {sizeof(mica_op), "reshape", MICA_OP_BY_EXAMPLE, pass_backward};
+static const mica_op reshape_rows_op = {sizeof(mica_op), "reshape",
+                                        MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE, pass_backward};
 
 /* Put what is left of n elements in the place of one -1; false where that cannot be. */
 static bool complete(mica_shape *shape, int64_t n) {
@@ -96,8 +96,8 @@ static void permute_backward(mica_call *c) {
   mica_strided_copy(c->engine, gx->dtype, &gx->shape, step, gy->data, gx->data);
 }
 
-static const mica_op permute_op = {sizeof(mica_op), "permute", MICA_OP_ROW_STRIDES,
-                                   permute_backward};
+static const mica_op permute_op = {sizeof(mica_op), "permute",
+                                   MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE, permute_backward};
 
 mica_var mica_permute(mica_tape *t, mica_var x, int n, const int *axes) {
   mica_call c;
@@ -119,6 +119,7 @@ mica_var mica_permute(mica_tape *t, mica_var x, int n, const int *axes) {
   if (n != v->shape.rank || seen != (1u << n) - 1)
     return mica_call_fail(&c, MICA_ERR_SHAPE, "%d axes, expected each of the tensor's once:", n);
   gather_steps(&c, &shape, step, 0);
+  if (n && o.axes[0]) mica_call_mixes(&c, 0);
   mica_call_context(&c, &o, sizeof o);
   return mica_call_end(&c);
 }
@@ -142,7 +143,7 @@ static void expand_backward(mica_call *c) {
   if (gx) mica_sum_to(c, gx->dtype, gy->data, &gy->shape, gx->data, &gx->shape);
 }
 
-static const mica_op expand_op = {sizeof(mica_op), "expand", 0, expand_backward};
+static const mica_op expand_op = {sizeof(mica_op), "expand", MICA_OP_BY_EXAMPLE, expand_backward};
 
 mica_var mica_expand(mica_tape *t, mica_var x, mica_shape shape) {
   mica_call c;
@@ -156,6 +157,8 @@ mica_var mica_expand(mica_tape *t, mica_var x, mica_shape shape) {
                           mica_shape_text(&shape, text, sizeof text));
   mica_broadcast_steps(&c.in[0].shape, &shape, step);
   gather_steps(&c, &shape, step, 0);
+  if (c.in[0].shape.rank != shape.rank || (shape.rank && c.in[0].shape.dim[0] != shape.dim[0]))
+    mica_call_mixes(&c, 0);
   return mica_call_end(&c);
 }
 
@@ -194,8 +197,9 @@ static void slice_backward(mica_call *c) {
           gx->data);
 }
 
-static const mica_op slice_op = {sizeof(mica_op), "slice", MICA_OP_ROW_STRIDES, slice_backward};
-static const mica_op slice_copy_op = {sizeof(mica_op), "slice", 0, slice_backward};
+static const mica_op slice_op = {sizeof(mica_op), "slice", MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE,
+                                 slice_backward};
+static const mica_op slice_copy_op = {sizeof(mica_op), "slice", MICA_OP_BY_EXAMPLE, slice_backward};
 
 /* Output of a call: the part of input 0, as a view where that is possible. */
 static bool part_output(mica_call *c, int axis, int64_t begin, int64_t n) {
@@ -231,6 +235,7 @@ mica_var mica_slice(mica_tape *t, mica_var x, int axis, int64_t begin, int64_t e
     return mica_call_fail(&c, MICA_ERR_SHAPE, "%lld to %lld of axis %d of", (long long)begin,
                           (long long)end, axis);
   part_output(&c, at, begin, end - begin);
+  if (at == 0 && end - begin != view.shape.dim[0]) mica_call_mixes(&c, 0);
   const slice_context o = {at, begin};
   mica_call_context(&c, &o, sizeof o);
   return mica_call_end(&c);
@@ -254,8 +259,9 @@ static void split_backward(mica_call *c) {
   }
 }
 
-static const mica_op split_op = {sizeof(mica_op), "split", MICA_OP_ROW_STRIDES, split_backward};
-static const mica_op split_copy_op = {sizeof(mica_op), "split", 0, split_backward};
+static const mica_op split_op = {sizeof(mica_op), "split", MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE,
+                                 split_backward};
+static const mica_op split_copy_op = {sizeof(mica_op), "split", MICA_OP_BY_EXAMPLE, split_backward};
 
 /* n at most MICA_CALL_INLINE parts. */
 static void split_few(mica_tape *t, mica_var x, int axis, int n, const int64_t *sizes,
@@ -266,6 +272,7 @@ static void split_few(mica_tape *t, mica_var x, int axis, int n, const int64_t *
     return;
   int64_t begin = 0;
   for (int i = 0; i < n && part_output(&c, axis, begin, sizes[i]); i++) begin += sizes[i];
+  if (axis == 0) mica_call_mixes(&c, 0);
   mica_call_context(&c, &axis, sizeof axis);
   mica_call_end_n(&c, n, out);
 }
@@ -343,11 +350,11 @@ static void concat_backward(mica_call *c) {
   }
 }
 
-static const mica_op concat_op = {sizeof(mica_op), "concat", 0, concat_backward};
+static const mica_op concat_op = {sizeof(mica_op), "concat", MICA_OP_BY_EXAMPLE, concat_backward};
 /* Along the last axis a row is a block. */
-static const mica_op concat_rows_op = {sizeof(mica_op), "concat", MICA_OP_ROW_STRIDES,
-                                       concat_backward};
-static const mica_op stack_op = {sizeof(mica_op), "stack", 0, concat_backward};
+static const mica_op concat_rows_op = {sizeof(mica_op), "concat",
+                                       MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE, concat_backward};
+static const mica_op stack_op = {sizeof(mica_op), "stack", MICA_OP_BY_EXAMPLE, concat_backward};
 
 static mica_var join(mica_tape *t, const mica_op *op, int n, const mica_var *x, int axis) {
   mica_call c;
@@ -378,6 +385,7 @@ static mica_var join(mica_tape *t, const mica_op *op, int n, const mica_var *x, 
     copy_in(c.engine, mica_dtype_size(y->dtype), o.axis, shape.dim[o.axis], begin, &one,
             c.in[i].data, op == &concat_rows_op ? c.in[i].row_stride : 0, y->data);
     begin += one.dim[o.axis];
+    if (o.axis == 0) mica_call_mixes(&c, i);
   }
   mica_call_context(&c, &o, sizeof o);
   return mica_call_end(&c);
@@ -423,7 +431,8 @@ static void pad_backward(mica_call *c) {
 
 #define PAD_MOST ((int64_t)1 << 40)
 
-static const mica_op pad_op = {sizeof(mica_op), "pad", MICA_OP_ROW_STRIDES, pad_backward};
+static const mica_op pad_op = {sizeof(mica_op), "pad", MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE,
+                               pad_backward};
 
 mica_var mica_pad(mica_tape *t, mica_var x, int n, const int64_t *before, const int64_t *after,
                   double value) {
@@ -438,6 +447,7 @@ mica_var mica_pad(mica_tape *t, mica_var x, int n, const int64_t *before, const 
     o.before[d] = before[d];
     if (fine) shape.dim[d] += before[d] + after[d];
   }
+  if (n && fine && before[0] + after[0]) mica_call_mixes(&c, 0);
   if (!fine) return mica_call_fail(&c, MICA_ERR_INVALID, "%d dimensions, padding of 0 to 2^40:", n);
   const mica_view *y = mica_call_output(&c, v->dtype, shape);
   if (y && mica_view_count(y)) {
@@ -487,7 +497,7 @@ static void flip_backward(mica_call *c) {
                     gx->data);
 }
 
-static const mica_op flip_op = {sizeof(mica_op), "flip", 0, flip_backward};
+static const mica_op flip_op = {sizeof(mica_op), "flip", MICA_OP_BY_EXAMPLE, flip_backward};
 
 mica_var mica_flip(mica_tape *t, mica_var x, int axis) {
   mica_call c;
@@ -498,6 +508,7 @@ mica_var mica_flip(mica_tape *t, mica_var x, int axis) {
   int64_t step[MICA_MAX_RANK], offset;
   flip_steps(&c.in[0].shape, at, step, &offset);
   gather_steps(&c, &c.in[0].shape, step, offset);
+  if (at == 0) mica_call_mixes(&c, 0);
   mica_call_context(&c, &at, sizeof at);
   return mica_call_end(&c);
 }

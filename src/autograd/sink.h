@@ -19,6 +19,15 @@ typedef struct mica_sink {
 /* A leaf with the owner's memory whose gradient goes to the sink. */
 mica_var mica_sink_leaf(mica_tape *t, const mica_view *view, const mica_sink *sink, void *owner);
 
+/* Gradients of n examples from number `first`, [n, elements of the owner], of an owner of leaves.
+ */
+typedef mica_status (*mica_example_visit)(void *ctx, void *owner, int64_t first, int64_t n,
+                                          const mica_view *gradient);
+/* The losses that fn gives for the examples along the leading dimension of every input, and their
+ * gradients, at_once examples at a time (0: 32): see mica_example_gradients. */
+mica_status mica_examples_run(mica_tape *t, mica_fn fn, void *ctx, int n_in, const mica_var *in,
+                              int64_t at_once, mica_example_visit visit, void *visit_ctx);
+
 /* Queue fn(owner, weight, value) for mica_commit. */
 typedef mica_status (*mica_commit_fn)(void *owner, double weight, const mica_view *value);
 void mica_tape_queue(mica_tape *t, mica_commit_fn fn, void *owner, double weight, mica_var value);

@@ -61,10 +61,10 @@ static void log_softmax_backward(mica_call *c) {
   backward(c, true);
 }
 
-static const mica_op softmax_op = {sizeof(mica_op), "softmax", MICA_OP_ROW_STRIDES,
-                                   softmax_backward};
-static const mica_op log_softmax_op = {sizeof(mica_op), "log_softmax", MICA_OP_ROW_STRIDES,
-                                       log_softmax_backward};
+static const mica_op softmax_op = {sizeof(mica_op), "softmax",
+                                   MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE, softmax_backward};
+static const mica_op log_softmax_op = {
+    sizeof(mica_op), "log_softmax", MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE, log_softmax_backward};
 
 static mica_var last_axis(mica_tape *t, const mica_op *op, mica_var x) {
   mica_call c;
@@ -73,6 +73,7 @@ static mica_var last_axis(mica_tape *t, const mica_op *op, mica_var x) {
   if (!mica_is_float(v))
     return mica_call_fail(&c, MICA_ERR_SHAPE,
                           "%s, expected float32 or float64:", mica_dtype_name(v->dtype));
+  if (v->shape.rank < 2) mica_call_mixes(&c, 0);
   const mica_view *y = mica_call_output(&c, v->dtype, v->shape);
   if (y) {
     softmax_job job = job_of(&c, op == &log_softmax_op, v, y->data);

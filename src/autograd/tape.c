@@ -78,6 +78,8 @@ void mica_tape_reset(mica_tape *t) {
   t->records.n = t->links.n = t->scratch.n = t->scopes.n = t->paths.n = t->queue.n = 0;
   t->no_grad = t->recomputing = 0;
   t->no_queue = t->marking = t->to_sinks = false;
+  t->running = 0;
+  t->examples = (example_run){0};
   t->status = MICA_OK;
   t->message[0] = 0;
   mica_draw_table_clear(&t->draws);
@@ -126,13 +128,17 @@ mica_var mica_latch(mica_tape *t, mica_status status, const char *fmt, ...) {
   int n = vsnprintf(t->message, sizeof t->message, fmt, args);
   va_end(args);
   size_t used = n < 0 ? 0 : (size_t)n < sizeof t->message ? (size_t)n : sizeof t->message - 1;
-  const char *path = mica_tape_path(t);
+  /* In backward the error belongs to where the operation was called. */
+  const record *r = t->running ? &t->records.v[t->running - 1] : NULL;
+  const char *path = !r ? mica_tape_path(t) : r->path == UINT32_MAX ? "" : t->paths.v + r->path;
+  const char *file = r ? r->file : t->file;
   if (*path) {
     n = snprintf(t->message + used, sizeof t->message - used, ", in %s", path);
     if (n > 0) used += (size_t)n;
     if (used >= sizeof t->message) used = sizeof t->message - 1;
   }
-  if (t->file) snprintf(t->message + used, sizeof t->message - used, " (%s:%d)", t->file, t->line);
+  if (file)
+    snprintf(t->message + used, sizeof t->message - used, " (%s:%d)", file, r ? r->line : t->line);
   mica_fail(status, "%s", t->message);
   return MICA_NONE;
 }
@@ -213,6 +219,7 @@ void mica_value_drop_grad(mica_tape *t, value *v) {
   v->grad_buffer = 0;
   v->grad = NULL;
   v->grad_kind = GRAD_NONE;
+  v->per_example = false;
 }
 
 void mica_value_drop_handle(mica_tape *t, uint32_t slot) {

@@ -22,6 +22,8 @@ typedef struct value {
   uint32_t producer; /* 1 + its record, 0: none */
   int32_t wanted;    /* handle + saves; the data goes at 0 */
   bool needs_grad, kept, retain, marked;
+  bool batched;      /* has a part for each example (example_gradients.c) ... */
+  bool per_example;  /* ... or has none, and its gradient is [examples, ...] */
   bool graph;        /* some record points to it: the slot stays until the reset */
   uint8_t grad_kind; /* value_grad */
   uint32_t grad_buffer;
@@ -43,6 +45,8 @@ typedef struct record {
   uint16_t n_in, n_out, n_saved;
   uint32_t saved_in, saved_out;
   bool done;
+  int line; /* of the caller, in file */
+  const char *file;
 } record;
 
 typedef struct scope {
@@ -81,6 +85,14 @@ typedef struct queued {
   uint32_t slot, stamp;
 } queued;
 
+/* Gradients for each example: see example_gradients.c. */
+typedef struct example_run {
+  int64_t n;         /* examples; 0: off */
+  int64_t at;        /* the example whose gradients of shared tensors are formed; -1: the batch's */
+  bool closed;       /* the running backward forms them for all examples at once */
+  const char *mixed; /* the first operation that mixed examples */
+} example_run;
+
 #define VEC(type)                                                                                  \
   struct {                                                                                         \
     type *v;                                                                                       \
@@ -95,6 +107,8 @@ struct mica_tape {
   bool training, no_queue, to_sinks, marking;
   int no_grad;
   uint32_t next_stamp;
+  uint32_t running; /* 1 + the record whose backward runs, 0: none */
+  example_run examples;
 
   mica_status status;
   char message[768];
@@ -150,5 +164,29 @@ void mica_accumulate(mica_tape *t, mica_dtype dtype, int64_t n, void *a, const v
 const mica_view *mica_call_output_adopt(mica_call *c, uint32_t slot);
 
 void mica_draw_table_clear(draw_table *d);
+
+/* ---- the parts of a backward ---- */
+
+/* Memory for v's own gradient, uninitialised. */
+void *mica_grad_buffer(mica_tape *t, value *v);
+/* Add n elements to the gradient of v, which may share its buffer with another value's. */
+void mica_add_gradient(mica_tape *t, value *v, const void *more);
+/* The call that a record's backward is given. False: no output has a gradient, or an error. */
+bool mica_record_call(mica_tape *t, uint32_t at, mica_call *c);
+/* Run it and add up what it gives; then release its scratch. */
+void mica_record_backward(mica_call *c);
+void mica_record_end(mica_call *c);
+/* Gradients of the record's outputs and, unless keep_graph, what it had saved go back. */
+void mica_record_done(mica_tape *t, uint32_t at, bool keep_graph);
+void mica_record_unsave(mica_tape *t, record *r);
+/* Records down to `first`. */
+void mica_record_range(mica_tape *t, uint32_t first, bool keep_graph);
+
+/* A graph that begins here and is taken apart at its end: nothing outside may point into it. */
+typedef struct graph_mark {
+  uint32_t records, links, births, trail;
+} graph_mark;
+graph_mark mica_graph_begin(mica_tape *t);
+void mica_graph_end(mica_tape *t, const graph_mark *mark);
 
 #endif

@@ -6,6 +6,7 @@
 #include "param/tree.h"
 
 #include "autograd/sink.h"
+#include "tensor/element.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -210,8 +211,7 @@ static int64_t numbers(mica_param *q, void **x) {
 #define NORM_CHUNK 65536
 
 typedef struct norm_job {
-  const void *x;
-  mica_dtype dtype;
+  mica_view x;
   int64_t n;
   double *partial;
 } norm_job;
@@ -222,8 +222,7 @@ static void norm_range(void *ctx, int64_t begin, int64_t end) {
     int64_t from = c * NORM_CHUNK, to = from + NORM_CHUNK < job->n ? from + NORM_CHUNK : job->n;
     double s[4] = {0, 0, 0, 0};
     for (int64_t i = from; i < to; i++) {
-      double v =
-          job->dtype == MICA_F32 ? (double)((const float *)job->x)[i] : ((const double *)job->x)[i];
+      const double v = mica_view_element(&job->x, i);
       s[i & 3] += v * v;
     }
     job->partial[c] = s[0] + s[1] + s[2] + s[3];
@@ -241,8 +240,9 @@ double mica_params_grad_norm(mica_params *p) {
     for (int64_t from = 0; from < n; from += (int64_t)PARTIALS * NORM_CHUNK) {
       int64_t here =
           n - from < (int64_t)PARTIALS * NORM_CHUNK ? n - from : (int64_t)PARTIALS * NORM_CHUNK;
-      norm_job job = {(const char *)x + (size_t)from * mica_dtype_size(dtype), dtype, here,
-                      partial};
+      norm_job job = {
+          mica_view_of((char *)x + (size_t)from * mica_dtype_size(dtype), dtype, MICA_SHAPE(here)),
+          here, partial};
       int64_t chunks = (here + NORM_CHUNK - 1) / NORM_CHUNK;
       mica_parallel_for(p->engine, chunks, norm_range, &job);
       for (int64_t c = 0; c < chunks; c++) total += partial[c];

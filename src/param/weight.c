@@ -2,6 +2,7 @@
 #include "param/tree.h"
 
 #include "autograd/sink.h"
+#include "tensor/element.h"
 
 mica_var mica_weight_optional(mica_tape *t, mica_node *node, const char *name) {
   mica_param *q = mica_node_param(node, name);
@@ -25,10 +26,6 @@ static mica_status commit_set(void *owner, double weight, const mica_view *value
   return mica_view_copy(&to, value);
 }
 
-static double read(const mica_view *v, int64_t i) {
-  return v->dtype == MICA_F32 ? (double)((const float *)v->data)[i] : ((const double *)v->data)[i];
-}
-
 static mica_status commit_blend(mica_param *q, double keep, double weight, const mica_view *value) {
   if (mica_view_count(value) != mica_tensor_count(q->value) || !mica_dtype_is_float(value->dtype) ||
       !mica_view_contiguous(value))
@@ -36,7 +33,8 @@ static mica_status commit_blend(mica_param *q, double keep, double weight, const
                      q->path);
   q->version++;
   for (int64_t i = 0, n = mica_view_count(value); i < n; i++)
-    mica_tensor_set(q->value, i, keep * mica_tensor_get(q->value, i) + weight * read(value, i));
+    mica_tensor_set(q->value, i,
+                    keep * mica_tensor_get(q->value, i) + weight * mica_view_element(value, i));
   return MICA_OK;
 }
 
