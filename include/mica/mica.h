@@ -20,6 +20,7 @@
 #include <mica/tape.h>
 #include <mica/tensor.h>
 #include <mica/train.h>
+#include <mica/training_report.h>
 
 #ifndef MICA_NO_WHERE
 #include <mica/where.h>

@@ -1,13 +1,13 @@
 /* mica train: a network from a folder of pictures to a model file. */
 #include "cli/cli.h"
 
-#include <mica/train.h>
+#include <mica/feature.h>
+#include <mica/training_report.h>
 
 #include "base/buffer.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/progress.h"
-#include "cli/training_report.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -49,7 +49,7 @@ static const cli_flag flags[] = {
 typedef struct watcher {
   bool json, terminal;
   mica_time_left left;
-  epoch_point *epoch; /* of this run; a resumed run knows only its own */
+  mica_epoch *epoch; /* of this run; a resumed run knows only its own */
   int64_t epochs;
   double seconds;
 } watcher;
@@ -59,10 +59,10 @@ static int on_report(void *ctx, const mica_train_metrics *m) {
   const double left = mica_time_left_update(&w->left, mica_seconds(), m->step, m->steps_total);
   w->seconds = m->seconds;
   if (m->end_of_epoch) {
-    epoch_point *more = realloc(w->epoch, ((size_t)w->epochs + 1) * sizeof *more);
+    mica_epoch *more = realloc(w->epoch, ((size_t)w->epochs + 1) * sizeof *more);
     if (more) {
       w->epoch = more;
-      more[w->epochs++] = (epoch_point){m->loss, m->val_loss, m->val_accuracy, m->seconds};
+      more[w->epochs++] = (mica_epoch){m->loss, m->val_loss, m->val_accuracy};
     }
   }
   if (w->json) {
@@ -213,26 +213,71 @@ static char *training_record(const job *j, const mica_train_result *r, const mic
   return mica_bytes_take(&text);
 }
 
+#define HARDEST    24
+#define MAP_POINTS 1000
+
+/* Everything the page shows of one evaluated part, in the order of the page. */
+static mica_status report_sections(job *j, const watcher *w, const mica_train_result *result,
+                                   mica_part part, const mica_evaluation *e, mica_report *report) {
+  const bool test = part == MICA_PART_TEST;
+  mica_answers answers = {0};
+  mica_estimate accuracy;
+  mica_status status = mica_answers_of(j->ds, part, j->classes, e, &answers);
+  if (status == MICA_OK)
+    status = mica_accuracy(e->n, answers.truth, answers.predicted, 0.95, &accuracy);
+  if (status == MICA_OK)
+    status =
+        mica_report_interval(report, test ? "test_accuracy" : "validation_accuracy", accuracy.value,
+                             accuracy.interval.lo, accuracy.interval.hi, "fraction",
+                             test ? "Accuracy, test part" : "Accuracy, validation part");
+  if (status == MICA_OK)
+    status = mica_report_number(report, "examples", (double)e->n, "count",
+                                test ? "Test pictures" : "Validation pictures");
+  if (status == MICA_OK)
+    status = mica_report_number(report, "cross_entropy", e->loss, NULL, "Cross-entropy");
+  if (status == MICA_OK)
+    status = mica_report_number(report, "epochs", (double)result->epochs, NULL, "Epochs");
+  if (status == MICA_OK)
+    status = mica_report_number(report, "seconds", w->seconds, "seconds", "Time");
+  if (status == MICA_OK && w->epochs)
+    status = mica_report_curves(report, "Training", w->epoch, w->epochs);
+  if (status == MICA_OK && answers.classes < 200)
+    status = mica_report_confusion(report, "Confusion", &answers);
+  if (status == MICA_OK)
+    status = mica_report_hardest(report, "Hardest examples", &answers, HARDEST);
+  if (status == MICA_OK && e->n > 1) {
+    const mica_view features = mica_tensor_view(e->features);
+    status =
+        mica_report_map(report, "Map of the features", j->engine, &features, &answers, MAP_POINTS);
+  }
+  mica_answers_free(&answers);
+  return status;
+}
+
 /* The report is of the test part, or of the validation part where there is none. */
 static mica_status write_report(job *j, const watcher *w, const mica_train_result *result,
                                 const mica_evaluation *test, const char *folder) {
   mica_evaluation validation = {0};
-  mica_status status = MICA_OK;
+  mica_report_options o = MICA_REPORT_OPTIONS;
+  mica_report *report = NULL;
+  mica_run_record *record = NULL;
   if (!test->n && !j->validation.ctx)
     return mica_fail(MICA_ERR_INVALID, "--report needs a validation or test part");
-  if (!test->n) status = mica_evaluate(j->net, &j->validation, true, false, &validation);
-  const training_report r = {.folder = folder,
-                             .title = "Training report",
-                             .command = j->a->command,
-                             .model = j->a->operand[0],
-                             .epoch = w->epoch,
-                             .epochs = w->epochs,
-                             .ds = j->ds,
-                             .part = test->n ? MICA_PART_TEST : MICA_PART_VALIDATION,
-                             .evaluation = test->n ? test : &validation,
-                             .result = result,
-                             .seconds = w->seconds};
-  if (status == MICA_OK) status = cli_training_report(&r);
+  o.title = "Training report";
+  o.subtitle = j->a->operand[0];
+  mica_status status = mica_report_create(&o, &report);
+  if (status == MICA_OK && !test->n)
+    status = mica_evaluate(j->net, &j->validation, true, true, &validation);
+  if (status == MICA_OK)
+    status = report_sections(j, w, result, test->n ? MICA_PART_TEST : MICA_PART_VALIDATION,
+                             test->n ? test : &validation, report);
+  if (status == MICA_OK) status = mica_run_record_create(&record);
+  if (status == MICA_OK) status = mica_run_record_text(record, "command", j->a->command);
+  if (status == MICA_OK) status = mica_run_record_environment(record);
+  if (status == MICA_OK) status = mica_report_record(report, record);
+  if (status == MICA_OK) status = mica_report_write(report, folder);
+  mica_run_record_free(record);
+  mica_report_free(report);
   mica_evaluation_clear(&validation);
   return status;
 }
@@ -293,7 +338,7 @@ static int train(job *j) {
   }
   const char *page = cli_text(a, "--report");
   if (status == MICA_OK && j->test.ctx)
-    status = mica_evaluate(j->net, &j->test, page != NULL, false, &test);
+    status = mica_evaluate(j->net, &j->test, page != NULL, page != NULL, &test);
   char *record = status == MICA_OK ? training_record(j, &result, &test, seed) : NULL;
   if (status == MICA_OK) status = mica_net_save(j->net, &j->p, j->classes, record, out);
   mica_free(record);

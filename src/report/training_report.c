@@ -1,0 +1,298 @@
+/* Sections about a trained classifier. Pictures are scaled down to thumbnails, and figures draw
+ * everything at once, so nothing is kept of what is given here. */
+#include <mica/feature.h>
+#include <mica/numeric.h>
+#include <mica/training_report.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define THUMBNAIL  96   /* longest side of a picture on the page */
+#define MAP_POINTS 2000 /* exact t-SNE grows with the square */
+#define NONE_NAME  "none of these"
+
+/* ---- curves ---- */
+
+/* A section's figure, given away. */
+static mica_status place(mica_report *report, mica_figure *figure, const char *caption) {
+  mica_status status = mica_report_figure(report, figure, caption);
+  mica_figure_free(figure);
+  return status;
+}
+
+mica_status mica_report_curves(mica_report *report, const char *title, const mica_epoch *epoch,
+                               int64_t n) {
+  if (n < 1) return mica_fail(MICA_ERR_INVALID, "report: no epochs to draw");
+  double *x = mica_calloc((size_t)n, 4 * sizeof *x);
+  if (!x) return MICA_ERR_MEMORY;
+  double *train = x + n, *val = train + n, *accuracy = val + n;
+  bool validated = false;
+  for (int64_t i = 0; i < n; i++) {
+    x[i] = (double)i + 1;
+    train[i] = epoch[i].train_loss;
+    val[i] = epoch[i].val_loss;
+    accuracy[i] = 100 * epoch[i].val_accuracy;
+    validated |= isfinite(val[i]);
+  }
+  const mica_series losses[] = {{"training", x, train, NULL, NULL, n},
+                                {"validation", x, val, NULL, NULL, n}};
+  const mica_series shares[] = {{"validation", x, accuracy, NULL, NULL, n}};
+  mica_line_chart_options o = MICA_LINE_CHART_OPTIONS;
+  mica_figure *figure = NULL;
+  o.x.label = "epoch";
+  o.y.label = "loss";
+  mica_status status = mica_report_section(report, title);
+  if (status == MICA_OK) status = mica_figure_line_chart(losses, validated ? 2 : 1, &o, &figure);
+  if (status == MICA_OK)
+    status = place(report, figure,
+                   "Mean loss of each epoch. The training loss is taken while the weights move, "
+                   "with augmentation.");
+  o.y.label = "accuracy, %";
+  if (status == MICA_OK && validated) status = mica_figure_line_chart(shares, 1, &o, &figure);
+  if (status == MICA_OK && validated)
+    status = place(report, figure, "Accuracy on the validation part.");
+  mica_free(x);
+  return status;
+}
+
+/* ---- answers ---- */
+
+void mica_answers_free(mica_answers *a) {
+  mica_free(a->item);
+  mica_free(a->truth);
+  mica_free(a->predicted);
+  mica_free(a->difficulty);
+  memset(a, 0, sizeof *a);
+}
+
+mica_status mica_answers_of(const mica_dataset *data, mica_part part, const char *const *names,
+                            const mica_evaluation *e, mica_answers *out) {
+  memset(out, 0, sizeof *out);
+  if (!e->logits || !e->labels || mica_dataset_part_count(data, part) != e->n)
+    return mica_fail(MICA_ERR_INVALID,
+                     "answers: expected an evaluation of this part with logits and labels");
+  const float *logits = mica_tensor_data(e->logits);
+  const int64_t *labels = mica_tensor_data(e->labels), c = mica_tensor_dim(e->logits, 1);
+  const size_t n = (size_t)(e->n ? e->n : 1);
+  mica_answers a = {.n = e->n, .classes = c, .names = names, .data = data};
+  a.item = mica_calloc(n, sizeof *a.item);
+  a.truth = mica_calloc(n, sizeof *a.truth);
+  a.predicted = mica_calloc(n, sizeof *a.predicted);
+  a.difficulty = mica_calloc(n, sizeof *a.difficulty);
+  if (!a.item || !a.truth || !a.predicted || !a.difficulty) {
+    mica_answers_free(&a);
+    return MICA_ERR_MEMORY;
+  }
+  int64_t k = 0;
+  for (int64_t i = 0; i < mica_dataset_count(data); i++)
+    if (mica_dataset_part_of(data, i) == part) a.item[k++] = i;
+  for (int64_t i = 0; i < e->n; i++) {
+    const float *x = logits + i * c;
+    int64_t best = 0;
+    double sum = 0;
+    for (int64_t j = 1; j < c; j++)
+      if (x[j] > x[best]) best = j;
+    for (int64_t j = 0; j < c; j++) sum += exp((double)x[j] - (double)x[best]);
+    a.truth[i] = labels[i];
+    a.predicted[i] = best;
+    if (labels[i] >= 0 && labels[i] < c)
+      a.difficulty[i] = log(sum) + (double)x[best] - (double)x[labels[i]];
+  }
+  *out = a;
+  return MICA_OK;
+}
+
+static const char *class_name(const mica_answers *a, int64_t c) {
+  return c >= 0 && c < a->classes ? a->names[c] : NONE_NAME;
+}
+
+mica_status mica_report_confusion(mica_report *report, const char *title, const mica_answers *a) {
+  const int64_t side = a->classes + 1;
+  int64_t *counts = mica_calloc((size_t)(side * side), sizeof *counts);
+  const char **names = mica_calloc((size_t)side, sizeof *names);
+  mica_figure *figure = NULL;
+  mica_status status = counts && names ? MICA_OK : MICA_ERR_MEMORY;
+  if (status == MICA_OK) {
+    bool none = false;
+    for (int64_t i = 0; i < a->n; i++) none |= a->truth[i] < 0 || a->predicted[i] < 0;
+    const int64_t shown = a->classes + none;
+    for (int64_t c = 0; c < side; c++) names[c] = class_name(a, c);
+    for (int64_t i = 0; i < a->n; i++) {
+      const int64_t row = a->truth[i] < 0 ? a->classes : a->truth[i];
+      const int64_t column = a->predicted[i] < 0 ? a->classes : a->predicted[i];
+      if (row < side && column < side) counts[row * shown + column]++;
+    }
+    mica_confusion_options o = MICA_CONFUSION_OPTIONS;
+    status = mica_figure_confusion(counts, names, (int32_t)shown, &o, &figure);
+  }
+  if (status == MICA_OK) status = mica_report_section(report, title);
+  if (status == MICA_OK)
+    status = place(report, figure, "Rows are the true classes, columns the answers.");
+  else
+    mica_figure_free(figure);
+  mica_free(counts);
+  mica_free(names);
+  return status;
+}
+
+/* ---- pictures ---- */
+
+/* Thumbnails of k of the answers, all of one size, in one block. */
+typedef struct thumbnails {
+  uint8_t *pixels;
+  int32_t width, height, channels;
+} thumbnails;
+
+static mica_status thumbnails_make(const mica_answers *a, const int64_t *which, int64_t k,
+                                   thumbnails *out) {
+  const mica_tensor *images = mica_dataset_images(a->data);
+  const int64_t h = mica_tensor_dim(images, 1), w = mica_tensor_dim(images, 2);
+  const int64_t c = mica_tensor_dim(images, 3), longest = h > w ? h : w;
+  const int64_t H = longest <= THUMBNAIL          ? h
+                    : h * THUMBNAIL / longest > 0 ? h * THUMBNAIL / longest
+                                                  : 1;
+  const int64_t W = longest <= THUMBNAIL          ? w
+                    : w * THUMBNAIL / longest > 0 ? w * THUMBNAIL / longest
+                                                  : 1;
+  *out = (thumbnails){mica_calloc((size_t)(k ? k : 1), (size_t)(H * W * c)), (int32_t)W, (int32_t)H,
+                      (int32_t)c};
+  mica_status status = out->pixels ? MICA_OK : MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < k && status == MICA_OK; i++) {
+    mica_tensor *image = NULL;
+    status = mica_tensor_create(MICA_U8, MICA_SHAPE(h, w, c), &image);
+    if (status != MICA_OK) break;
+    memcpy(mica_tensor_data(image),
+           (const uint8_t *)mica_tensor_data(images) + a->item[which[i]] * h * w * c,
+           (size_t)(h * w * c));
+    status = mica_image_cover(image, H, W, c, out->pixels + i * H * W * c);
+    mica_tensor_free(image);
+  }
+  return status;
+}
+
+static mica_picture thumbnail(const thumbnails *t, int64_t i) {
+  return (mica_picture){t->pixels + i * t->height * t->width * t->channels, t->width, t->height,
+                        t->channels};
+}
+
+typedef struct ranked {
+  double difficulty;
+  int64_t i;
+} ranked;
+
+static int harder(const void *a, const void *b) {
+  const ranked *x = a, *y = b;
+  if (x->difficulty != y->difficulty) return x->difficulty > y->difficulty ? -1 : 1;
+  return x->i < y->i ? -1 : x->i > y->i;
+}
+
+mica_status mica_report_hardest(mica_report *report, const char *title, const mica_answers *a,
+                                int64_t count) {
+  if (!a->difficulty || count < 1 || count > 2000)
+    return mica_fail(MICA_ERR_INVALID, "report: hardest examples need a difficulty and 1 to 2000 "
+                                       "places");
+  if (count > a->n) count = a->n;
+  const size_t k = (size_t)(count ? count : 1);
+  ranked *r = mica_calloc((size_t)(a->n ? a->n : 1), sizeof *r);
+  int64_t *which = mica_calloc(k, sizeof *which);
+  mica_tile *tile = mica_calloc(k, sizeof *tile);
+  char(*detail)[80] = mica_calloc(k, sizeof *detail);
+  thumbnails t = {0};
+  mica_figure *figure = NULL;
+  mica_status status = r && which && tile && detail ? MICA_OK : MICA_ERR_MEMORY;
+  if (status == MICA_OK) {
+    for (int64_t i = 0; i < a->n; i++) r[i] = (ranked){a->difficulty[i], i};
+    qsort(r, (size_t)a->n, sizeof *r, harder);
+    for (int64_t i = 0; i < count; i++) which[i] = r[i].i;
+    status = thumbnails_make(a, which, count, &t);
+  }
+  for (int64_t i = 0; i < count && status == MICA_OK; i++) {
+    const int64_t truth = a->truth[which[i]], said = a->predicted[which[i]];
+    snprintf(detail[i], sizeof detail[i], "as %.70s", class_name(a, said));
+    tile[i] = (mica_tile){thumbnail(&t, i), class_name(a, truth), detail[i],
+                          said == truth ? MICA_MARK_RIGHT : MICA_MARK_WRONG};
+  }
+  if (status == MICA_OK) status = mica_figure_image_grid(tile, count, NULL, &figure);
+  if (status == MICA_OK) status = mica_report_section(report, title);
+  if (status == MICA_OK)
+    status = place(report, figure, "Each with its label, and below it the answer.");
+  else
+    mica_figure_free(figure);
+  mica_free(t.pixels);
+  mica_free(detail);
+  mica_free(tile);
+  mica_free(which);
+  mica_free(r);
+  return status;
+}
+
+/* ---- the map ---- */
+
+mica_status mica_report_map(mica_report *report, const char *title, const mica_engine *engine,
+                            const mica_view *features, const mica_answers *a, int64_t count) {
+  if (a->n < 2 || count < 2 || count > MAP_POINTS || features->shape.rank != 2 ||
+      features->shape.dim[0] != a->n)
+    return mica_fail(MICA_ERR_INVALID,
+                     "report: a map takes one row of features for each of 2 or "
+                     "more answers, and shows 2 to %d of them",
+                     MAP_POINTS);
+  if (count > a->n) count = a->n;
+  const size_t n = (size_t)count;
+  const size_t size = mica_dtype_size(features->dtype);
+  mica_view rows = {0};
+  double *y = mica_calloc(n, 4 * sizeof *y); /* pairs from the map, then x and y apart */
+  int64_t *which = mica_calloc(n, sizeof *which);
+  int32_t *group = mica_calloc(n, sizeof *group);
+  const char **label = mica_calloc(n, sizeof *label);
+  mica_picture *picture = mica_calloc(n, sizeof *picture);
+  mica_tensor *chosen = NULL;
+  thumbnails t = {0};
+  mica_figure *figure = NULL;
+  mica_status status = y && which && group && label && picture ? MICA_OK : MICA_ERR_MEMORY;
+  if (status == MICA_OK)
+    status =
+        mica_tensor_create(features->dtype, MICA_SHAPE(count, features->shape.dim[1]), &chosen);
+  if (status == MICA_OK) rows = mica_tensor_view(chosen);
+  for (int64_t i = 0; i < count && status == MICA_OK; i++) {
+    which[i] = i * a->n / count;
+    memcpy((char *)rows.data + (size_t)(i * rows.row_stride) * size,
+           (const char *)features->data + (size_t)(which[i] * features->row_stride) * size,
+           (size_t)rows.shape.dim[1] * size);
+  }
+  if (status == MICA_OK) status = mica_map_points(engine, &rows, NULL, y, NULL);
+  if (status == MICA_OK) status = thumbnails_make(a, which, count, &t);
+  for (int64_t i = 0; i < count && status == MICA_OK; i++) {
+    const int64_t truth = a->truth[which[i]];
+    y[2 * count + i] = y[2 * i];
+    y[3 * count + i] = y[2 * i + 1];
+    group[i] = truth < 0 ? -1 : (int32_t)truth;
+    label[i] = class_name(a, truth);
+    picture[i] = thumbnail(&t, i);
+  }
+  if (status == MICA_OK) {
+    mica_scatter_options o = MICA_SCATTER_OPTIONS;
+    o.class_names = a->names;
+    o.labels = label;
+    o.pictures = picture;
+    o.axes = 0;
+    status = mica_figure_scatter(y + 2 * count, y + 3 * count, group, count, (int32_t)a->classes,
+                                 &o, &figure);
+  }
+  if (status == MICA_OK) status = mica_report_section(report, title);
+  if (status == MICA_OK)
+    status = place(report, figure,
+                   "Pictures whose features are neighbours lie close together (t-SNE); distances "
+                   "between far groups mean nothing. Point at one to see it.");
+  else
+    mica_figure_free(figure);
+  mica_tensor_free(chosen);
+  mica_free(t.pixels);
+  mica_free(picture);
+  mica_free(label);
+  mica_free(group);
+  mica_free(which);
+  mica_free(y);
+  return status;
+}
