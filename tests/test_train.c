@@ -150,7 +150,8 @@ static void test_refusals(void **state) {
   mica_train_options o = MICA_TRAIN_OPTIONS;
   o.loss = "ce+0.5*kd:T=2";
   assert_int_equal(mica_train(net, &stream, NULL, &o, NULL), MICA_ERR_INVALID);
-  assert_non_null(strstr(mica_last_error(), "needs a teacher"));
+  assert_non_null(strstr(mica_last_error(),
+                         "loss kd needs teacher; this run has logits, features, ids, labels"));
   o.loss = "cee";
   assert_int_not_equal(mica_train(net, &stream, NULL, &o, NULL), MICA_OK);
   assert_non_null(strstr(mica_last_error(), "ce"));
@@ -167,6 +168,75 @@ static void test_refusals(void **state) {
   assert_int_equal(mica_train(net, &stream, NULL, &o, NULL), MICA_ERR_INVALID);
   assert_non_null(strstr(mica_last_error(), "label 9"));
   mica_memory_stream_free(&stream);
+  mica_net_free(net);
+  mica_tensor_free(x);
+  mica_tensor_free(labels);
+}
+
+/* A loss of a plug-in that asks for what only some runs have. */
+static mica_var greedy(mica_tape *t, mica_node *node, const void *options,
+                       const mica_loss_inputs *in) {
+  (void)node, (void)options;
+  return mica_sum(t, in->features, 0, NULL, false);
+}
+static const mica_loss_functions greedy_functions = {NULL, greedy};
+#define GREEDY(symbol, need)                                                                       \
+  static const mica_component symbol = {                                                           \
+      MICA_COMPONENT_HEAD, MICA_KIND_LOSS, #symbol, "asks", NULL, NULL, 0, need, 0,                \
+      &greedy_functions}
+GREEDY(hydra, MICA_NEED_TWO_VIEWS | MICA_NEED_FEATURES);
+GREEDY(masked, MICA_NEED_MASK);
+GREEDY(goal, MICA_NEED_TARGETS);
+GREEDY(numbered, MICA_NEED_IDS | MICA_NEED_LABELS);
+
+/* What a loss needs and the run does not have is told by name, with what it has. */
+static void test_needs(void **state) {
+  (void)state;
+  static const mica_component *const losses[] = {&hydra, &masked, &goal, &numbered};
+  for (size_t i = 0; i < 4; i++) assert_int_equal(mica_engine_register(engine, losses[i]), MICA_OK);
+  mica_tensor *x, *labels;
+  make_data(&x, &labels);
+  const mica_problem headless = {8, 8, 1, 0};
+  mica_net *net;
+  mica_stream stream, bare;
+  assert_int_equal(mica_net_create(engine, "mlp:hidden=8", &headless, 3, &net), MICA_OK);
+  assert_int_equal(mica_memory_stream_create(x, labels, 32, true, false, 11, &stream), MICA_OK);
+  assert_int_equal(mica_memory_stream_create(x, NULL, 32, true, false, 11, &bare), MICA_OK);
+  static const struct {
+    const char *loss, *message;
+    bool bare;
+  } cases[] = {
+      {"hydra", "loss hydra needs two_views; this run has features, ids, labels", false},
+      {"0.5*numbered+masked", "loss masked needs mask; this run has features, ids, labels", false},
+      {"goal", "loss goal needs targets; this run has", false},
+      {"mse", "loss mse needs logits, targets; this run has", false},
+      {"ce", "loss ce needs logits; this run has", false},
+      {"numbered", "loss numbered needs labels; this run has features, ids", true},
+  };
+  mica_train_options o = MICA_TRAIN_OPTIONS;
+  o.epochs = 1;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    o.loss = cases[i].loss;
+    assert_int_equal(mica_train(net, cases[i].bare ? &bare : &stream, NULL, &o, NULL),
+                     MICA_ERR_INVALID);
+    if (!strstr(mica_last_error(), cases[i].message)) fail_msg("%s", mica_last_error());
+  }
+  o.loss = "numbered";
+  assert_int_equal(mica_train(net, &stream, NULL, &o, NULL), MICA_OK);
+  /* The forward itself refuses too, naming the loss. */
+  mica_loss *loss;
+  mica_tape *t;
+  const mica_loss_inputs none = {0};
+  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+  assert_int_equal(
+      mica_loss_create(engine, "hydra", mica_params_root(mica_net_params(net)), 3, 8, &loss),
+      MICA_OK);
+  assert_true(mica_is_none(mica_loss_forward(t, loss, &none)));
+  assert_non_null(strstr(mica_tape_error(t), "loss hydra needs features, two_views, in loss"));
+  mica_loss_free(loss);
+  mica_tape_free(t);
+  mica_memory_stream_free(&stream);
+  mica_memory_stream_free(&bare);
   mica_net_free(net);
   mica_tensor_free(x);
   mica_tensor_free(labels);
@@ -192,6 +262,7 @@ int main(void) {
       cmocka_unit_test(test_learns),
       cmocka_unit_test(test_same_bits_and_resume),
       cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_needs),
   };
   int failed = cmocka_run_group_tests(tests, make_dir, remove_dir);
   mica_engine_free(engine);

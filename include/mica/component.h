@@ -89,8 +89,11 @@ enum {
   MICA_NEED_PYRAMID = 1u << 8,
   MICA_NEED_TOKENS = 1u << 9,
   MICA_NEED_IMAGES = 1u << 10,
-  MICA_NEED_ROWS = 1u << 11
+  MICA_NEED_ROWS = 1u << 11,
+  MICA_NEED_TARGETS = 1u << 12
 };
+/* The names of these bits ("logits, two_views") into buf, "" for none; returns buf. */
+MICA_API const char *mica_needs_text(uint32_t needs, char *buf, size_t n);
 
 typedef struct mica_component {
   uint32_t abi;  /* MICA_COMPONENT_ABI */

@@ -21,7 +21,7 @@ typedef struct mica_loss_inputs {
   mica_var targets;        /* float [N,..]: soft labels or regression targets */
   mica_var teacher_logits; /* [N,C], detached */
   mica_var teacher_features;
-  mica_var mask;
+  mica_var mask; /* [N,L]: 1 where a position holds something, 0 elsewhere */
 } mica_loss_inputs;
 
 /* The table of a component of kind MICA_KIND_LOSS. */
@@ -40,6 +40,9 @@ MICA_API mica_status mica_loss_create(mica_engine *engine, const char *text, mic
 MICA_API void mica_loss_free(mica_loss *loss);
 /* All MICA_NEED_* bits of its terms. */
 MICA_API uint32_t mica_loss_needs(const mica_loss *loss);
+/* MICA_ERR_INVALID, naming the loss and what it lacks, where a term needs more than the MICA_NEED_*
+ * bits in `provided`. */
+MICA_API mica_status mica_loss_check(const mica_loss *loss, uint32_t provided);
 /* Sum of weight times term; latches, naming the loss, where an input that a term needs is absent.
  */
 MICA_API mica_var mica_loss_forward(mica_tape *t, const mica_loss *loss,
@@ -61,6 +64,13 @@ typedef struct mica_kd_options {
 } mica_kd_options;
 #define MICA_KD_OPTIONS                                                                            \
   { sizeof(mica_kd_options), 4.0 }
+
+typedef struct mica_bce_options {
+  uint32_t size;
+  double pos_weight; /* >= 0: how much a target of 1 counts, as PyTorch's */
+} mica_bce_options;
+#define MICA_BCE_OPTIONS                                                                           \
+  { sizeof(mica_bce_options), 1.0 }
 
 typedef struct mica_huber_options {
   uint32_t size;

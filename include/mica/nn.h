@@ -51,12 +51,16 @@ MICA_API mica_status mica_nn_group_norm_init(mica_node *node, int64_t channels);
 MICA_API mica_var mica_nn_group_norm(mica_tape *t, mica_node *node, int64_t groups, double eps,
                                      mica_var x);
 
+/* Group norm with a group for each channel. */
+MICA_API mica_status mica_nn_instance_norm_init(mica_node *node, int64_t channels);
+MICA_API mica_var mica_nn_instance_norm(mica_tape *t, mica_node *node, double eps, mica_var x);
+
 /* weight [rows, width] ~ N(0, 1); ids int64. */
 MICA_API mica_status mica_nn_embedding_init(mica_node *node, int64_t rows, int64_t width);
 MICA_API mica_var mica_nn_embedding(mica_tape *t, mica_node *node, mica_var ids);
 
 /* Multi-head self-attention with packed projections, names of timm's ViT: qkv (weight [3C, C]) and
- * proj. x [N,L,C]; `bias` as mica_attention's. */
+ * proj. x [N,L,C]; `bias` as mica_attention's; keys outside the tape's mask are left out. */
 MICA_API mica_status mica_nn_attention_init(mica_node *node, int64_t channels, bool qkv_bias);
 MICA_API mica_var mica_nn_attention(mica_tape *t, mica_node *node, int64_t heads,
                                     const mica_attention_options *o, mica_var x, mica_var bias);

@@ -143,6 +143,19 @@ MICA_API int64_t mica_call_examples(const mica_call *c);
  * ran out. mica_call_grad gives NULL for such an input. Ask once. */
 MICA_API mica_view *mica_call_grad_examples(mica_call *c, int i);
 
+/* An operation as one value: `op` with its backward, and a forward that makes the outputs of the
+ * call it is given (mica_call_output), computes them from c->in and c->ctx, and says what backward
+ * needs. It may fail with mica_call_fail. */
+typedef struct mica_custom_op {
+  mica_op op;
+  void (*forward)(mica_call *c);
+  uint32_t optional; /* bit i: input i may be MICA_NONE */
+} mica_custom_op;
+/* Apply it: n_out outputs into out, MICA_NONE after an error. `ctx` (may be NULL) is copied for
+ * both passes. */
+MICA_API void mica_custom(mica_tape *t, const mica_custom_op *op, const void *ctx, size_t bytes,
+                          int n_in, const mica_var *in, int n_out, mica_var *out);
+
 /* Replace the backward of every later operation of this name (guided ReLU); NULL restores. Kept
  * until mica_taps_clear. */
 MICA_API mica_status mica_override_backward(mica_tape *t, const char *op,

@@ -165,6 +165,9 @@ MICA_API mica_var mica_batch_norm_train(mica_tape *t, mica_var x, mica_var gain,
 /* (x - mean) / sqrt(var + eps) gain + bias with given statistics, then act (identity or relu). */
 MICA_API mica_var mica_batch_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias,
                                   mica_var mean, mica_var var, double eps, mica_activation act);
+/* Group norm with a group for each channel (Ulyanov, Vedaldi & Lempitsky 2016). */
+MICA_API mica_var mica_instance_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias,
+                                     double eps);
 /* x / max(|x|, eps), last axis */
 MICA_API mica_var mica_l2_normalise(mica_tape *t, mica_var x, double eps);
 
@@ -267,6 +270,12 @@ typedef struct mica_attention_options {
 MICA_API mica_var mica_attention(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_var bias,
                                  const mica_attention_options *o, mica_var *lse);
 
+/* mica_attention over the keys that the tape's mask (mica_set_mask) holds for, besides `bias`; keys
+ * [N,Lk,..] of another length than the mask's are a latched error. What attention layers call. */
+MICA_API mica_var mica_masked_attention(mica_tape *t, mica_var q, mica_var k, mica_var v,
+                                        mica_var bias, const mica_attention_options *o,
+                                        mica_var *lse);
+
 /* ---- distances ---- */
 
 /* [N,D],[M,D] -> |a_i - b_j|^2 [N,M] */
@@ -292,6 +301,10 @@ MICA_API mica_var mica_cross_entropy(mica_tape *t, mica_var logits, mica_var lab
 MICA_API mica_var mica_soft_cross_entropy(mica_tape *t, mica_var logits, mica_var target);
 /* With logits, mean of all. */
 MICA_API mica_var mica_bce(mica_tape *t, mica_var logits, mica_var target);
+/* The same with the positive part of each class times pos_weight [C]: the mean of
+ * (1 - y) x + (1 + (w - 1) y) softplus(-x), x and y [..,C]. */
+MICA_API mica_var mica_weighted_bce(mica_tape *t, mica_var logits, mica_var target,
+                                    mica_var pos_weight);
 /* Mean (x - target)^2. */
 MICA_API mica_var mica_mse(mica_tape *t, mica_var x, mica_var target);
 MICA_API mica_var mica_l1(mica_tape *t, mica_var x, mica_var target); /* mean |x - target| */

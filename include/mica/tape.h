@@ -136,6 +136,21 @@ MICA_API void mica_no_grad_begin(mica_tape *t);
 MICA_API void mica_no_grad_end(mica_tape *t);
 MICA_API bool mica_is_recording(const mica_tape *t);
 
+/* Which positions of the batch hold something: [N,L], 1 or 0, of a float type. Layers that mix
+ * positions leave the others out (attention does). MICA_NONE: all do. Holds until the scope ends in
+ * which it was set, or the tape is reset. */
+MICA_API void mica_set_mask(mica_tape *t, mica_var mask);
+MICA_API mica_var mica_mask(const mica_tape *t);
+
+struct mica_attention_options;
+/* Attention by another rule in place of mica_attention's, for every layer that calls it: arguments
+ * and results as there, `path` the module's. NULL restores. Holds as long as a mask does. While fn
+ * runs mica_attention is itself, so that fn may call it. */
+typedef mica_var (*mica_attention_fn)(mica_tape *t, void *ctx, const char *path, mica_var q,
+                                      mica_var k, mica_var v, mica_var bias,
+                                      const struct mica_attention_options *o, mica_var *lse);
+MICA_API void mica_set_attention(mica_tape *t, mica_attention_fn fn, void *ctx);
+
 /* A tap sees the result of every scope whose path matches a pattern ("layer2.*", as fnmatch): it
  * returns v to look on, or another tensor to put in its place. Taps stay until cleared. */
 typedef mica_var (*mica_tap_fn)(mica_tape *t, void *ctx, const char *path, mica_var v);
@@ -146,8 +161,8 @@ MICA_API void mica_taps_clear(mica_tape *t);
  * path, call number in that path). */
 MICA_API mica_key mica_tape_draw(mica_tape *t, const char *purpose);
 
-/* Apply the buffer updates that forward queued (mica_buffer_set and the like), in order, after a step
- * without error; a latched tape refuses and changes nothing. */
+/* Apply the buffer updates that forward queued (mica_buffer_set and the like), in order, after a
+ * step without error; a latched tape refuses and changes nothing. */
 MICA_API mica_status mica_commit(mica_tape *t);
 
 /* ---- gradients ---- */

@@ -25,6 +25,7 @@ typedef struct mica_batch {
   mica_tensor *labels;  /* int64 [n], or NULL */
   mica_tensor *ids;     /* int64 [n], or NULL */
   mica_tensor *targets; /* float32 [n, ...], or NULL */
+  mica_tensor *mask;    /* float32 [n, positions], 1 where there is something, or NULL: all */
 } mica_batch;
 
 /* Where batches come from. The order of an epoch is a function of its number, so seek can stand

@@ -3,6 +3,7 @@
 #include <mica/ops.h>
 
 #include "autograd/ranges.h"
+#include "autograd/tape.h"
 #include "tensor/kernel/attention.h"
 
 #include <math.h>
@@ -124,9 +125,8 @@ static mica_var attend(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_va
   return out[0];
 }
 
-mica_var mica_attention(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_var bias,
-                        const mica_attention_options *o, mica_var *lse) {
-  if (lse) *lse = MICA_NONE;
+static mica_var attention(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_var bias,
+                          const mica_attention_options *o, mica_var *lse) {
   mica_scope_begin(t, NULL);
   /* Gradients are dense and have the strides of what was read. */
   if (mica_is_recording(t)) {
@@ -137,6 +137,47 @@ mica_var mica_attention(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_v
   bias = mica_contiguous(t, bias);
   mica_var y[2] = {MICA_NONE, MICA_NONE};
   y[0] = attend(t, q, k, v, bias, o, lse ? &y[1] : NULL);
+  mica_scope_end_n(t, lse ? 2 : 1, y);
+  if (lse) *lse = y[1];
+  return y[0];
+}
+
+mica_var mica_attention(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_var bias,
+                        const mica_attention_options *o, mica_var *lse) {
+  if (lse) *lse = MICA_NONE;
+  const scoped outside = t->now;
+  if (!outside.attention || !mica_ok(t)) return attention(t, q, k, v, bias, o, lse);
+  mica_set_attention(t, NULL, NULL);
+  mica_var y =
+      outside.attention(t, outside.attention_ctx, mica_tape_path(t), q, k, v, bias, o, lse);
+  t->now = outside;
+  return y;
+}
+
+/* The mask as a bias that every head and query shares: 0, and -inf for keys that are left out. */
+static mica_var mask_bias(mica_tape *t, mica_var k, mica_var bias) {
+  const mica_view m = mica_read(t, mica_mask(t)), kv = mica_read(t, k);
+  if (!mica_ok(t)) return MICA_NONE;
+  if (m.shape.rank != 2 || kv.shape.rank != 4 || m.shape.dim[0] != kv.shape.dim[0] ||
+      m.shape.dim[1] != kv.shape.dim[1]) {
+    char a[96], b[96];
+    return mica_latch(t, MICA_ERR_SHAPE, "attention: the mask %s does not fit the keys %s",
+                      mica_shape_text(&m.shape, a, sizeof a),
+                      mica_shape_text(&kv.shape, b, sizeof b));
+  }
+  mica_var keep = mica_reshape(t, mica_mask(t), MICA_SHAPE(m.shape.dim[0], 1, 1, m.shape.dim[1]));
+  mica_var out = mica_where(t, keep, mica_full(t, kv.dtype, MICA_SCALAR, 0),
+                            mica_full(t, kv.dtype, MICA_SCALAR, -INFINITY));
+  return mica_is_none(bias) ? out : mica_add(t, bias, out);
+}
+
+mica_var mica_masked_attention(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_var bias,
+                               const mica_attention_options *o, mica_var *lse) {
+  if (mica_is_none(mica_mask(t))) return mica_attention(t, q, k, v, bias, o, lse);
+  mica_var y[2] = {MICA_NONE, MICA_NONE};
+  if (lse) *lse = MICA_NONE;
+  mica_scope_begin(t, NULL);
+  y[0] = mica_attention(t, q, k, v, mask_bias(t, k, bias), o, lse ? &y[1] : NULL);
   mica_scope_end_n(t, lse ? 2 : 1, y);
   if (lse) *lse = y[1];
   return y[0];

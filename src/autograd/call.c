@@ -323,6 +323,16 @@ void mica_call_end_n(mica_call *c, int n, mica_var *out) {
   end_scratch(c);
 }
 
+void mica_custom(mica_tape *t, const mica_custom_op *op, const void *ctx, size_t bytes, int n_in,
+                 const mica_var *in, int n_out, mica_var *out) {
+  for (int i = 0; i < n_out; i++) out[i] = MICA_NONE;
+  mica_call c;
+  if (!mica_call_begin_optional(&c, t, &op->op, n_in, in, op->optional)) return;
+  if (ctx) mica_call_context(&c, ctx, bytes);
+  if (mica_ok(t)) op->forward(&c);
+  mica_call_end_n(&c, n_out, out);
+}
+
 mica_var mica_call_end(mica_call *c) {
   mica_var y;
   mica_call_end_n(c, 1, &y);

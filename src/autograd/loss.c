@@ -247,6 +247,24 @@ static const mica_op kl_op = {sizeof(mica_op), "kl", 0, pair_backward};
 mica_var mica_bce(mica_tape *t, mica_var logits, mica_var target) {
   return pair_loss(t, &bce_op, MICA_BINARY_BCE_LOGITS, 0, logits, target, false);
 }
+mica_var mica_weighted_bce(mica_tape *t, mica_var x, mica_var y, mica_var w) {
+  const mica_view vx = mica_read(t, x), vy = mica_read(t, y), vw = mica_read(t, w);
+  if (!mica_ok(t)) return MICA_NONE;
+  if (!mica_shape_equal(&vx.shape, &vy.shape) || vx.shape.rank < 1 || vw.shape.rank != 1 ||
+      vw.shape.dim[0] != mica_view_cols(&vx)) {
+    char a[96], b[96], c[96];
+    return mica_latch(t, MICA_ERR_SHAPE,
+                      "weighted_bce: expected logits and targets [..,C] and weights [C]: %s %s %s",
+                      mica_shape_text(&vx.shape, a, sizeof a),
+                      mica_shape_text(&vy.shape, b, sizeof b),
+                      mica_shape_text(&vw.shape, c, sizeof c));
+  }
+  mica_scope_begin(t, NULL);
+  mica_var weight = mica_affine(t, mica_mul(t, y, mica_affine(t, w, 1, -1)), 1, 1);
+  mica_var positive = mica_mul(t, weight, mica_softplus(t, mica_neg(t, x)));
+  mica_var sum = mica_add(t, mica_mul(t, mica_affine(t, y, -1, 1), x), positive);
+  return mica_scope_end(t, mica_mean(t, sum, 0, NULL, false));
+}
 mica_var mica_mse(mica_tape *t, mica_var x, mica_var target) {
   return pair_loss(t, &mse_op, MICA_BINARY_SQUARED_DIFFERENCE, 0, x, target, false);
 }

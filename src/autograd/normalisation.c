@@ -306,6 +306,10 @@ mica_var mica_group_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias
   return mica_call_end(&c);
 }
 
+mica_var mica_instance_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias, double eps) {
+  return mica_group_norm(t, x, gain, bias, mica_dim(t, x, -1), eps);
+}
+
 /* ---- batch norm ---- */
 
 /* A chunk of rows holds about as many elements whatever the width. */

@@ -44,19 +44,23 @@ typedef struct recompute_context {
   uint64_t draws; /* the path hash that the function's draws count below */
   bool training;
   mica_dtype compute;
+  scoped now; /* the mask is the last input */
+  bool masked;
 } recompute_context;
 
 static void recompute_backward(mica_call *c);
 static const mica_op recompute_op = {sizeof(mica_op), "recompute", 0, recompute_backward};
 
-/* Run fn below a scope whose draws are its own; the table of counts starts empty both times. */
-static void run_fn(mica_tape *t, const recompute_context *r, int n_in, const mica_var *in,
-                   int n_out, mica_var *out) {
+/* Run fn below a scope whose draws are its own; the table of counts starts empty both times. `path`
+ * is where the first run was, in the pool of paths; UINT32_MAX: here. */
+static void run_fn(mica_tape *t, const recompute_context *r, uint32_t path, int n_in,
+                   const mica_var *in, int n_out, mica_var *out) {
   const draw_table outer = t->draws;
   t->draws = t->spare_draws;
   t->spare_draws = (draw_table){0};
   mica_scope_begin(t, NULL);
   if (t->scopes.n) t->scopes.v[t->scopes.n - 1].draws = r->draws;
+  if (t->scopes.n && path != UINT32_MAX) t->scopes.v[t->scopes.n - 1].path = path;
   for (int i = 0; i < n_out; i++) out[i] = MICA_NONE;
   if (mica_ok(t)) r->fn(t, r->ctx, n_in, in, n_out, out);
   mica_scope_end_n(t, n_out, out);
@@ -69,23 +73,31 @@ static void run_fn(mica_tape *t, const recompute_context *r, int n_in, const mic
 void mica_recompute(mica_tape *t, mica_fn fn, void *ctx, int n_in, const mica_var *in, int n_out,
                     mica_var *out) {
   for (int i = 0; i < n_out; i++) out[i] = MICA_NONE;
+  if (n_in < 0 || n_in > 31) {
+    mica_latch(t, MICA_ERR_INVALID, "recompute: %d inputs, expected at most 31", n_in);
+    return;
+  }
   mica_key key = mica_tape_draw(t, "recompute");
-  const recompute_context r = {fn, ctx, key.word | 1, t->training, t->compute};
+  const bool masked = !mica_is_none(t->now.mask);
+  const recompute_context r = {fn, ctx, key.word | 1, t->training, t->compute, t->now, masked};
   if (t->no_grad || t->examples.n) {
-    run_fn(t, &r, n_in, in, n_out, out);
+    run_fn(t, &r, UINT32_MAX, n_in, in, n_out, out);
     return;
   }
   mica_call c;
-  if (!mica_call_begin(&c, t, &recompute_op, n_in, in)) return;
+  mica_var all[32];
+  for (int i = 0; i < n_in; i++) all[i] = in[i];
+  if (masked) all[n_in] = t->now.mask;
+  if (!mica_call_begin(&c, t, &recompute_op, n_in + masked, all)) return;
   mica_no_grad_begin(t);
-  run_fn(t, &r, n_in, in, n_out, out);
+  run_fn(t, &r, UINT32_MAX, n_in, in, n_out, out);
   mica_no_grad_end(t);
   if (!mica_ok(t)) {
     mica_call_end_n(&c, 0, NULL);
     return;
   }
   c.state.records = true; /* weights used inside may need gradients even where no input does */
-  for (int i = 0; i < n_in; i++) mica_call_save_input(&c, i);
+  for (int i = 0; i < c.n_in; i++) mica_call_save_input(&c, i);
   mica_call_context(&c, &r, sizeof r);
   for (int i = 0; i < n_out; i++) {
     mica_call_output_adopt(&c, out[i].slot);
@@ -100,10 +112,6 @@ static void recompute_backward(mica_call *c) {
   const bool training = t->training, no_queue = t->no_queue;
   const mica_dtype compute = t->compute;
   mica_var in[32], out[MICA_CALL_INLINE];
-  if (c->n_in > 32) {
-    mica_latch(t, MICA_ERR_INVALID, "recompute: more than 32 inputs");
-    return;
-  }
   t->training = r->training;
   t->compute = r->compute;
   t->no_queue = true;
@@ -118,8 +126,13 @@ static void recompute_backward(mica_call *c) {
       t->values.v[slot].needs_grad = t->values.v[slot].retain = true;
   }
   const uint32_t running = t->running;
+  const scoped now = t->now;
   t->running = 0;
-  if (mica_ok(t)) run_fn(t, r, c->n_in, in, c->n_out, out);
+  t->now = r->now;
+  if (r->masked) t->now.mask = in[c->n_in - 1];
+  if (mica_ok(t))
+    run_fn(t, r, t->records.v[c->state.record].path, c->n_in - r->masked, in, c->n_out, out);
+  t->now = now;
   t->running = running;
   for (int i = 0; i < c->n_out && mica_ok(t); i++) {
     if (!c->grad_out[i].data) continue;

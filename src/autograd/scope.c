@@ -24,11 +24,13 @@ void mica_scope_begin(mica_tape *t, const char *name) {
   if (!VEC_ROOM(t, t->scopes, 1)) return;
   size_t length = name ? strlen(name) : 0;
   const scope *up = t->scopes.n ? &t->scopes.v[t->scopes.n - 1] : NULL;
-  scope s = {t->births.n, t->records.n, 0, t->paths.n, draw_path(t), length > 0};
+  scope s = {t->now, t->births.n, t->records.n, 0, t->paths.n, draw_path(t), length > 0};
   /* No path may be there below an open scope when memory was short for the first. */
   size_t above = up && t->paths.n ? strlen(t->paths.v + up->path) : 0;
   if (!VEC_ROOM(t, t->paths, above + length + 2)) {
-    t->scopes.v[t->scopes.n++] = up ? *up : (scope){0};
+    s = up ? *up : (scope){0};
+    s.outside = t->now;
+    t->scopes.v[t->scopes.n++] = s;
     return;
   }
   char *to = t->paths.v + t->paths.n;
@@ -58,6 +60,7 @@ void mica_scope_end_n(mica_tape *t, int n, mica_var *y) {
   }
   if (n == 1 && t->taps.n && t->scopes.v[t->scopes.n - 1].named) y[0] = run_taps(t, y[0]);
   const scope s = t->scopes.v[--t->scopes.n];
+  t->now = s.outside;
   if (!mica_ok(t)) {
     for (int i = 0; i < n; i++) y[i] = MICA_NONE;
     return;

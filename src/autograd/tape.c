@@ -79,6 +79,7 @@ void mica_tape_reset(mica_tape *t) {
   t->no_grad = t->recomputing = 0;
   t->no_queue = t->marking = t->to_sinks = false;
   t->running = 0;
+  t->now = (scoped){0};
   t->examples = (example_run){0};
   t->status = MICA_OK;
   t->message[0] = 0;
@@ -390,6 +391,17 @@ void mica_set_compute(mica_tape *t, mica_dtype compute) {
 }
 mica_dtype mica_compute(const mica_tape *t) {
   return t->compute;
+}
+void mica_set_mask(mica_tape *t, mica_var mask) {
+  if (!mica_is_none(mask) && !mica_value_slot(t, mask, "set_mask")) return;
+  t->now.mask = mask;
+}
+mica_var mica_mask(const mica_tape *t) {
+  return t->now.mask;
+}
+void mica_set_attention(mica_tape *t, mica_attention_fn fn, void *ctx) {
+  t->now.attention = fn;
+  t->now.attention_ctx = ctx;
 }
 void mica_no_grad_begin(mica_tape *t) {
   t->no_grad++;

@@ -49,7 +49,15 @@ typedef struct record {
   const char *file;
 } record;
 
+/* What holds until the end of the scope in which it was set. */
+typedef struct scoped {
+  mica_var mask;
+  mica_attention_fn attention;
+  void *attention_ctx;
+} scoped;
+
 typedef struct scope {
+  scoped outside;   /* the context around it */
   uint32_t births;  /* length of tape->births when it began */
   uint32_t records; /* length of tape->records when it began */
   uint32_t path, path_end;
@@ -106,6 +114,7 @@ struct mica_tape {
   mica_dtype compute;
   bool training, no_queue, to_sinks, marking;
   int no_grad;
+  scoped now;
   uint32_t next_stamp;
   uint32_t running; /* 1 + the record whose backward runs, 0: none */
   example_run examples;

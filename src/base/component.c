@@ -3,6 +3,7 @@
 #include "base/nearest.h"
 #include "base/options.h"
 
+#include <stdio.h>
 #include <string.h>
 
 const char *mica_kind_name(mica_kind kind) {
@@ -11,6 +12,21 @@ const char *mica_kind_name(mica_kind kind) {
       "schedule", "scheme",  "sampler",   "augmentation", "dataset", "estimator",
       "index",    "measure", "explainer", "paper"};
   return (unsigned)kind < MICA_KIND_COUNT ? names[kind] : "?";
+}
+
+const char *mica_needs_text(uint32_t needs, char *buf, size_t n) {
+  static const char *const names[] = {"logits", "features", "two_views", "teacher", "ids",
+                                      "mask",   "ragged",   "labels",    "pyramid", "tokens",
+                                      "images", "rows",     "targets"};
+  size_t used = 0;
+  if (n) buf[0] = '\0';
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    if (!(needs >> i & 1)) continue;
+    const int more = snprintf(used < n ? buf + used : NULL, used < n ? n - used : 0, "%s%s",
+                              used ? ", " : "", names[i]);
+    used += more > 0 ? (size_t)more : 0;
+  }
+  return buf;
 }
 
 static bool valid_name(const char *name) {

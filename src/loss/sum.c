@@ -51,15 +51,32 @@ uint32_t mica_loss_needs(const mica_loss *loss) {
   return loss->needs;
 }
 
-/* The name of the first input that a loss needs and does not get, NULL when all are there. */
-static const char *missing(uint32_t needs, const mica_loss_inputs *in) {
-  if (needs & MICA_NEED_LOGITS && mica_is_none(in->logits)) return "logits";
-  if (needs & MICA_NEED_FEATURES && mica_is_none(in->features)) return "features";
-  if (needs & MICA_NEED_LABELS && mica_is_none(in->labels)) return "labels";
-  if (needs & MICA_NEED_IDS && mica_is_none(in->ids)) return "ids";
-  if (needs & MICA_NEED_MASK && mica_is_none(in->mask)) return "a mask";
-  if (needs & MICA_NEED_TEACHER && mica_is_none(in->teacher_logits)) return "a teacher";
-  return NULL;
+mica_status mica_loss_check(const mica_loss *loss, uint32_t provided) {
+  for (int i = 0; i < loss->sum.n; i++) {
+    const mica_component *c = mica_spec_component(loss->sum.term[i]);
+    char text[128];
+    if (c->needs & ~provided)
+      return mica_fail(MICA_ERR_INVALID, "loss %s needs %s", c->name,
+                       mica_needs_text(c->needs & ~provided, text, sizeof text));
+  }
+  return MICA_OK;
+}
+
+/* Those of the needs that the inputs do not meet. */
+static uint32_t missing(uint32_t needs, const mica_loss_inputs *in) {
+  const struct {
+    uint32_t bit;
+    mica_var v;
+  } pairs[] = {{MICA_NEED_LOGITS, in->logits},   {MICA_NEED_FEATURES, in->features},
+               {MICA_NEED_LABELS, in->labels},   {MICA_NEED_IDS, in->ids},
+               {MICA_NEED_TARGETS, in->targets}, {MICA_NEED_MASK, in->mask}};
+  uint32_t without = needs & ~(uint32_t)MICA_NEED_TEACHER;
+  for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+    if (!mica_is_none(pairs[i].v)) without &= ~pairs[i].bit;
+  if (needs & MICA_NEED_TEACHER && mica_is_none(in->teacher_logits) &&
+      mica_is_none(in->teacher_features))
+    without |= MICA_NEED_TEACHER;
+  return without;
 }
 
 mica_var mica_loss_forward(mica_tape *t, const mica_loss *loss, const mica_loss_inputs *in) {
@@ -68,9 +85,11 @@ mica_var mica_loss_forward(mica_tape *t, const mica_loss *loss, const mica_loss_
   for (int i = 0; i < loss->sum.n && mica_ok(t); i++) {
     const mica_component *c = mica_spec_component(loss->sum.term[i]);
     const mica_loss_functions *f = c->functions;
-    const char *what = missing(c->needs, in);
-    if (what) {
-      mica_latch(t, MICA_ERR_INVALID, "loss %s needs %s", c->name, what);
+    const uint32_t without = missing(c->needs, in);
+    if (without) {
+      char text[128];
+      mica_latch(t, MICA_ERR_INVALID, "loss %s needs %s", c->name,
+                 mica_needs_text(without, text, sizeof text));
       break;
     }
     mica_var term = f->forward(t, loss->node[i], mica_spec_options(loss->sum.term[i]), in);

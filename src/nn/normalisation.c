@@ -82,3 +82,11 @@ mica_var mica_nn_group_norm(mica_tape *t, mica_node *node, int64_t groups, doubl
   mica_var gain = mica_weight(t, node, "weight"), bias = mica_weight(t, node, "bias");
   return mica_scope_end(t, mica_group_norm(t, x, gain, bias, groups, eps));
 }
+
+mica_status mica_nn_instance_norm_init(mica_node *node, int64_t channels) {
+  return gain_and_bias(node, channels);
+}
+
+mica_var mica_nn_instance_norm(mica_tape *t, mica_node *node, double eps, mica_var x) {
+  return mica_nn_group_norm(t, node, mica_dim(t, x, -1), eps, x);
+}

@@ -78,7 +78,7 @@ static mica_status next(void *ctx, mica_batch *out) {
   mica_status status = MICA_OK;
   for (int i = 0; i < 3 && status == MICA_OK; i++)
     status = mica_tensor_slice(full[i], 0, n, &s->given[i]);
-  *out = (mica_batch){n, s->given[0], s->given[1], s->given[2], NULL};
+  *out = (mica_batch){n, s->given[0], s->given[1], s->given[2], NULL, NULL};
   return status;
 }
 

@@ -66,12 +66,13 @@ mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool k
   double loss = 0, hits = 0;
   int64_t labelled = 0;
   for (int64_t b = 0; b < stream->batches && status == MICA_OK; b++) {
-    mica_batch batch;
+    mica_batch batch = {0};
     mica_outputs o;
     status = stream->next(stream->ctx, &batch);
     if (status != MICA_OK) break;
     mica_tape_reset(t);
     mica_no_grad_begin(t);
+    if (batch.mask) mica_set_mask(t, mica_input(t, batch.mask));
     mica_net_forward(t, net, mica_input(t, batch.x), &o);
     if ((status = mica_tape_status(t)) != MICA_OK) break;
     out->n += batch.n;

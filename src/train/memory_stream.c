@@ -52,7 +52,7 @@ static mica_status next(void *ctx, mica_batch *out) {
   mica_status status = mica_tensor_slice(s->batch_x, 0, n, &s->given[0]);
   if (status == MICA_OK && labels) status = mica_tensor_slice(s->batch_labels, 0, n, &s->given[1]);
   if (status == MICA_OK) status = mica_tensor_slice(s->batch_ids, 0, n, &s->given[2]);
-  *out = (mica_batch){n, s->given[0], s->given[1], s->given[2], NULL};
+  *out = (mica_batch){n, s->given[0], s->given[1], s->given[2], NULL, NULL};
   return status;
 }
 

@@ -40,7 +40,7 @@ static double current_lr(const trainer *r, double factor) {
 /* Forward and backward of one micro-batch; its mean loss in *loss. */
 static mica_status micro_batch(trainer *r, int64_t index, double weight, double *loss) {
   mica_tape *t = r->tape;
-  mica_batch batch;
+  mica_batch batch = {0};
   mica_status status = r->train->next(r->train->ctx, &batch);
   if (status != MICA_OK) return status;
   mica_tape_reset(t);
@@ -49,6 +49,7 @@ static mica_status micro_batch(trainer *r, int64_t index, double weight, double 
   mica_outputs o;
   mica_loss_inputs in = {0};
   mica_var x = mica_input(t, batch.x);
+  if (batch.mask) mica_set_mask(t, in.mask = mica_input(t, batch.mask));
   if (r->o->teacher) {
     mica_outputs teacher;
     mica_no_grad_begin(t);
@@ -204,6 +205,24 @@ static mica_status epoch(trainer *r, double *epoch_loss) {
 
 /* ---- the run ---- */
 
+/* What a loss may ask for and this run does not have is said before the first step. */
+static mica_status check_loss(const trainer *r) {
+  const uint32_t features = mica_net_component(r->net)->provides & MICA_NEED_FEATURES;
+  mica_batch b = {0};
+  mica_status status = r->train->seek(r->train->ctx, 0, 0);
+  if (status == MICA_OK) status = r->train->next(r->train->ctx, &b);
+  if (status != MICA_OK) return status;
+  const uint32_t has = (mica_net_problem(r->net)->classes ? MICA_NEED_LOGITS : 0) | features |
+                       (r->o->teacher ? MICA_NEED_TEACHER : 0) | (b.labels ? MICA_NEED_LABELS : 0) |
+                       (b.ids ? MICA_NEED_IDS : 0) | (b.targets ? MICA_NEED_TARGETS : 0) |
+                       (b.mask ? MICA_NEED_MASK : 0);
+  if (mica_loss_check(r->loss, has) == MICA_OK) return MICA_OK;
+  char why[256], text[128];
+  snprintf(why, sizeof why, "%s", mica_last_error());
+  return mica_fail(MICA_ERR_INVALID, "%s; this run has %s", why,
+                   mica_needs_text(has, text, sizeof text));
+}
+
 static mica_status check(const trainer *r) {
   const mica_train_options *o = r->o;
   if (o->epochs < 1 || o->accumulate < 1 || !(o->clip >= 0) || !(o->average >= 0 && o->average < 1))
@@ -212,14 +231,7 @@ static mica_status check(const trainer *r) {
                      "average from 0 to below 1");
   if (r->train->batches < 1)
     return mica_fail(MICA_ERR_INVALID, "training: the stream has no batches");
-  const uint32_t needs = mica_loss_needs(r->loss);
-  if (needs & MICA_NEED_TEACHER && !o->teacher)
-    return mica_fail(MICA_ERR_INVALID, "loss %s needs a teacher; give one", o->loss);
-  if (needs & MICA_NEED_TWO_VIEWS)
-    return mica_fail(MICA_ERR_INVALID, "loss %s needs two views of each example", o->loss);
-  if (needs & MICA_NEED_LOGITS && !mica_net_problem(r->net)->classes)
-    return mica_fail(MICA_ERR_INVALID, "loss %s needs logits; the network has no head", o->loss);
-  return MICA_OK;
+  return check_loss(r);
 }
 
 mica_status mica_train(mica_net *net, const mica_stream *train, const mica_stream *validation,

@@ -1,6 +1,8 @@
 /* Cases: attention. */
 #include "gradients/gradients.h"
 
+#include <stdint.h>
+
 static mica_var attend(mica_tape *t, const mica_var *in, bool causal, int64_t window, bool bias,
                        bool lse) {
   mica_attention_options o = MICA_ATTENTION_OPTIONS;
@@ -21,6 +23,25 @@ RUN(causal, true, 0, false, false)
 RUN(window, false, 2, false, false)
 RUN(biased, false, 0, true, false)
 RUN(with_lse, true, 0, false, true)
+
+static mica_var masked(mica_tape *t, const mica_var *in) {
+  const double keep[2][4] = {{1, 1, 0, 1}, {0, 1, 1, 0}};
+  const mica_view view = mica_view_of((void *)(uintptr_t)keep, MICA_F64, MICA_SHAPE(2, 4));
+  mica_scope_begin(t, NULL);
+  mica_set_mask(t, mica_constant(t, &view));
+  mica_attention_options o = MICA_ATTENTION_OPTIONS;
+  o.causal = true;
+  return mica_scope_end(t, mica_masked_attention(t, in[0], in[1], in[2], in[3], &o, NULL));
+}
+static mica_var masked_lse(mica_tape *t, const mica_var *in) {
+  const double keep[4] = {1, 0, 1, 1};
+  const mica_view view = mica_view_of((void *)(uintptr_t)keep, MICA_F64, MICA_SHAPE(1, 4));
+  mica_var l;
+  mica_scope_begin(t, NULL);
+  mica_set_mask(t, mica_constant(t, &view));
+  mica_masked_attention(t, in[0], in[1], in[2], MICA_NONE, NULL, &l);
+  return mica_scope_end(t, l);
+}
 
 static mica_var only_lse(mica_tape *t, const mica_var *in) {
   mica_var l;
@@ -101,6 +122,22 @@ static const gradient_case cases[] = {
      3,
      {IN(2, 3, 2, 2), IN(2, 3, 2, 2), IN(2, 3, 2, 2)},
      with_lse,
+     B,
+     false,
+     false},
+    {"masked_attention",
+     "with bias",
+     4,
+     {IN(2, 4, 2, 2), IN(2, 4, 2, 2), IN(2, 4, 2, 2), IN(2, 4, 4)},
+     masked,
+     B,
+     false,
+     false},
+    {"masked_attention",
+     "log-sum-exp",
+     3,
+     {IN(1, 3, 2, 2), IN(1, 4, 2, 2), IN(1, 4, 2, 2)},
+     masked_lse,
      B,
      false,
      false},

@@ -24,6 +24,7 @@ RUN(each, hard(t, in, 0.1, 3, true, MICA_NONE))
 RUN(weighted, hard(t, in, 0.1, 3, false, in[1]))
 RUN(soft, mica_soft_cross_entropy(t, in[0], in[1]))
 RUN(bce, mica_bce(t, in[0], in[1]))
+RUN(weighted_bce, mica_weighted_bce(t, in[0], in[1], in[2]))
 RUN(mse, mica_mse(t, in[0], in[1]))
 RUN(l1, mica_l1(t, in[0], in[1]))
 RUN(huber, mica_huber(t, in[0], in[1], 1.5))
@@ -47,6 +48,14 @@ static const gradient_case cases[] = {
      false},
     {"soft_cross_entropy", "", 2, {IN(-2, 2, 5, 4), IN(0.1, 1, 5, 4)}, soft, B, false, false},
     {"bce", "", 2, {IN(-3, 3, 4, 3), IN(0.1, 0.9, 4, 3)}, bce, B, false, false},
+    {"weighted_bce",
+     "",
+     3,
+     {IN(-3, 3, 4, 3), IN(0.1, 0.9, 4, 3), IN(0.5, 3, 3)},
+     weighted_bce,
+     B,
+     false,
+     false},
     {"mse", "", 2, {IN(-2, 2, 4, 3), IN(-2, 2, 4, 3)}, mse, B, false, false},
     {"l1", "", 2, {IN(1, 2, 4, 3), IN(-2, 0.9, 4, 3)}, l1, B, false, false},
     {"huber", "quadratic", 2, {IN(0, 0.7, 4, 3), IN(-0.7, 0, 4, 3)}, huber, B, false, false},

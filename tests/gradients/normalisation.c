@@ -9,7 +9,8 @@ RUN(layer, mica_layer_norm(t, in[0], in[1], in[2], 1e-5))
 RUN(layer_plain, mica_layer_norm(t, in[0], MICA_NONE, MICA_NONE, 1e-5))
 RUN(rms, mica_rms_norm(t, in[0], in[1], 1e-6))
 RUN(group, mica_group_norm(t, in[0], in[1], in[2], 2, 1e-5))
-RUN(instance, mica_group_norm(t, in[0], in[1], in[2], 4, 1e-5))
+RUN(instance, mica_instance_norm(t, in[0], in[1], in[2], 1e-5))
+RUN(channel_groups, mica_group_norm(t, in[0], in[1], in[2], 4, 1e-5))
 RUN(batch, mica_batch_norm_train(t, in[0], in[1], in[2], 1e-5, MICA_IDENTITY, NULL, NULL))
 RUN(batch_gelu, mica_batch_norm_train(t, in[0], in[1], in[2], 1e-5, MICA_GELU, NULL, NULL))
 RUN(fixed, mica_batch_norm(t, in[0], in[1], in[2], in[3], in[4], 1e-5, MICA_IDENTITY))
@@ -34,7 +35,8 @@ static const gradient_case cases[] = {
     {"layer_norm", "plain", 1, {IN(3, 6)}, layer_plain, B, false, false},
     {"rms_norm", "", 2, {IN(4, 7), POS(7)}, rms, B, false, false},
     {"group_norm", "", 3, {IN(2, 3, 4), POS(4), IN(4)}, group, B, false, false},
-    {"group_norm", "instance", 3, {IN(2, 3, 2, 4), POS(4), IN(4)}, instance, B, false, false},
+    {"group_norm", "instance", 3, {IN(2, 3, 2, 4), POS(4), IN(4)}, channel_groups, B, false, false},
+    {"instance_norm", "", 3, {IN(2, 3, 2, 4), POS(4), IN(4)}, instance, B, false, false},
     {"batch_norm_train", "", 3, {IN(5, 3), POS(3), IN(3)}, batch, B, false, true},
     {"batch_norm_train", "images", 3, {IN(2, 3, 2, 4), POS(4), IN(4)}, batch, B, false, true},
     {"batch_norm_train", "relu", 3, {IN(6, 3), POS(3), IN(3)}, batch_relu, B, false, true},

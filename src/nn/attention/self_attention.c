@@ -21,7 +21,7 @@ mica_var mica_nn_attention(mica_tape *t, mica_node *node, int64_t heads,
   mica_split(t, packed, 2, 3, (int64_t[]){c, c, c}, part);
   for (int i = 0; i < 3; i++)
     part[i] = mica_reshape(t, part[i], MICA_SHAPE(n, l, heads, c / heads));
-  mica_var y = mica_attention(t, part[0], part[1], part[2], bias, o, NULL);
+  mica_var y = mica_masked_attention(t, part[0], part[1], part[2], bias, o, NULL);
   y = mica_reshape(t, y, MICA_SHAPE(n, l, c));
   return mica_scope_end(t, mica_nn_linear(t, mica_node_find(node, "proj"), y));
 }
