@@ -6,26 +6,11 @@
 #ifndef MICA_DATASET_H
 #define MICA_DATASET_H
 
-#include <mica/tensor.h>
+#include <mica/image.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* ---- single pictures ---- */
-
-/* Decode a PNG, JPEG, PPM or PGM file into uint8 [H,W,C], C 1 (grey) or 3; alpha is dropped, 16-bit
- * samples are cut to 8. MICA_ERR_FORMAT for what is no such picture or above 2^28 pixels,
- * MICA_ERR_UNSUPPORTED for a format that this build has no decoder for. */
-MICA_API mica_status mica_image_read(const char *path, mica_tensor **out);
-/* The same from memory; `name` is for messages. */
-MICA_API mica_status mica_image_decode(const void *bytes, size_t n, const char *name,
-                                       mica_tensor **out);
-/* Cover height x width: resize so that the picture covers it (antialiased bilinear, as Pillow's),
- * crop the centre, and convert to `channels` (1 or 3; grey is 0.299 R + 0.587 G + 0.114 B). uint8
- * [height,width,channels] into `out`. */
-MICA_API mica_status mica_image_cover(const mica_tensor *image, int64_t height, int64_t width,
-                                      int64_t channels, uint8_t *out);
 
 /* Read an IDX file (MNIST's format; .gz as well): uint8, int32 and so on, big endian, up to 4
  * dimensions. */
@@ -62,8 +47,11 @@ MICA_API mica_status mica_dataset_open(const char *path, const mica_dataset_opti
 MICA_API void mica_dataset_free(mica_dataset *ds);
 MICA_API int64_t mica_dataset_count(const mica_dataset *ds);
 MICA_API int64_t mica_dataset_part_count(const mica_dataset *ds, mica_part part);
-/* Borrowed: uint8 [N,H,W,C], and the labels, int64 [N]. */
-MICA_API const mica_tensor *mica_dataset_images(const mica_dataset *ds);
+/* The shape [H,W,C] that all pictures have. */
+MICA_API mica_shape mica_dataset_shape(const mica_dataset *ds);
+/* The pixels of item i, uint8 [H,W,C], into `out`. Any number of threads may read at once. */
+MICA_API mica_status mica_dataset_read(const mica_dataset *ds, int64_t i, uint8_t *out);
+/* Borrowed: the labels, int64 [N]. */
 MICA_API const mica_tensor *mica_dataset_labels(const mica_dataset *ds);
 MICA_API mica_part mica_dataset_part_of(const mica_dataset *ds, int64_t i);
 /* The file of an item below the folder, or "IDX file:number". Written to buf; returns buf. */

@@ -8,6 +8,7 @@
 #include <mica/dataset.h>
 #include <mica/engine.h>
 #include <mica/feature.h>
+#include <mica/image.h>
 #include <mica/loss.h>
 #include <mica/model.h>
 #include <mica/nn.h>

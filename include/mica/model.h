@@ -9,6 +9,7 @@
 
 #include <mica/component.h>
 #include <mica/data.h>
+#include <mica/image.h>
 #include <mica/nn.h>
 
 #ifdef __cplusplus
@@ -106,13 +107,6 @@ MICA_API mica_status mica_param_to_reference(const mica_param *q, mica_tensor **
 MICA_API mica_status mica_param_from_reference(mica_param *q, const mica_tensor *value);
 
 /* ---- model files ---- */
-
-/* How a picture becomes the network's input: covered to height x width (mica_image_cover), then
- * (value / 255 - mean) / deviation for each channel. Rows (height 0) are used as they are. */
-typedef struct mica_preprocess {
-  int64_t height, width, channels;
-  double mean[4], deviation[4];
-} mica_preprocess;
 
 /* Write the network with what a program needs to use it, as a safetensors file in the reference
  * layout whose metadata "mica" is one JSON object; atomically. `classes`: a name for each class.

@@ -439,8 +439,16 @@ int64_t mica_dataset_part_count(const mica_dataset *ds, mica_part part) {
   for (int64_t i = 0; i < ds->n; i++) n += ds->part[i] == part;
   return n;
 }
-const mica_tensor *mica_dataset_images(const mica_dataset *ds) {
-  return ds->images;
+mica_shape mica_dataset_shape(const mica_dataset *ds) {
+  return (mica_shape){3, {ds->o.height, ds->o.width, ds->o.channels}};
+}
+mica_status mica_dataset_read(const mica_dataset *ds, int64_t i, uint8_t *out) {
+  const int64_t size = ds->o.height * ds->o.width * ds->o.channels;
+  if (i < 0 || i >= ds->n)
+    return mica_fail(MICA_ERR_INVALID, "data set: item %lld of %lld", (long long)i,
+                     (long long)ds->n);
+  memcpy(out, (const uint8_t *)mica_tensor_data(ds->images) + i * size, (size_t)size);
+  return MICA_OK;
 }
 const mica_tensor *mica_dataset_labels(const mica_dataset *ds) {
   return ds->labels;

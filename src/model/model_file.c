@@ -132,8 +132,8 @@ static mica_status parse(mica_engine *engine, mica_model *m, const mica_json *ro
   if (status == MICA_OK) status = mica_json_need(root, "classes", MICA_JSON_ARRAY, &classes);
   if (status == MICA_OK) status = read_classes(m, classes);
   if (status == MICA_OK) status = mica_json_need(root, "preprocess", MICA_JSON_OBJECT, &preprocess);
-  m->preprocess =
-      (mica_preprocess){problem.height, problem.width, problem.channels, {0}, {1, 1, 1, 1}};
+  m->preprocess = (mica_preprocess){
+      problem.height, problem.width, problem.channels, {0}, {1, 1, 1, 1}, 1, MICA_FILTER_BILINEAR};
   if (status == MICA_OK && problem.height) {
     status = mica_json_need_string(preprocess, "resize", &resize);
     if (status == MICA_OK && strcmp(resize, "cover") != 0)

@@ -41,18 +41,9 @@ static void run(mica_session *s, const uint8_t *images, int64_t n, mica_outputs 
                (long long)n, p->height ? "pictures" : "rows");
     return;
   }
-  float scale[4], shift[4];
-  for (int64_t c = 0; c < p->channels; c++) {
-    scale[c] = (float)(1 / (255 * p->deviation[c]));
-    shift[c] = (float)(-p->mean[c] / p->deviation[c]);
-  }
   mica_var x = mica_full(t, MICA_F32, MICA_SHAPE(n, p->height, p->width, p->channels), 0);
   const mica_view v = mica_read(t, x);
-  float *to = v.data;
-  const int64_t pixels = n * p->height * p->width;
-  for (int64_t i = 0; to && i < pixels; i++)
-    for (int64_t c = 0; c < p->channels; c++, to++, images++)
-      *to = (float)*images * scale[c] + shift[c];
+  if (v.data) mica_image_normalise(p, images, n, v.data);
   mica_net_forward(t, mica_model_net(s->model), x, out);
 }
 

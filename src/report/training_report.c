@@ -147,9 +147,8 @@ typedef struct thumbnails {
 
 static mica_status thumbnails_make(const mica_answers *a, const int64_t *which, int64_t k,
                                    thumbnails *out) {
-  const mica_tensor *images = mica_dataset_images(a->data);
-  const int64_t h = mica_tensor_dim(images, 1), w = mica_tensor_dim(images, 2);
-  const int64_t c = mica_tensor_dim(images, 3), longest = h > w ? h : w;
+  const mica_shape shape = mica_dataset_shape(a->data);
+  const int64_t h = shape.dim[0], w = shape.dim[1], c = shape.dim[2], longest = h > w ? h : w;
   const int64_t H = longest <= THUMBNAIL          ? h
                     : h * THUMBNAIL / longest > 0 ? h * THUMBNAIL / longest
                                                   : 1;
@@ -158,17 +157,14 @@ static mica_status thumbnails_make(const mica_answers *a, const int64_t *which, 
                                                   : 1;
   *out = (thumbnails){mica_calloc((size_t)(k ? k : 1), (size_t)(H * W * c)), (int32_t)W, (int32_t)H,
                       (int32_t)c};
+  mica_tensor *image = NULL;
   mica_status status = out->pixels ? MICA_OK : MICA_ERR_MEMORY;
+  if (status == MICA_OK) status = mica_tensor_create(MICA_U8, shape, &image);
   for (int64_t i = 0; i < k && status == MICA_OK; i++) {
-    mica_tensor *image = NULL;
-    status = mica_tensor_create(MICA_U8, MICA_SHAPE(h, w, c), &image);
-    if (status != MICA_OK) break;
-    memcpy(mica_tensor_data(image),
-           (const uint8_t *)mica_tensor_data(images) + a->item[which[i]] * h * w * c,
-           (size_t)(h * w * c));
-    status = mica_image_cover(image, H, W, c, out->pixels + i * H * W * c);
-    mica_tensor_free(image);
+    status = mica_dataset_read(a->data, a->item[which[i]], mica_tensor_data(image));
+    if (status == MICA_OK) status = mica_image_cover(image, H, W, c, out->pixels + i * H * W * c);
   }
+  mica_tensor_free(image);
   return status;
 }
 

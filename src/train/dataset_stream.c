@@ -10,6 +10,7 @@ typedef struct dataset_stream {
   mica_dataset_stream_options o;
   mica_key key;
   int64_t *item, *order, n, epoch, at;
+  uint8_t *pixels;               /* a picture, and the same one moved */
   mica_tensor *x, *labels, *ids; /* full batches */
   mica_tensor *given[3];
 } dataset_stream;
@@ -33,21 +34,17 @@ static mica_status seek(void *ctx, int64_t epoch, int64_t batch) {
   return MICA_OK;
 }
 
-/* One picture, shifted by (dy, dx), mirrored when flip, zeros (before normalisation) outside. */
-static void picture(const mica_preprocess *p, const uint8_t *from, int64_t dy, int64_t dx,
-                    bool flip, float *to) {
-  float scale[4], shift[4];
-  for (int64_t c = 0; c < p->channels; c++) {
-    scale[c] = (float)(1 / (255 * p->deviation[c]));
-    shift[c] = (float)(-p->mean[c] / p->deviation[c]);
-  }
-  for (int64_t y = 0; y < p->height; y++)
-    for (int64_t x = 0; x < p->width; x++) {
-      const int64_t sy = y + dy, sx = (flip ? p->width - 1 - x : x) + dx;
-      const bool inside = sy >= 0 && sy < p->height && sx >= 0 && sx < p->width;
-      for (int64_t c = 0; c < p->channels; c++, to++)
-        *to = (inside ? (float)from[(sy * p->width + sx) * p->channels + c] : 0) * scale[c] +
-              shift[c];
+/* One picture, shifted by (dy, dx), mirrored when flip, zeros outside. */
+static void shifted(const mica_preprocess *p, const uint8_t *from, int64_t dy, int64_t dx,
+                    bool flip, uint8_t *to) {
+  const int64_t h = p->height, w = p->width, c = p->channels;
+  for (int64_t y = 0; y < h; y++)
+    for (int64_t x = 0; x < w; x++, to += c) {
+      const int64_t sy = y + dy, sx = (flip ? w - 1 - x : x) + dx;
+      if (sy >= 0 && sy < h && sx >= 0 && sx < w)
+        memcpy(to, from + (sy * w + sx) * c, (size_t)c);
+      else
+        memset(to, 0, (size_t)c);
     }
 }
 
@@ -58,18 +55,22 @@ static mica_status next(void *ctx, mica_batch *out) {
   const int64_t n = s->n - s->at < s->o.batch ? s->n - s->at : s->o.batch;
   if (n <= 0) return mica_fail(MICA_ERR_STATE, "stream: the epoch has no more batches");
   const int64_t size = s->p.height * s->p.width * s->p.channels;
-  const uint8_t *images = mica_tensor_data(mica_dataset_images(s->ds));
   const int64_t *all = mica_tensor_data(mica_dataset_labels(s->ds));
   int64_t *labels = mica_tensor_data(s->labels), *ids = mica_tensor_data(s->ids);
   const mica_key key = mica_key_fold(mica_key_fold_name(s->key, "augment"), (uint64_t)s->epoch);
   for (int64_t i = 0; i < n; i++) {
     const int64_t item = s->item[s->order[s->at + i]];
+    mica_status status = mica_dataset_read(s->ds, item, s->pixels);
+    if (status != MICA_OK) return status;
     const mica_key own = mica_key_fold(key, (uint64_t)item);
     const uint64_t side = 2 * (uint64_t)s->o.crop + 1;
     const int64_t dy = (int64_t)mica_random_below(own, 0, side) - s->o.crop;
     const int64_t dx = (int64_t)mica_random_below(own, 1, side) - s->o.crop;
     const bool flip = s->o.flip && mica_random_bits(own, 2) & 1;
-    picture(&s->p, images + item * size, dy, dx, flip, (float *)mica_tensor_data(s->x) + i * size);
+    const bool moved = flip || dy || dx;
+    if (moved) shifted(&s->p, s->pixels, dy, dx, flip, s->pixels + size);
+    mica_image_normalise(&s->p, s->pixels + (moved ? size : 0), 1,
+                         (float *)mica_tensor_data(s->x) + i * size);
     labels[i] = all[item];
     ids[i] = item;
   }
@@ -89,6 +90,7 @@ void mica_dataset_stream_free(mica_stream *stream) {
   mica_tensor_free(s->x);
   mica_tensor_free(s->labels);
   mica_tensor_free(s->ids);
+  mica_free(s->pixels);
   mica_free(s->item);
   mica_free(s->order);
   mica_free(s);
@@ -101,12 +103,12 @@ mica_status mica_dataset_stream_create(const mica_dataset *ds, mica_part part,
   *out = (mica_stream){0};
   mica_dataset_stream_options o = MICA_DATASET_STREAM_OPTIONS;
   if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
-  const mica_shape *shape = mica_tensor_shape(mica_dataset_images(ds));
-  if (shape->dim[1] != p->height || shape->dim[2] != p->width || shape->dim[3] != p->channels)
+  const mica_shape shape = mica_dataset_shape(ds);
+  if (shape.dim[0] != p->height || shape.dim[1] != p->width || shape.dim[2] != p->channels)
     return mica_fail(MICA_ERR_SHAPE,
                      "stream: the data set has pictures of %lldx%lldx%lld, the model reads "
                      "%lldx%lldx%lld",
-                     (long long)shape->dim[1], (long long)shape->dim[2], (long long)shape->dim[3],
+                     (long long)shape.dim[0], (long long)shape.dim[1], (long long)shape.dim[2],
                      (long long)p->height, (long long)p->width, (long long)p->channels);
   if (o.batch < 1 || o.crop < 0 || o.crop >= p->height || o.crop >= p->width)
     return mica_fail(MICA_ERR_INVALID,
@@ -125,7 +127,8 @@ mica_status mica_dataset_stream_create(const mica_dataset *ds, mica_part part,
   s->epoch = -1;
   s->item = mica_malloc((size_t)n * sizeof *s->item);
   s->order = mica_malloc((size_t)n * sizeof *s->order);
-  mica_status status = s->item && s->order ? MICA_OK : MICA_ERR_MEMORY;
+  s->pixels = mica_malloc(2 * (size_t)(p->height * p->width * p->channels));
+  mica_status status = s->item && s->order && s->pixels ? MICA_OK : MICA_ERR_MEMORY;
   if (status == MICA_OK)
     status =
         mica_tensor_create(MICA_F32, MICA_SHAPE(o.batch, p->height, p->width, p->channels), &s->x);
