@@ -18,6 +18,7 @@
 #include <mica/optim.h>
 #include <mica/param.h>
 #include <mica/report.h>
+#include <mica/table.h>
 #include <mica/tape.h>
 #include <mica/tensor.h>
 #include <mica/train.h>

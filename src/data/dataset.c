@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "base/file.h"
+#include "data/validation_split.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -83,46 +84,22 @@ static mica_status classes_asked_for(mica_dataset *ds) {
 
 /* ---- the validation part ---- */
 
-typedef struct ranked {
-  uint64_t hash;
-  int64_t i;
-} ranked;
-
-static int by_hash(const void *a, const void *b) {
-  const ranked *x = a, *y = b;
-  if (x->hash != y->hash) return x->hash < y->hash ? -1 : 1;
-  return x->i < y->i ? -1 : x->i > y->i;
-}
-
-/* An item is held out when its hash, as a share of all hashes, is below the share asked for; a
- * class that would keep none of its items for one side gives the one with the lowest or highest
- * hash. */
 static mica_status hold_out(mica_dataset *ds) {
-  int64_t given = 0;
-  for (int64_t i = 0; i < ds->n; i++) given += ds->part[i] == MICA_PART_VALIDATION;
-  if (given || !(ds->o.validation > 0)) return MICA_OK;
-  ranked *r = mica_malloc((size_t)(ds->n ? ds->n : 1) * sizeof *r);
-  if (!r) return MICA_ERR_MEMORY;
-  const int64_t *label = mica_tensor_data(ds->labels);
-  const double bound = ds->o.validation * 18446744073709551616.0;
-  for (int64_t c = 0; c < ds->n_classes; c++) {
-    int64_t n = 0, out = 0;
-    for (int64_t i = 0; i < ds->n; i++) {
-      if (label[i] != c || ds->part[i] != MICA_PART_TRAIN) continue;
-      char name[1024];
-      mica_dataset_name(ds, i, name, sizeof name);
-      /* FNV leaves the high bits of short names poorly mixed. */
-      const mica_key key = mica_key_fold_name(mica_key_seed(0), name);
-      r[n++] = (ranked){mica_random_bits(key, 0), i};
-    }
-    qsort(r, (size_t)n, sizeof *r, by_hash);
-    while (out < n && (double)r[out].hash < bound) out++;
-    if (n > 1 && out == 0) out = 1;
-    if (n > 1 && out == n) out = n - 1;
-    for (int64_t k = 0; k < out; k++) ds->part[r[k].i] = MICA_PART_VALIDATION;
+  for (int64_t i = 0; i < ds->n; i++)
+    if (ds->part[i] == MICA_PART_VALIDATION) return MICA_OK;
+  if (!(ds->o.validation > 0)) return MICA_OK;
+  uint64_t *hash = mica_malloc((size_t)(ds->n ? ds->n : 1) * sizeof *hash);
+  if (!hash) return MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < ds->n; i++) {
+    char name[1024];
+    mica_dataset_name(ds, i, name, sizeof name);
+    /* FNV leaves the high bits of short names poorly mixed. */
+    hash[i] = mica_random_bits(mica_key_fold_name(mica_key_seed(0), name), 0);
   }
-  mica_free(r);
-  return MICA_OK;
+  const mica_status status = mica_validation_split(ds->n, hash, mica_tensor_data(ds->labels),
+                                                   ds->n_classes, ds->o.validation, ds->part);
+  mica_free(hash);
+  return status;
 }
 
 /* ---- IDX ---- */

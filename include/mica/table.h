@@ -1,0 +1,148 @@
+/* mica/table.h: tables of numbers and categories: CSV and TSV files, columns, rows.
+ *
+ * *Columns* say how a row of texts becomes a row of numbers. A numeric column gives its value, less
+ * the mean, over the deviation; a missing value gives 0, and columns that had missing values in the
+ * training part give one more number that is 1 where the value is missing. A categorical column
+ * gives a 1 in the place of its value and 0 in those of the others. They are learnt from the
+ * training part of a *data table* and stored in the model file; a *row reader* then turns the rows
+ * of any file that has these columns, in any order, into what the network reads.
+ *
+ * Files: RFC 4180 with commas, tabs, semicolons, bars or spaces, .gz or not, UTF-8. Missing are
+ * empty fields, ?, NA, N/A, NaN and null. Numbers have a decimal point, whatever the locale.
+ */
+#ifndef MICA_TABLE_H
+#define MICA_TABLE_H
+
+#include <mica/dataset.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- columns ---- */
+
+typedef enum mica_column_kind { MICA_COLUMN_NUMERIC, MICA_COLUMN_CATEGORICAL } mica_column_kind;
+
+/* Immutable; shared by threads. All of these take columns that are not NULL. */
+typedef struct mica_columns mica_columns;
+/* NULL does nothing. */
+MICA_API void mica_columns_free(mica_columns *columns);
+/* The columns that a row is made of, without the label. */
+MICA_API int64_t mica_columns_count(const mica_columns *columns);
+/* NULL out of range; a file without a header has the columns c1, c2, ... */
+MICA_API const char *mica_columns_name(const mica_columns *columns, int64_t i);
+MICA_API mica_column_kind mica_columns_kind(const mica_columns *columns, int64_t i);
+/* The numbers of an encoded row. */
+MICA_API int64_t mica_columns_width(const mica_columns *columns);
+/* The name of the column to predict, NULL when there is none. */
+MICA_API const char *mica_columns_label(const mica_columns *columns);
+/* The label is a number, not a class. */
+MICA_API bool mica_columns_regression(const mica_columns *columns);
+/* An output of a regression network (the target less its mean, over its deviation) in the label's
+ * own unit. */
+MICA_API double mica_columns_target(const mica_columns *columns, double output);
+/* Encode one row: a text for each column in their order (NULL: missing) into x
+ * [mica_columns_width]. A text that is no number in a numeric column is MICA_ERR_FORMAT and names
+ * the column; a value that the training part did not have gives zeros, or the column's place for
+ * other values where it has one. */
+MICA_API mica_status mica_columns_encode(const mica_columns *columns, const char *const *cells,
+                                         float *x);
+
+/* ---- data tables ---- */
+
+/* How the label is read: by what the column holds (text, or whole numbers of up to 100 different
+ * values, are classes; other numbers a numeric target), or as the caller says. */
+typedef enum mica_target_kind {
+  MICA_TARGET_BY_CONTENT,
+  MICA_TARGET_CLASSES,
+  MICA_TARGET_NUMBER
+} mica_target_kind;
+
+typedef struct mica_data_table_options {
+  uint32_t size;
+  const char *label; /* the column to predict; NULL: none (or what `columns` says) */
+  mica_target_kind target;
+  const char *numeric, *categorical,
+      *ignore;            /* names of columns, separated by commas; NULL: none. What is named in
+                             neither is numeric when all its values are numbers */
+  int32_t header;         /* 1: the first line holds names, 0: it does not, -1: judged by content */
+  char delimiter;         /* 0: judged by content */
+  int64_t max_categories; /* different values of a column, 1 to 1048576. More is an error for a
+                             column that `categorical` does not name; one that it names keeps the
+                             most frequent, and a place for all others */
+  double validation;      /* share of the training part held out where no validation part is given;
+                             each class gives its share, chosen by a hash of the row's content, so adding
+                             rows moves none, and equal rows stay together */
+  bool strict; /* stop at the first row that cannot be used; else it is skipped and counted */
+  const mica_columns *columns; /* of a model: learn nothing, match by name; borrowed until the
+                                  table is freed. NULL: learn them from the training part */
+} mica_data_table_options;
+#define MICA_DATA_TABLE_OPTIONS                                                                    \
+  {                                                                                                \
+    sizeof(mica_data_table_options), NULL, MICA_TARGET_BY_CONTENT, NULL, NULL, NULL, -1, 0, 1000,  \
+        0.1, false, NULL                                                                           \
+  }
+
+/* Rows in memory, 8 bytes for each value, with their label and part. */
+typedef struct mica_data_table mica_data_table;
+
+/* Does this path look like a table: a file that is none of pictures, or a folder with train.csv or
+ * train.tsv (.gz or not)? */
+MICA_API bool mica_is_table(const char *path);
+/* Open a file (the training part), or a folder with train.csv and, where they are there, val.csv
+ * and test.csv (.tsv, .gz too). With `columns`, and no label in the file, rows have no labels. Each
+ * file is read twice to learn columns, once with given ones. A missing column, a label outside the
+ * training part's classes, a column of too many values are errors with file, line and column. */
+MICA_API mica_status mica_data_table_open(const char *path, const mica_data_table_options *options,
+                                          mica_data_table **out);
+/* NULL does nothing. */
+MICA_API void mica_data_table_free(mica_data_table *table);
+MICA_API int64_t mica_data_table_count(const mica_data_table *table);
+MICA_API int64_t mica_data_table_part_count(const mica_data_table *table, mica_part part);
+MICA_API mica_part mica_data_table_part_of(const mica_data_table *table, int64_t i);
+/* Borrowed from the table, or those that it was opened with. */
+MICA_API const mica_columns *mica_data_table_columns(const mica_data_table *table);
+/* Class names; 0 without labels and for a numeric target. NULL out of range. */
+MICA_API int64_t mica_data_table_classes(const mica_data_table *table);
+MICA_API const char *mica_data_table_class(const mica_data_table *table, int64_t i);
+/* For each row the class, NULL when there are none; or the target in its own unit, NULL when there
+ * are none. Borrowed. */
+MICA_API const int64_t *mica_data_table_labels(const mica_data_table *table);
+MICA_API const double *mica_data_table_targets(const mica_data_table *table);
+/* Row i as numbers, x [mica_columns_width]. */
+MICA_API void mica_data_table_row(const mica_data_table *table, int64_t i, float *x);
+/* All rows of a part: float32 [n, width], and in the same order their labels, int64 [n], or
+ * targets, float64 [n] in the label's unit; *labels is NULL when there are none. `labels` may be
+ * NULL. */
+MICA_API mica_status mica_data_table_matrix(const mica_data_table *table, mica_part part,
+                                            mica_tensor **x, mica_tensor **labels);
+/* The columns leave the table, which keeps working and must not outlive them. Free with
+ * mica_columns_free. */
+MICA_API mica_columns *mica_data_table_take_columns(mica_data_table *table);
+/* Rows skipped, and a line "FILE: line N: why" for each of the first hundred. */
+MICA_API int64_t mica_data_table_skipped(const mica_data_table *table);
+MICA_API const char *mica_data_table_skipped_text(const mica_data_table *table);
+
+/* ---- rows of a file, one after the other ---- */
+
+typedef struct mica_row_reader mica_row_reader;
+/* Open a file ("-": standard input) for columns that stay the caller's; of `options` only header,
+ * delimiter and strict count. The columns are found by name in any order, others are passed over;
+ * MICA_ERR_NOT_FOUND names those that are not there. */
+MICA_API mica_status mica_row_reader_open(const char *path, const mica_columns *columns,
+                                          const mica_data_table_options *options,
+                                          mica_row_reader **out);
+/* NULL does nothing. */
+MICA_API void mica_row_reader_close(mica_row_reader *reader);
+/* Up to `most` rows, encoded, into x [most, width], and the number of each among the rows of the
+ * file, from 1, into row [most] (may be NULL). *n is 0 at the end. */
+MICA_API mica_status mica_row_reader_next(mica_row_reader *reader, int64_t most, float *x,
+                                          int64_t *row, int64_t *n);
+/* As for a data table. */
+MICA_API int64_t mica_row_reader_skipped(const mica_row_reader *reader);
+MICA_API const char *mica_row_reader_skipped_text(const mica_row_reader *reader);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,51 @@
+/* Texts by number: open addressing over the texts in order of arrival. */
+#include "data/dictionary.h"
+
+#include <string.h>
+
+/* The slot where the text is, or where it would go. The table is never full. */
+static uint64_t slot_of(const mica_dictionary *d, const char *text) {
+  uint64_t h = mica_hash64(text, strlen(text), 0);
+  h ^= h >> 32; /* FNV mixes upwards: the low bits of short texts are the poor ones */
+  uint64_t i = h & (d->slots - 1);
+  while (d->slot[i] >= 0 && strcmp(d->text[d->slot[i]], text) != 0) i = (i + 1) & (d->slots - 1);
+  return i;
+}
+
+int64_t mica_dictionary_find(const mica_dictionary *d, const char *text) {
+  return d->slots ? d->slot[slot_of(d, text)] : -1;
+}
+
+static bool grow(mica_dictionary *d) {
+  const int64_t room = d->room ? d->room * 2 : 16;
+  char **text = mica_realloc_array(d->text, (size_t)room, sizeof *text);
+  if (!text) return false;
+  d->text = text;
+  int64_t *slot = mica_malloc((size_t)room * 2 * sizeof *slot);
+  if (!slot) return false;
+  mica_free(d->slot);
+  d->slot = slot;
+  d->slots = (uint64_t)room * 2;
+  d->room = room;
+  for (uint64_t i = 0; i < d->slots; i++) slot[i] = -1;
+  for (int64_t k = 0; k < d->n; k++) slot[slot_of(d, d->text[k])] = k;
+  return true;
+}
+
+int64_t mica_dictionary_add(mica_dictionary *d, const char *text) {
+  const int64_t there = mica_dictionary_find(d, text);
+  if (there >= 0) return there;
+  if (d->n == d->room && !grow(d)) return -1;
+  char *copy = mica_strdup(text);
+  if (!copy) return -1;
+  d->text[d->n] = copy;
+  d->slot[slot_of(d, copy)] = d->n;
+  return d->n++;
+}
+
+void mica_dictionary_free(mica_dictionary *d) {
+  for (int64_t i = 0; i < d->n; i++) mica_free(d->text[i]);
+  mica_free(d->text);
+  mica_free(d->slot);
+  *d = (mica_dictionary){0};
+}

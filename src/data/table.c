@@ -1,0 +1,321 @@
+/* Data tables: files to rows of cells, their labels, and their parts.
+ *
+ * The training file is read twice: once for what its columns hold (table_guess.c), once for its
+ * cells; then a part is held out, and the columns are completed from what remains (table_learn.c).
+ * Other files, and all files for given columns, are read once.
+ */
+#include "data/table.h"
+
+#include "base/file.h"
+#include "data/validation_split.h"
+
+#include <string.h>
+
+void mica_data_table_free(mica_data_table *t) {
+  if (!t) return;
+  mica_columns_free(t->own);
+  mica_free(t->cell);
+  mica_free(t->part);
+  mica_free(t->hash);
+  mica_free(t->label);
+  mica_free(t->target);
+  mica_bytes_free(&t->skipped_text);
+  mica_free(t);
+}
+
+/* ---- rows ---- */
+
+/* Room for one row more. `labels` and `targets`: which of the two rows have. */
+static mica_status reserve(mica_data_table *t, bool labels, bool targets) {
+  if (t->n < t->room) return MICA_OK;
+  const size_t room = t->room ? (size_t)t->room * 2 : 1024;
+  double *cell = mica_realloc_array(t->cell, room, (size_t)t->columns->n * sizeof *cell);
+  if (!cell) return MICA_ERR_MEMORY;
+  t->cell = cell;
+  uint8_t *part = mica_realloc_array(t->part, room, sizeof *part);
+  if (!part) return MICA_ERR_MEMORY;
+  t->part = part;
+  uint64_t *hash = mica_realloc_array(t->hash, room, sizeof *hash);
+  if (!hash) return MICA_ERR_MEMORY;
+  t->hash = hash;
+  int64_t *label = labels ? mica_realloc_array(t->label, room, sizeof *label) : NULL;
+  if (labels && !label) return MICA_ERR_MEMORY;
+  t->label = label;
+  double *target = targets ? mica_realloc_array(t->target, room, sizeof *target) : NULL;
+  if (targets && !target) return MICA_ERR_MEMORY;
+  t->target = target;
+  t->room = (int64_t)room;
+  return MICA_OK;
+}
+
+/* Of all fields, ignored ones too, whatever the quotes and blanks around them were. */
+static uint64_t hash_of(const char *const *field, int64_t n) {
+  uint64_t h = 0;
+  for (int64_t i = 0; i < n; i++) h = mica_hash64(field[i], strlen(field[i]) + 1, h);
+  return mica_random_bits(mica_key_fold(mica_key_seed(0), h), 0);
+}
+
+/* A file being read into the table. `learn` is its columns while values and classes still arrive,
+ * else NULL. */
+typedef struct loading {
+  mica_data_table *t;
+  mica_columns *learn;
+  const int64_t *at; /* [columns + 1] */
+  mica_table_file *f;
+} loading;
+
+static mica_status read_label(const loading *l, const char *text) {
+  mica_data_table *t = l->t;
+  const mica_columns *c = t->columns;
+  if (mica_cell_missing(text))
+    return mica_fail(MICA_ERR_FORMAT, "the label '%s' is missing", c->label);
+  if (c->regression) {
+    const mica_status status = mica_cell_number(text, &t->target[t->n]);
+    return status == MICA_OK ? status : mica_fail_within("label '%s'", c->label);
+  }
+  t->label[t->n] = l->learn ? mica_dictionary_add(&l->learn->classes, text)
+                            : mica_dictionary_find(&c->classes, text);
+  if (t->label[t->n] >= 0) return MICA_OK;
+  return l->learn
+             ? MICA_ERR_MEMORY
+             : mica_fail(MICA_ERR_NOT_FOUND, "label '%s': '%.40s' is no class of the training part",
+                         c->label, text);
+}
+
+static mica_status read_value(const loading *l, int64_t i, const char *text, double *cell) {
+  mica_column *k = l->learn ? &l->learn->column[i] : NULL;
+  if (!k || k->kind == MICA_COLUMN_NUMERIC) return mica_columns_cell(l->t->columns, i, text, cell);
+  *cell = -1;
+  if (mica_cell_missing(text)) return MICA_OK;
+  const int64_t value = mica_dictionary_add(&k->values, text);
+  if (value < 0) return MICA_ERR_MEMORY;
+  if (value >= MICA_CATEGORIES_MAX)
+    return mica_fail(MICA_ERR_UNSUPPORTED,
+                     "column '%s' has more than %d different values; ignore it", k->name,
+                     MICA_CATEGORIES_MAX);
+  *cell = (double)value;
+  return MICA_OK;
+}
+
+/* One row; MICA_ERR_FORMAT when it alone cannot be used. */
+static mica_status read_row(const loading *l, const char *const *field, mica_part part) {
+  mica_data_table *t = l->t;
+  const int64_t n = t->columns->n;
+  mica_status status =
+      reserve(t, t->labelled && !t->columns->regression, t->labelled && t->columns->regression);
+  /* Cells first: a row that cannot be used must add no class. */
+  for (int64_t i = 0; i < n && status == MICA_OK; i++)
+    status = read_value(l, i, field[l->at[i]], &t->cell[t->n * n + i]);
+  if (status == MICA_OK && t->labelled) status = read_label(l, field[l->at[n]]);
+  if (status != MICA_OK) return status;
+  t->part[t->n] = (uint8_t)part;
+  t->hash[t->n++] = hash_of(field, l->f->n);
+  return MICA_OK;
+}
+
+/* `given` NULL: match by name. Parts of one table all have labels or none has. */
+static mica_status load(mica_data_table *t, const char *path, mica_part part, mica_columns *learn,
+                        const int64_t *given) {
+  mica_table_file f;
+  mica_data_table_options o = *t->o;
+  if (!learn && o.header < 0) o.header = !t->columns->by_position;
+  int64_t *at = mica_malloc((size_t)(t->columns->n + 1) * sizeof *at);
+  mica_status status = mica_table_file_open(path, &o, &f);
+  if (!at) status = MICA_ERR_MEMORY;
+  if (status == MICA_OK && given && f.n != t->columns->fields)
+    status = mica_fail(MICA_ERR_FORMAT, "%s: changed while it was read", path);
+  if (status == MICA_OK && given)
+    memcpy(at, given, (size_t)(t->columns->n + 1) * sizeof *at);
+  else if (status == MICA_OK)
+    status = mica_table_file_match(&f, t->columns, at);
+  if (status == MICA_OK) {
+    const bool labelled = at[t->columns->n] >= 0;
+    if (t->files++ && labelled != t->labelled)
+      status = mica_fail(MICA_ERR_NOT_FOUND,
+                         "%s: %s column '%s' with the labels, unlike the file before it", path,
+                         labelled ? "has a" : "no", t->columns->label);
+    t->labelled = labelled;
+  }
+  const loading l = {t, learn, at, &f};
+  while (status == MICA_OK) {
+    const char *const *field;
+    status = mica_table_file_next(&f, &field);
+    if (status != MICA_OK || !field) break;
+    status = read_row(&l, field, part);
+    if (status == MICA_ERR_FORMAT)
+      status = mica_table_file_skip(&f);
+    else if (status != MICA_OK && status != MICA_ERR_MEMORY)
+      status = mica_fail_within("%s: line %lld", path, (long long)mica_delimited_line(f.records));
+  }
+  t->skipped += f.skipped;
+  if (f.skipped_text.n) mica_bytes_append(&t->skipped_text, f.skipped_text.data, f.skipped_text.n);
+  if (status == MICA_OK && t->skipped_text.status != MICA_OK) status = t->skipped_text.status;
+  mica_table_file_close(&f);
+  mica_free(at);
+  return status;
+}
+
+/* ---- files and parts ---- */
+
+/* FOLDER/NAME.csv and its relatives; NULL when none is there. */
+static char *part_path(const char *folder, const char *name, mica_status *status) {
+  static const char *const endings[] = {".csv", ".tsv", ".csv.gz", ".tsv.gz"};
+  for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+    mica_bytes b = {0};
+    mica_bytes_printf(&b, "%s/%s%s", folder, name, endings[i]);
+    char *path = mica_bytes_take(&b);
+    if (!path) *status = MICA_ERR_MEMORY;
+    if (!path || (mica_file_exists(path) && !mica_is_folder(path))) return path;
+    mica_free(path);
+  }
+  return NULL;
+}
+
+static const char *const part_names[MICA_PART_COUNT] = {"train", "val", "test"};
+
+bool mica_is_table(const char *path) {
+  mica_status status = MICA_OK;
+  if (!mica_is_folder(path)) return mica_file_exists(path);
+  char *train = part_path(path, part_names[0], &status);
+  const bool there = train != NULL;
+  mica_free(train);
+  return there;
+}
+
+static mica_status learn_from(mica_data_table *t, const char *path, bool hold_out) {
+  int64_t *at = NULL;
+  if (strcmp(path, "-") == 0)
+    return mica_fail(MICA_ERR_INVALID,
+                     "standard input cannot be read twice, as learning columns needs; give a file");
+  mica_status status = mica_table_guess(path, t->o, &t->own, &at);
+  t->columns = t->own;
+  if (status == MICA_OK) status = load(t, path, MICA_PART_TRAIN, t->own, at);
+  mica_free(at);
+  if (status != MICA_OK) return status;
+  if (!t->n)
+    return mica_fail(MICA_ERR_FORMAT, "%s: no row can be used%s%.*s", path,
+                     t->skipped ? "; the first: " : "",
+                     t->skipped ? (int)strcspn(t->skipped_text.data, "\n") : 0,
+                     t->skipped ? t->skipped_text.data : "");
+  if (hold_out && t->o->validation > 0)
+    status = mica_validation_split(t->n, t->hash, t->label, t->own->classes.n, t->o->validation,
+                                   t->part);
+  return status == MICA_OK ? mica_table_learn(t, t->own, t->o) : status;
+}
+
+static mica_status open_parts(mica_data_table *t, const char *path) {
+  char *file[MICA_PART_COUNT] = {0};
+  mica_status status = MICA_OK;
+  if (!mica_is_folder(path)) {
+    if (!(file[0] = mica_strdup(path))) return MICA_ERR_MEMORY;
+  } else {
+    for (int k = 0; k < MICA_PART_COUNT; k++) file[k] = part_path(path, part_names[k], &status);
+    if (status == MICA_OK && !file[0])
+      status = mica_fail(MICA_ERR_NOT_FOUND, "%s: no train.csv, train.tsv or either .gz", path);
+  }
+  if (status == MICA_OK)
+    status = t->columns ? load(t, file[0], MICA_PART_TRAIN, NULL, NULL)
+                        : learn_from(t, file[0], !file[MICA_PART_VALIDATION]);
+  for (int k = 1; k < MICA_PART_COUNT && status == MICA_OK; k++)
+    if (file[k]) status = load(t, file[k], (mica_part)k, NULL, NULL);
+  for (int k = 0; k < MICA_PART_COUNT; k++) mica_free(file[k]);
+  return status;
+}
+
+mica_status mica_data_table_open(const char *path, const mica_data_table_options *given,
+                                 mica_data_table **out) {
+  *out = NULL;
+  mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
+  if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+  if (!path || !*path) return mica_fail(MICA_ERR_INVALID, "a table needs a path");
+  if (o.max_categories < 1 || o.max_categories > MICA_CATEGORIES_MAX ||
+      !(o.validation >= 0 && o.validation < 1) || o.target < MICA_TARGET_BY_CONTENT ||
+      o.target > MICA_TARGET_NUMBER)
+    return mica_fail(MICA_ERR_INVALID,
+                     "table: max-categories from 1 to %d, a validation share from 0 to below 1",
+                     MICA_CATEGORIES_MAX);
+  mica_data_table *t = mica_calloc(1, sizeof *t);
+  if (!t) return MICA_ERR_MEMORY;
+  t->o = &o;
+  t->columns = o.columns;
+  const mica_status status = open_parts(t, path);
+  t->o = NULL;
+  if (status != MICA_OK) {
+    mica_data_table_free(t);
+    return status;
+  }
+  *out = t;
+  return MICA_OK;
+}
+
+/* ---- looking ---- */
+
+int64_t mica_data_table_count(const mica_data_table *t) {
+  return t->n;
+}
+int64_t mica_data_table_part_count(const mica_data_table *t, mica_part part) {
+  int64_t n = 0;
+  for (int64_t i = 0; i < t->n; i++) n += t->part[i] == part;
+  return n;
+}
+mica_part mica_data_table_part_of(const mica_data_table *t, int64_t i) {
+  return (mica_part)t->part[i];
+}
+const mica_columns *mica_data_table_columns(const mica_data_table *t) {
+  return t->columns;
+}
+int64_t mica_data_table_classes(const mica_data_table *t) {
+  return t->columns->classes.n;
+}
+const char *mica_data_table_class(const mica_data_table *t, int64_t i) {
+  return i >= 0 && i < t->columns->classes.n ? t->columns->classes.text[i] : NULL;
+}
+const int64_t *mica_data_table_labels(const mica_data_table *t) {
+  return t->label;
+}
+const double *mica_data_table_targets(const mica_data_table *t) {
+  return t->target;
+}
+void mica_data_table_row(const mica_data_table *t, int64_t i, float *x) {
+  mica_columns_expand(t->columns, t->cell + i * t->columns->n, x);
+}
+int64_t mica_data_table_skipped(const mica_data_table *t) {
+  return t->skipped;
+}
+const char *mica_data_table_skipped_text(const mica_data_table *t) {
+  return t->skipped_text.data ? t->skipped_text.data : "";
+}
+mica_columns *mica_data_table_take_columns(mica_data_table *t) {
+  mica_columns *own = t->own;
+  t->own = NULL;
+  return own;
+}
+
+mica_status mica_data_table_matrix(const mica_data_table *t, mica_part part, mica_tensor **x,
+                                   mica_tensor **labels) {
+  const int64_t n = mica_data_table_part_count(t, part), width = t->columns->width;
+  mica_tensor *y = NULL;
+  *x = NULL;
+  if (labels) *labels = NULL;
+  mica_status status = mica_tensor_create(MICA_F32, MICA_SHAPE(n, width), x);
+  if (status == MICA_OK && labels && (t->label || t->target))
+    status = mica_tensor_create(t->label ? MICA_I64 : MICA_F64, MICA_SHAPE(n), &y);
+  if (status != MICA_OK) {
+    mica_tensor_free(*x);
+    *x = NULL;
+    return status;
+  }
+  float *to = mica_tensor_data(*x);
+  int64_t k = 0;
+  for (int64_t i = 0; i < t->n; i++) {
+    if (t->part[i] != part) continue;
+    mica_data_table_row(t, i, to + k * width);
+    if (y && t->label)
+      ((int64_t *)mica_tensor_data(y))[k] = t->label[i];
+    else if (y)
+      ((double *)mica_tensor_data(y))[k] = t->target[i];
+    k++;
+  }
+  if (labels) *labels = y;
+  return MICA_OK;
+}

@@ -1,0 +1,33 @@
+/* Data tables from the inside: rows of cells before and after the columns are known. */
+#ifndef MICA_DATA_TABLE_H
+#define MICA_DATA_TABLE_H
+
+#include "data/columns.h"
+#include "data/table_file.h"
+
+struct mica_data_table {
+  const mica_data_table_options *o; /* while opening */
+  mica_columns *own;                /* learnt here; NULL: given, or taken */
+  const mica_columns *columns;
+  double *cell; /* [n, columns], see columns.h */
+  uint8_t *part;
+  uint64_t *hash; /* of each row's content */
+  int64_t *label; /* NULL: none */
+  double *target; /* NULL: none */
+  int64_t n, room;
+  int32_t files; /* read so far; all have labels or none has */
+  bool labelled;
+  int64_t skipped;
+  mica_bytes skipped_text;
+};
+
+/* Look through the training file for what its columns hold: columns with names and kinds, not yet
+ * with values or statistics. at[0..n] as mica_table_file_match would give it, released with
+ * mica_free. */
+mica_status mica_table_guess(const char *path, const mica_data_table_options *o, mica_columns **out,
+                             int64_t **at);
+/* Complete the columns from the rows of the training part: statistics, the order of values and
+ * classes; the cells and labels of the table are renumbered. */
+mica_status mica_table_learn(mica_data_table *t, mica_columns *c, const mica_data_table_options *o);
+
+#endif

@@ -1,0 +1,241 @@
+/* What the columns of a file hold, judged by one look through it.
+ *
+ * A column is numeric when all its values are numbers, else categorical. The different values of a
+ * column are remembered up to the number that a category may have, so memory is bounded.
+ */
+#include "data/table.h"
+
+#include <mica/component.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CLASSES_BY_CONTENT 100  /* more different whole numbers are a numeric target */
+#define CLASSES_AT_LEAST   1000 /* that a label may have, whatever a category may */
+
+typedef enum role { ROLE_OPEN, ROLE_NUMERIC, ROLE_CATEGORICAL, ROLE_IGNORED, ROLE_LABEL } role;
+
+typedef struct guess {
+  role role;
+  bool whole;                    /* every number has been a whole one */
+  bool over;                     /* too many different values to remember */
+  int64_t text_line, comma_line; /* the first that holds a text, a decimal comma; 0: none */
+  char text[48], comma[48];
+  mica_dictionary values;
+} guess;
+
+static bool numbers_only(const guess *g) {
+  return !g->text_line && !g->comma_line;
+}
+/* What shows that the column is not of numbers only, and its line. */
+static const char *example_of(const guess *g, int64_t *line) {
+  *line = g->text_line ? g->text_line : g->comma_line;
+  return g->text_line ? g->text : g->comma;
+}
+
+typedef struct look {
+  const mica_data_table_options *o;
+  mica_table_file f;
+  guess *g; /* f.n */
+} look;
+
+static void look_free(look *l) {
+  for (int64_t i = 0; l->g && i < l->f.n; i++) mica_dictionary_free(&l->g[i].values);
+  mica_free(l->g);
+  mica_table_file_close(&l->f);
+}
+
+/* ---- what the caller says ---- */
+
+static mica_status no_such_column(const look *l, const char *name, const char *option) {
+  const int names = l->f.n < 4096 ? (int)l->f.n : 4096;
+  const char *near = mica_nearest_name(name, (const char *const *)l->f.name, names);
+  char range[64] = "";
+  if (!near && !l->f.header)
+    snprintf(range, sizeof range, "; without a header they are c1 to c%lld", (long long)l->f.n);
+  return mica_fail(MICA_ERR_NOT_FOUND, "%s: no column '%s' (%s)%s%s%s%s", l->f.path, name, option,
+                   near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", range);
+}
+
+static mica_status assign(look *l, const char *name, role to, const char *option) {
+  const int64_t i = mica_table_file_find(&l->f, name);
+  if (i < 0) return no_such_column(l, name, option);
+  if (l->g[i].role != ROLE_OPEN && l->g[i].role != to)
+    return mica_fail(MICA_ERR_INVALID, "%s: column '%s' is given two meanings, the second as %s",
+                     l->f.path, name, option);
+  l->g[i].role = to;
+  return MICA_OK;
+}
+
+static mica_status assign_list(look *l, const char *list, role to, const char *option) {
+  while (list && *list) {
+    const size_t n = strcspn(list, ",");
+    char *name = mica_strndup(list, n);
+    if (!name) return MICA_ERR_MEMORY;
+    const mica_status status = n ? assign(l, name, to, option) : MICA_OK;
+    mica_free(name);
+    if (status != MICA_OK) return status;
+    list += n + (list[n] == ',');
+  }
+  return MICA_OK;
+}
+
+/* ---- what the file holds ---- */
+
+static mica_status look_at(guess *g, const char *text, int64_t line, int64_t most) {
+  double number;
+  const mica_cell kind = mica_cell_kind(text, &number);
+  if (kind == MICA_CELL_MISSING) return MICA_OK;
+  if (kind == MICA_CELL_NUMBER) {
+    if (!(number == floor(number)) || fabs(number) > 1e15) g->whole = false;
+  } else if (kind == MICA_CELL_COMMA && !g->comma_line) {
+    g->comma_line = line;
+    snprintf(g->comma, sizeof g->comma, "%.40s", text);
+  } else if (kind == MICA_CELL_TEXT && !g->text_line) {
+    g->text_line = line;
+    snprintf(g->text, sizeof g->text, "%.40s", text);
+  }
+  if (g->over) return MICA_OK;
+  if (mica_dictionary_add(&g->values, text) < 0) return MICA_ERR_MEMORY;
+  if (g->values.n > most) {
+    g->over = true;
+    mica_dictionary_free(&g->values);
+  }
+  return MICA_OK;
+}
+
+static int64_t most_values(const look *l, const guess *g) {
+  const int64_t most = l->o->max_categories;
+  return g->role == ROLE_LABEL && most < CLASSES_AT_LEAST ? CLASSES_AT_LEAST : most;
+}
+
+static mica_status too_many(const look *l, int64_t i) {
+  const guess *g = &l->g[i];
+  const char *name = l->f.name[i];
+  const long long most = (long long)most_values(l, g);
+  int64_t line;
+  const char *example = example_of(g, &line);
+  if (g->role == ROLE_LABEL && numbers_only(g))
+    return mica_fail(
+        MICA_ERR_FORMAT,
+        "%s: the label '%s' has more than %lld different values, too many for classes; "
+        "a numeric target needs a loss such as mse",
+        l->f.path, name, most);
+  if (g->role == ROLE_LABEL)
+    return mica_fail(
+        MICA_ERR_FORMAT,
+        "%s: the label '%s' has more than %lld different values, as '%s' on line %lld, "
+        "too many for classes; raise max-categories",
+        l->f.path, name, most, example, (long long)line);
+  return mica_fail(
+      MICA_ERR_FORMAT,
+      "%s: column '%s' has more than %lld different values and '%s' on line %lld is no "
+      "number; ignore the column, name it as categorical to keep the most frequent, as "
+      "numeric to skip such lines, or raise max-categories",
+      l->f.path, name, most, example, (long long)line);
+}
+
+/* Is column i numeric? */
+static mica_status decide(const look *l, int64_t i, bool *numeric) {
+  const guess *g = &l->g[i];
+  *numeric = g->role == ROLE_NUMERIC || (g->role == ROLE_OPEN && numbers_only(g));
+  if (g->role != ROLE_OPEN || *numeric) return MICA_OK;
+  if (!g->text_line)
+    return mica_fail(
+        MICA_ERR_FORMAT,
+        "%s: line %lld: column '%s': '%s' has a decimal comma; numbers are written with "
+        "a point (name the column as categorical if these are no numbers)",
+        l->f.path, (long long)g->comma_line, l->f.name[i], g->comma);
+  return g->over ? too_many(l, i) : MICA_OK;
+}
+
+static mica_status decide_label(const look *l, int64_t i, bool *regression) {
+  const guess *g = &l->g[i];
+  const bool numbers = numbers_only(g);
+  int64_t line;
+  const char *example = example_of(g, &line);
+  switch (l->o->target) {
+  case MICA_TARGET_NUMBER:
+    *regression = true;
+    if (!numbers)
+      return mica_fail(MICA_ERR_FORMAT,
+                       "%s: line %lld: the label '%s' is to be a number, but here it is '%s'",
+                       l->f.path, (long long)line, l->f.name[i], example);
+    return MICA_OK;
+  case MICA_TARGET_BY_CONTENT:
+    *regression = numbers && (!g->whole || g->over || g->values.n > CLASSES_BY_CONTENT);
+    break;
+  case MICA_TARGET_CLASSES: *regression = false; break;
+  }
+  return !*regression && g->over ? too_many(l, i) : MICA_OK;
+}
+
+/* ---- together ---- */
+
+static mica_status make(const look *l, mica_columns **out, int64_t **at) {
+  int64_t n = 0, label = -1;
+  for (int64_t i = 0; i < l->f.n; i++) {
+    if (l->g[i].role == ROLE_LABEL) label = i;
+    n += l->g[i].role != ROLE_LABEL && l->g[i].role != ROLE_IGNORED;
+  }
+  if (!n) return mica_fail(MICA_ERR_FORMAT, "%s: no column is left beside the label", l->f.path);
+  mica_columns *c = NULL;
+  mica_status status = mica_columns_create(n, &c);
+  if (status == MICA_OK && !(*at = mica_malloc(((size_t)n + 1) * sizeof **at)))
+    status = MICA_ERR_MEMORY;
+  int64_t k = 0;
+  for (int64_t i = 0; i < l->f.n && status == MICA_OK; i++) {
+    if (i == label || l->g[i].role == ROLE_IGNORED) continue;
+    bool numeric = false;
+    status = decide(l, i, &numeric);
+    c->column[k].kind = numeric ? MICA_COLUMN_NUMERIC : MICA_COLUMN_CATEGORICAL;
+    if (status == MICA_OK && !(c->column[k].name = mica_strdup(l->f.name[i])))
+      status = MICA_ERR_MEMORY;
+    (*at)[k++] = i;
+  }
+  if (status == MICA_OK) {
+    (*at)[n] = label;
+    c->by_position = !l->f.header;
+    c->fields = l->f.n;
+  }
+  if (status == MICA_OK && label >= 0) {
+    status = decide_label(l, label, &c->regression);
+    if (status == MICA_OK && !(c->label = mica_strdup(l->f.name[label]))) status = MICA_ERR_MEMORY;
+  }
+  if (status != MICA_OK) {
+    mica_columns_free(c);
+    mica_free(*at);
+    *at = NULL;
+    return status;
+  }
+  *out = c;
+  return MICA_OK;
+}
+
+mica_status mica_table_guess(const char *path, const mica_data_table_options *o, mica_columns **out,
+                             int64_t **at) {
+  *out = NULL;
+  *at = NULL;
+  look l = {.o = o};
+  mica_status status = mica_table_file_open(path, o, &l.f);
+  if (status == MICA_OK && !(l.g = mica_calloc((size_t)l.f.n, sizeof *l.g)))
+    status = MICA_ERR_MEMORY;
+  for (int64_t i = 0; status == MICA_OK && i < l.f.n; i++) l.g[i].whole = true;
+  if (status == MICA_OK && o->label) status = assign(&l, o->label, ROLE_LABEL, "the label");
+  if (status == MICA_OK) status = assign_list(&l, o->ignore, ROLE_IGNORED, "to ignore");
+  if (status == MICA_OK) status = assign_list(&l, o->numeric, ROLE_NUMERIC, "numeric");
+  if (status == MICA_OK) status = assign_list(&l, o->categorical, ROLE_CATEGORICAL, "categorical");
+  while (status == MICA_OK) {
+    const char *const *cell;
+    status = mica_table_file_next(&l.f, &cell);
+    if (status != MICA_OK || !cell) break;
+    for (int64_t i = 0; i < l.f.n && status == MICA_OK; i++)
+      if (l.g[i].role == ROLE_OPEN || l.g[i].role == ROLE_LABEL)
+        status =
+            look_at(&l.g[i], cell[i], mica_delimited_line(l.f.records), most_values(&l, &l.g[i]));
+  }
+  if (status == MICA_OK) status = make(&l, out, at);
+  look_free(&l);
+  return status;
+}
