@@ -52,6 +52,9 @@ int cli_usage(const cli_args *a, const char *fmt, ...) MICA_PRINTF(2, 3);
 /* "mica VERB: " and the last error; returns EXIT_FAILED, or EXIT_STOPPED after a cancellation. */
 int cli_failed(const cli_args *a);
 
+/* The last line of a verb that made something: "WHAT: PATH", or {"WHAT": "PATH"} with --json. */
+void cli_result(const cli_args *a, const char *what, const char *path);
+
 /* An engine with the --threads of the verb. */
 mica_status cli_engine(const cli_args *a, mica_engine **out);
 void cli_help_verb(FILE *to, const cli_verb *verb);

@@ -1,16 +1,19 @@
 /* The mica command: finds the verb, reads its flags, runs it. */
 #include "cli/cli.h"
 
+#include "base/json.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 extern const cli_verb verb_train, verb_eval, verb_predict, verb_embed, verb_info, verb_list,
-    verb_help, verb_version;
-const cli_verb *const cli_verbs[] = {&verb_train, &verb_eval,    &verb_predict,
-                                     &verb_embed, &verb_info,    &verb_list,
+    verb_model, verb_data, verb_help, verb_version;
+const cli_verb *const cli_verbs[] = {&verb_train, &verb_eval,    &verb_predict, &verb_embed,
+                                     &verb_info,  &verb_model,   &verb_data,    &verb_list,
                                      &verb_help,  &verb_version, NULL};
 
 /* ---- interrupts ---- */
@@ -44,6 +47,21 @@ int cli_usage(const cli_args *a, const char *fmt, ...) {
 int cli_failed(const cli_args *a) {
   fprintf(stderr, "mica %s: %s\n", a->verb->name, mica_last_error());
   return mica_last_status() == MICA_ERR_CANCELLED ? EXIT_STOPPED : EXIT_FAILED;
+}
+
+void cli_result(const cli_args *a, const char *what, const char *path) {
+  if (!cli_on(a, "--json")) {
+    printf("%s: %s\n", what, path);
+    return;
+  }
+  mica_bytes b = {0};
+  mica_json_writer w = {.out = &b};
+  mica_json_begin_object(&w);
+  mica_json_write_name(&w, what);
+  mica_json_write_string(&w, path);
+  mica_json_end_object(&w);
+  if (b.status == MICA_OK) puts(b.data);
+  mica_bytes_free(&b);
 }
 
 /* ---- flags ---- */
@@ -147,8 +165,28 @@ mica_status cli_engine(const cli_args *a, mica_engine **out) {
   return mica_engine_create(&o, out);
 }
 
+/* A standard stream that the caller closed would be given to the next file that is opened, and
+ * messages would end up in it. */
+static void hold_standard_streams(void) {
+  for (int fd = 0; fd < 3; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+      exit(EXIT_FAILED);
+}
+
+/* The verb's code, or a failure when what it printed could not be written (a full disk). A reader
+ * that went away, as `head` does, is none. */
+static int finish(int code) {
+  errno = 0;
+  if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE) {
+    fprintf(stderr, "mica: standard output: %s\n", errno ? strerror(errno) : "cannot be written");
+    return code ? code : EXIT_FAILED;
+  }
+  return code;
+}
+
 int main(int argc, char **argv) {
   static cli_args args;
+  hold_standard_streams();
   const char *name = argc > 1 ? argv[1] : "help";
   if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
   if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) name = "version";
@@ -171,5 +209,5 @@ int main(int argc, char **argv) {
     used += m > 0 ? (size_t)m : 0;
   }
   const int bad = parse(&args, argc, argv);
-  return bad ? bad : args.verb->run(&args);
+  return finish(bad ? bad : args.verb->run(&args));
 }
