@@ -83,6 +83,8 @@ static mica_status read_item(const mica_json *v, catalogue_item *item, const cha
   mica_json_double(mica_json_get(v, "crop"), &item->crop);
   status = read_numbers(v, "mean", item->mean);
   if (status == MICA_OK) status = read_numbers(v, "deviation", item->deviation);
+  const char *filter = text_or(v, "interpolation", "bilinear");
+  if (status == MICA_OK) status = mica_image_filter_find(filter, &item->interpolation);
   const mica_json *files = mica_json_get(v, "files"), *names = mica_json_get(v, "classes");
   const int64_t n = mica_json_count(files);
   if (status == MICA_OK && (n < 1 || n > CATALOGUE_FILES))

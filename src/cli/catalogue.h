@@ -8,7 +8,7 @@
 #ifndef MICA_CLI_CATALOGUE_H
 #define MICA_CLI_CATALOGUE_H
 
-#include <mica/base.h>
+#include <mica/image.h>
 
 #define CATALOGUE_FILES 4
 
@@ -29,6 +29,7 @@ typedef struct catalogue_item {
   const char *architecture;
   int64_t side, channels;
   double crop, mean[4], deviation[4];
+  mica_image_filter interpolation;
   const char *const *classes;
   int64_t n_classes;
   /* data: a file A<mark>B becomes A/A<mark>B */

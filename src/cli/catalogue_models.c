@@ -32,7 +32,7 @@
     .file = {{"deit_" size_name "_patch16_224-" hash ".pth",                                       \
               "https://dl.fbaipublicfiles.com/deit/deit_" size_name "_patch16_224-" hash ".pth",   \
               size, sum, false}},                                                                  \
-    .architecture = spec, IMAGENET_PICTURES                                                        \
+    .architecture = spec, .interpolation = MICA_FILTER_BICUBIC, IMAGENET_PICTURES                  \
   }
 
 static const char *const cifar10[] = {"airplane", "automobile", "bird",  "cat",  "deer",

@@ -53,7 +53,7 @@ static int64_t *count_all(const mica_dataset *ds) {
 
 static void print_text(const mica_dataset *ds, const char *path, const int64_t *count,
                        const sizes *s) {
-  const mica_shape *shape = mica_tensor_shape(mica_dataset_images(ds));
+  const mica_shape shape = mica_dataset_shape(ds);
   const int64_t classes = mica_dataset_classes(ds);
   printf("%s: %lld pictures in %lld classes\n", path, (long long)mica_dataset_count(ds),
          (long long)classes);
@@ -62,8 +62,8 @@ static void print_text(const mica_dataset *ds, const char *path, const int64_t *
            (long long)s->low[0], (long long)s->low[1], (long long)s->high[0], (long long)s->high[1],
            (long long)s->n);
   else
-    printf("sizes: %lldx%lldx%lld\n", (long long)shape->dim[1], (long long)shape->dim[2],
-           (long long)shape->dim[3]);
+    printf("sizes: %lldx%lldx%lld\n", (long long)shape.dim[0], (long long)shape.dim[1],
+           (long long)shape.dim[2]);
   printf("%-24s", "class");
   for (int p = 0; p < MICA_PART_COUNT; p++) printf(" %10s", part_names[p]);
   for (int64_t c = 0; c < classes; c++) {
@@ -86,7 +86,7 @@ static void write_int(mica_json_writer *w, const char *name, int64_t value) {
 
 static mica_status print_json(const mica_dataset *ds, const char *path, const int64_t *count,
                               const sizes *s) {
-  const mica_shape *shape = mica_tensor_shape(mica_dataset_images(ds));
+  const mica_shape shape = mica_dataset_shape(ds);
   const int64_t classes = mica_dataset_classes(ds);
   mica_bytes b = {0};
   mica_json_writer w = {.out = &b};
@@ -101,10 +101,10 @@ static mica_status print_json(const mica_dataset *ds, const char *path, const in
   mica_json_write_string(&w, mica_dataset_skipped(ds) ? mica_dataset_skipped_text(ds) : "");
   mica_json_write_name(&w, "sizes");
   mica_json_begin_object(&w);
-  write_int(&w, "height_least", s->n ? s->low[0] : shape->dim[1]);
-  write_int(&w, "height_most", s->n ? s->high[0] : shape->dim[1]);
-  write_int(&w, "width_least", s->n ? s->low[1] : shape->dim[2]);
-  write_int(&w, "width_most", s->n ? s->high[1] : shape->dim[2]);
+  write_int(&w, "height_least", s->n ? s->low[0] : shape.dim[0]);
+  write_int(&w, "height_most", s->n ? s->high[0] : shape.dim[0]);
+  write_int(&w, "width_least", s->n ? s->low[1] : shape.dim[1]);
+  write_int(&w, "width_most", s->n ? s->high[1] : shape.dim[1]);
   mica_json_end_object(&w);
   mica_json_write_name(&w, "parts");
   mica_json_begin_object(&w);

@@ -17,7 +17,11 @@ static mica_status convert(const cli_args *a, const catalogue_item *item, const 
   mica_net *net = NULL;
   mica_load_report report = {0};
   const mica_problem problem = {item->side, item->side, item->channels, item->n_classes};
-  mica_preprocess p = {.height = item->side, .width = item->side, .channels = item->channels};
+  mica_preprocess p = {.height = item->side,
+                       .width = item->side,
+                       .channels = item->channels,
+                       .crop = item->crop,
+                       .interpolation = item->interpolation};
   memcpy(p.mean, item->mean, sizeof p.mean);
   memcpy(p.deviation, item->deviation, sizeof p.deviation);
   mica_status status = cli_engine(a, &engine);
