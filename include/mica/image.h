@@ -49,6 +49,9 @@ typedef struct mica_preprocess {
   double crop;
   mica_image_filter interpolation;
 } mica_preprocess;
+/* Pictures of this size, whole, in 0..1. */
+#define MICA_PREPROCESS(height, width, channels)                                                   \
+  { (height), (width), (channels), {0}, {1, 1, 1, 1}, 1, MICA_FILTER_BILINEAR }
 
 /* Resize, crop and convert a uint8 picture [H,W,1 or 3]: uint8 [height,width,channels] into `out`.
  */

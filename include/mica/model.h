@@ -1,14 +1,15 @@
 /* mica/model.h: architectures by name, networks, model files, sessions.
  *
  * A *network* is an architecture with its parameters, which training changes. A *model* is what
- * training leaves and programs load from one file: immutable, shared by threads, each of which has
- * a *session*.
+ * training leaves and programs load from one file, shared by threads, each of which has a
+ * *session*.
  */
 #ifndef MICA_MODEL_H
 #define MICA_MODEL_H
 
 #include <mica/component.h>
 #include <mica/data.h>
+#include <mica/feature.h>
 #include <mica/image.h>
 #include <mica/nn.h>
 
@@ -106,39 +107,125 @@ MICA_API mica_shape mica_param_reference_shape(const mica_param *q);
 MICA_API mica_status mica_param_to_reference(const mica_param *q, mica_tensor **out);
 MICA_API mica_status mica_param_from_reference(mica_param *q, const mica_tensor *value);
 
-/* ---- model files ---- */
+/* ---- models: what a program loads ---- */
 
-/* Write the network with what a program needs to use it, as a safetensors file in the reference
- * layout whose metadata "mica" is one JSON object; atomically. `classes`: a name for each class.
- * `training`: a JSON object kept as it is (seed, arguments, measures), NULL for none. */
+/* A network with what a program needs to use it: preprocessing, class names, and *heads*, which are
+ * estimators fitted on its features. One head answers mica_predict; without one the network's own
+ * classifier does. A model is shared by threads. Its network never changes; a head is replaced as a
+ * whole when a class is added, so that every prediction is made by the old head or the new one. */
+typedef struct mica_model mica_model;
+
+/* Take over the network (on success; the model frees it). `classes`: a name for each class of its
+ * own classifier. `training`: a JSON object that is kept as it is, NULL for none. */
+MICA_API mica_status mica_model_create(mica_net *net, const mica_preprocess *preprocess,
+                                       const char *const *classes, const char *training,
+                                       mica_model **out);
+/* Read a model file. MICA_ERR_UNSUPPORTED for a file of a newer format. */
+MICA_API mica_status mica_model_open(mica_engine *engine, const char *path, mica_model **out);
+/* Write the model with all its heads as a safetensors file in the reference layout, whose metadata
+ * "mica" is one JSON object; atomically. Other threads may predict meanwhile. */
+MICA_API mica_status mica_model_save(const mica_model *model, const char *path);
+/* Sessions must be freed first. */
+MICA_API void mica_model_free(mica_model *model);
+/* Write a network without heads as a model file, as mica_model_create and mica_model_save do. */
 MICA_API mica_status mica_net_save(const mica_net *net, const mica_preprocess *preprocess,
                                    const char *const *classes, const char *training,
                                    const char *path);
 
-/* An opened model file: immutable, shared by threads. */
-typedef struct mica_model mica_model;
-MICA_API mica_status mica_model_open(mica_engine *engine, const char *path, mica_model **out);
-MICA_API void mica_model_free(mica_model *model);
+/* Borrowed for as long as the model lives. */
 MICA_API const mica_net *mica_model_net(const mica_model *model);
 MICA_API const mica_preprocess *mica_model_preprocess(const mica_model *model);
-MICA_API int64_t mica_model_classes(const mica_model *model);
-MICA_API const char *mica_model_class(const mica_model *model, int64_t i);
 /* The training record's JSON text, NULL when there is none. */
 MICA_API const char *mica_model_training(const mica_model *model);
+/* What the columns of a row mean, as JSON text, NULL when there is none; setting keeps a copy. To
+ * be set before other threads use the model. */
+MICA_API const char *mica_model_columns(const mica_model *model);
+MICA_API mica_status mica_model_set_columns(mica_model *model, const char *columns);
+/* Classes that answers name now: those of the answering head, or the network's. */
+MICA_API int64_t mica_model_classes(const mica_model *model);
+/* The name of class i, valid for as long as the model; NULL out of range. */
+MICA_API const char *mica_model_class(const mica_model *model, int64_t i);
+
+/* ---- heads ---- */
+
+#define MICA_HEADS_MAX 64
+
+/* Add a fitted estimator as a head, or replace the one of that name, and let it answer. Its number
+ * of features must be the network's. `classes`: a name for each of its classes (NULL when it has
+ * none); names must differ. The model takes the estimator over on success. Names of heads are 1 to
+ * 64 letters, digits, '_' and '-'. */
+MICA_API mica_status mica_model_put_head(mica_model *model, const char *name,
+                                         mica_estimator *estimator, const char *const *classes);
+/* Let another head answer; NULL: the network's own classifier. */
+MICA_API mica_status mica_model_answer_with(mica_model *model, const char *head);
+
+/* What is known of a head. */
+typedef struct mica_head_facts {
+  char name[65];
+  char estimator[512]; /* the specification, as far as it fits */
+  mica_task task;
+  int64_t classes, outputs;
+  bool answers, detects, adds_classes;
+  double threshold; /* of the anomaly score, above which the answer is "none of these"; infinity:
+                       never */
+} mica_head_facts;
+MICA_API int64_t mica_model_heads(const mica_model *model);
+MICA_API mica_status mica_model_head(const mica_model *model, int64_t i, mica_head_facts *out);
+
+/* Add a class to the answering head from n >= 1 examples (as mica_predict takes them), while other
+ * threads predict. A name that is there already is MICA_ERR_INVALID; a head that cannot grow, and a
+ * model without one, are MICA_ERR_UNSUPPORTED. On error nothing has changed. */
+MICA_API mica_status mica_head_add_class(mica_model *model, const char *name,
+                                         const mica_view *examples);
+/* Set the share of known examples that the answering head may answer "none of these", 0 to below 1
+ * (mica_estimator_set_rejection). */
+MICA_API mica_status mica_head_set_rejection(mica_model *model, double rate);
+
+/* ---- pictures for a model ---- */
+
+/* Scale and cut a decoded picture as the model's preprocessing says: uint8 [height,width,channels]
+ * into `out`. */
+MICA_API mica_status mica_model_prepare(const mica_model *model, const mica_tensor *image,
+                                        uint8_t *out);
+/* Read n picture files into a fresh tensor of examples, uint8 [n,height,width,channels]. */
+MICA_API mica_status mica_model_read(const mica_model *model, int64_t n, const char *const *paths,
+                                     mica_tensor **out);
 
 /* ---- sessions: one a thread ---- */
 
 typedef struct mica_session mica_session;
 /* A session on a model, which must outlive it; one thread uses it at a time. */
-MICA_API mica_status mica_session_create(const mica_model *model, mica_session **out);
+MICA_API mica_status mica_session_create(mica_model *model, mica_session **out);
 MICA_API void mica_session_free(mica_session *session);
-/* Class probabilities of n pictures, uint8 [n,height,width,channels] of the model's preprocess,
- * into probability [n, classes]. */
-MICA_API mica_status mica_predict(mica_session *session, const uint8_t *images, int64_t n,
-                                  float *probability);
-/* Features [n, mica_net_features] of the same. */
-MICA_API mica_status mica_embed(mica_session *session, const uint8_t *images, int64_t n,
-                                float *features);
+
+typedef struct mica_answer {
+  int64_t label;      /* the class, or MICA_CLASS_NONE */
+  const char *name;   /* of the class, or "none of these"; valid for as long as the model */
+  double probability; /* of the most likely class; NaN where the head gives none */
+  double anomaly;     /* larger: less like what is known; NaN where the head gives none */
+} mica_answer;
+
+/* Examples are a view: uint8 [n,height,width,channels] of the model's preprocessing, or float32
+ * [n,columns] for a model of rows. n may be 0. Large n are worked off in pieces. All but the head
+ * is const, and each function fills `out` completely or leaves an error. */
+
+/* One answer for each example: out [n]. MICA_ERR_UNSUPPORTED where the answering head predicts
+ * real values. */
+MICA_API mica_status mica_predict(mica_session *session, const mica_view *examples,
+                                  mica_answer *out);
+/* Probabilities out [n, classes]; `classes` at most mica_model_classes: what has been added since
+ * the caller asked is left out. */
+MICA_API mica_status mica_predict_probabilities(mica_session *session, const mica_view *examples,
+                                                int64_t classes, double *out);
+/* The answering head's raw scores (mica_prediction), or the network's logits: out [n, columns], the
+ * first `columns` of them. */
+MICA_API mica_status mica_predict_scores(mica_session *session, const mica_view *examples,
+                                         int64_t columns, double *out);
+/* Anomaly scores out [n], of the answering head, else of the first head that gives them. */
+MICA_API mica_status mica_anomaly_score(mica_session *session, const mica_view *examples,
+                                        double *out);
+/* Features out [n, mica_net_features]. */
+MICA_API mica_status mica_embed(mica_session *session, const mica_view *examples, float *out);
 
 /* ---- options of the built-in architectures ---- */
 

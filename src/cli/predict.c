@@ -86,14 +86,10 @@ static mica_status begin(const cli_args *a, work *w) {
   return status;
 }
 
-/* The pixels of one file at the model's size. */
-static mica_status pixels(const mica_preprocess *p, const char *path, uint8_t *to) {
-  mica_tensor *image;
-  mica_status status = mica_image_read(path, &image);
-  if (status != MICA_OK) return status;
-  status = mica_image_cover(image, p->height, p->width, p->channels, to);
-  mica_tensor_free(image);
-  return status;
+/* One picture as the model reads it. */
+static mica_status read_one(const work *w, int64_t i, mica_tensor **out) {
+  const char *const path = w->files.v[i];
+  return mica_model_read(w->model, 1, &path, out);
 }
 
 static void print_json_string(const char *text) {
@@ -119,17 +115,49 @@ static void print_csv(const char *text) {
   putchar('"');
 }
 
+/* The k most likely classes of one picture, or "none of these". */
+static void print_answer(const work *w, int64_t file, const mica_answer *answer, double *p,
+                         int64_t classes, int64_t top, bool json) {
+  const char *name = w->files.v[file];
+  if (json) {
+    printf("{\"file\": ");
+    print_json_string(name);
+    printf(", \"answer\": ");
+    print_json_string(answer->name);
+    if (isfinite(answer->anomaly)) printf(", \"anomaly\": %.6g", answer->anomaly);
+    printf(", \"classes\": [");
+  } else if (answer->label < 0) {
+    print_csv(name);
+    printf(",0,%s,\n", answer->name);
+  }
+  for (int64_t k = 0; k < top; k++) {
+    int64_t best = 0;
+    for (int64_t c = 1; c < classes; c++)
+      if (p[c] > p[best]) best = c;
+    if (json) {
+      printf("%s{\"class\": ", k ? ", " : "");
+      print_json_string(mica_model_class(w->model, best));
+      printf(", \"probability\": %.6g}", p[best]);
+    } else {
+      print_csv(name);
+      printf(",%lld,", (long long)k + 1);
+      print_csv(mica_model_class(w->model, best));
+      printf(",%.6g\n", p[best]);
+    }
+    p[best] = -1;
+  }
+  if (json) printf("]}\n");
+}
+
 static int predict(const cli_args *a, work *w) {
   int64_t top;
   if (!cli_int(a, "--top", 1, 1000, &top)) return EXIT_USAGE;
   if (begin(a, w) != MICA_OK) return cli_failed(a);
-  const mica_preprocess *p = mica_model_preprocess(w->model);
   const int64_t classes = mica_model_classes(w->model);
-  uint8_t *image = malloc((size_t)(p->height * p->width * p->channels) + 1);
-  float *probability = malloc((size_t)(classes + 1) * sizeof *probability);
+  double *probability = malloc((size_t)(classes + 1) * sizeof *probability);
   int64_t failed = 0;
   int code = EXIT_OK;
-  if (!image || !probability) {
+  if (!probability) {
     mica_fail(MICA_ERR_MEMORY, "out of memory");
     code = cli_failed(a);
   }
@@ -137,38 +165,24 @@ static int predict(const cli_args *a, work *w) {
   const bool json = cli_on(a, "--json");
   if (!json && code == EXIT_OK) printf("file,rank,class,probability\n");
   for (int64_t i = 0; i < w->files.n && code == EXIT_OK && !cli_interrupted(); i++) {
-    mica_status status = pixels(p, w->files.v[i], image);
-    if (status == MICA_OK) status = mica_predict(w->session, image, 1, probability);
-    if (status != MICA_OK) {
-      failed++;
-      fprintf(stderr, "skipped: %s\n", mica_last_error());
-      if (cli_on(a, "--strict")) code = EXIT_FAILED;
+    mica_tensor *image = NULL;
+    mica_answer answer;
+    mica_status status = read_one(w, i, &image);
+    if (status == MICA_OK) {
+      const mica_view x = mica_tensor_view(image);
+      status = mica_predict(w->session, &x, &answer);
+      if (status == MICA_OK)
+        status = mica_predict_probabilities(w->session, &x, classes, probability);
+    }
+    mica_tensor_free(image);
+    if (status == MICA_OK) {
+      print_answer(w, i, &answer, probability, classes, top, json);
       continue;
     }
-    if (json) {
-      printf("{\"file\": ");
-      print_json_string(w->files.v[i]);
-      printf(", \"classes\": [");
-    }
-    for (int64_t k = 0; k < top; k++) {
-      int64_t best = 0;
-      for (int64_t c = 1; c < classes; c++)
-        if (probability[c] > probability[best]) best = c;
-      if (json) {
-        printf("%s{\"class\": ", k ? ", " : "");
-        print_json_string(mica_model_class(w->model, best));
-        printf(", \"probability\": %.6g}", (double)probability[best]);
-      } else {
-        print_csv(w->files.v[i]);
-        printf(",%lld,", (long long)k + 1);
-        print_csv(mica_model_class(w->model, best));
-        printf(",%.6g\n", (double)probability[best]);
-      }
-      probability[best] = -1;
-    }
-    if (json) printf("]}\n");
+    failed++;
+    fprintf(stderr, "skipped: %s\n", mica_last_error());
+    if (cli_on(a, "--strict")) code = EXIT_FAILED;
   }
-  free(image);
   free(probability);
   if (failed)
     fprintf(stderr, "%lld of %lld files could not be read\n", (long long)failed,
@@ -178,21 +192,23 @@ static int predict(const cli_args *a, work *w) {
 
 static int embed(const cli_args *a, work *w) {
   if (begin(a, w) != MICA_OK) return cli_failed(a);
-  const mica_preprocess *p = mica_model_preprocess(w->model);
   const int64_t width = mica_net_features(mica_model_net(w->model));
-  uint8_t *image = malloc((size_t)(p->height * p->width * p->channels) + 1);
   float *features = malloc((size_t)(w->files.n * width + 1) * sizeof *features);
-  mica_status status = image && features ? MICA_OK : mica_fail(MICA_ERR_MEMORY, "out of memory");
+  mica_status status = features ? MICA_OK : mica_fail(MICA_ERR_MEMORY, "out of memory");
   for (int64_t i = 0; i < w->files.n && status == MICA_OK; i++) {
-    status = pixels(p, w->files.v[i], image);
-    if (status == MICA_OK) status = mica_embed(w->session, image, 1, features + i * width);
+    mica_tensor *image = NULL;
+    status = read_one(w, i, &image);
+    if (status == MICA_OK) {
+      const mica_view x = mica_tensor_view(image);
+      status = mica_embed(w->session, &x, features + i * width);
+    }
+    mica_tensor_free(image);
   }
   const char *out = cli_text(a, "--out");
   if (status == MICA_OK) {
     const mica_view view = mica_view_of(features, MICA_F32, MICA_SHAPE(w->files.n, width));
     status = mica_npy_write(out, &view);
   }
-  free(image);
   free(features);
   if (status != MICA_OK) return cli_failed(a);
   printf("%lld rows of %lld features: %s\n", (long long)w->files.n, (long long)width, out);

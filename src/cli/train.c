@@ -110,8 +110,7 @@ static mica_status open_data(job *j) {
   mica_status status = mica_dataset_open(cli_text(a, "--data"), &o, &j->ds);
   if (status != MICA_OK) return status;
   const mica_shape s = mica_dataset_shape(j->ds);
-  j->p =
-      (mica_preprocess){s.dim[0], s.dim[1], s.dim[2], {0}, {1, 1, 1, 1}, 1, MICA_FILTER_BILINEAR};
+  j->p = (mica_preprocess)MICA_PREPROCESS(s.dim[0], s.dim[1], s.dim[2]);
   mica_dataset_statistics(j->ds, j->p.mean, j->p.deviation);
   if (mica_dataset_skipped(j->ds))
     fprintf(stderr, "skipped %lld files that could not be read:\n%s",

@@ -4,7 +4,7 @@
  * same numbers, done on the way in and out. Names that wrappers put in front ("module.") are
  * dropped when that makes more names match.
  */
-#include <mica/model.h>
+#include "model/checkpoint.h"
 
 #include "base/buffer.h"
 
@@ -94,10 +94,11 @@ mica_status mica_param_from_reference(mica_param *q, const mica_tensor *value) {
 
 /* ---- saving ---- */
 
-mica_status mica_params_save(const mica_params *params, const char *path,
-                             const mica_text_pair *metadata, int64_t m) {
+mica_status mica_params_save_with(const mica_params *params, const mica_named_view *more,
+                                  int64_t n_more, const char *path, const mica_text_pair *metadata,
+                                  int64_t m) {
   const int64_t n = mica_params_count(params);
-  mica_named_view *views = mica_calloc((size_t)n + 1, sizeof *views);
+  mica_named_view *views = mica_calloc((size_t)(n + n_more) + 1, sizeof *views);
   mica_tensor **copies = mica_calloc((size_t)n + 1, sizeof *copies);
   mica_status status = views && copies ? MICA_OK : MICA_ERR_MEMORY;
   for (int64_t i = 0; i < n && status == MICA_OK; i++) {
@@ -106,12 +107,18 @@ mica_status mica_params_save(const mica_params *params, const char *path,
     if (status == MICA_OK)
       views[i] = (mica_named_view){mica_param_path(q), mica_tensor_view(copies[i])};
   }
-  if (status == MICA_OK) status = mica_safetensors_write(path, views, n, metadata, m);
+  for (int64_t i = 0; i < n_more && status == MICA_OK; i++) views[n + i] = more[i];
+  if (status == MICA_OK) status = mica_safetensors_write(path, views, n + n_more, metadata, m);
   if (copies)
     for (int64_t i = 0; i < n; i++) mica_tensor_free(copies[i]);
   mica_free(copies);
   mica_free(views);
   return status;
+}
+
+mica_status mica_params_save(const mica_params *params, const char *path,
+                             const mica_text_pair *metadata, int64_t m) {
+  return mica_params_save_with(params, NULL, 0, path, metadata, m);
 }
 
 /* ---- loading ---- */

@@ -1,26 +1,88 @@
-/* The model file: a network's parameters, and in the metadata all that a program needs to use it.
+/* The model file: a network's parameters and its heads' tensors, and in the metadata all that a
+ * program needs to use them.
  *
  * One JSON object under the key "mica": format (a number: a newer one is refused), architecture,
- * input, classes, preprocess, training. Everything is checked before a network of the announced
- * sizes is made.
+ * input, classes, preprocess, heads, answers; the training record and the columns of a table stand
+ * under keys of their own. Tensors of heads are called mica.head.NAME.TENSOR. Everything is checked
+ * before a network of the announced sizes is made.
  */
-#include <mica/model.h>
-
 #include "base/json.h"
+#include "model/checkpoint.h"
+#include "model/head.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define FORMAT      1
 #define CLASSES_MAX 1000000
+#define HEAD_PREFIX "mica.head."
 
-struct mica_model {
-  mica_net *net;
-  mica_preprocess preprocess;
-  char **classes;
-  int64_t n_classes;
-  char *training;
-};
+/* ---- making ---- */
+
+static mica_status keep_classes(mica_model *m, const char *const *names, int64_t n) {
+  m->classes = mica_calloc((size_t)n + 1, sizeof *m->classes);
+  if (!m->classes) return MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < n; i++) {
+    if (!(m->classes[i] = mica_model_keep_text(m, names[i], strlen(names[i]))))
+      return MICA_ERR_MEMORY;
+    m->n_classes++;
+  }
+  return MICA_OK;
+}
+
+static mica_status check_preprocess(const mica_preprocess *p) {
+  for (int64_t c = 0; c < p->channels && p->height; c++)
+    if (!isfinite(p->mean[c]) || !isfinite(p->deviation[c]) || !(p->deviation[c] > 0))
+      return mica_fail(MICA_ERR_INVALID,
+                       "preprocess: channel %lld has mean %g and deviation %g, expected finite "
+                       "numbers and a deviation above 0",
+                       (long long)c, p->mean[c], p->deviation[c]);
+  if (p->height && !(p->crop >= 0 && p->crop <= 1))
+    return mica_fail(MICA_ERR_INVALID, "preprocess: crop is %g, expected 0 to 1", p->crop);
+  if (p->height && !mica_image_filter_name(p->interpolation))
+    return mica_fail(MICA_ERR_INVALID, "preprocess: no interpolation %d", (int)p->interpolation);
+  return MICA_OK;
+}
+
+/* All of a model but its network, which is lent. */
+static mica_status describe(mica_model *m, const mica_net *net, const mica_preprocess *p,
+                            const char *const *classes, const char *training) {
+  const mica_problem *problem = mica_net_problem(net);
+  if (problem->height != p->height || problem->width != p->width ||
+      problem->channels != p->channels)
+    return mica_fail(
+        MICA_ERR_INVALID, "preprocess: %lldx%lldx%lld, the network reads %lldx%lldx%lld",
+        (long long)p->height, (long long)p->width, (long long)p->channels,
+        (long long)problem->height, (long long)problem->width, (long long)problem->channels);
+  mica_status status = check_preprocess(p);
+  m->preprocess = *p;
+  if (status == MICA_OK) status = keep_classes(m, classes, problem->classes);
+  if (status == MICA_OK && training && !(m->training = mica_strdup(training)))
+    status = MICA_ERR_MEMORY;
+  return status;
+}
+
+mica_status mica_model_create(mica_net *net, const mica_preprocess *p, const char *const *classes,
+                              const char *training, mica_model **out) {
+  mica_model *m;
+  mica_status status = mica_model_new(&m);
+  if (status == MICA_OK) status = describe(m, net, p, classes, training);
+  if (status == MICA_OK)
+    m->net = net;
+  else
+    mica_model_free(m);
+  *out = status == MICA_OK ? m : NULL;
+  return status;
+}
+
+mica_status mica_model_set_columns(mica_model *m, const char *columns) {
+  char *copy = columns ? mica_strdup(columns) : NULL;
+  if (columns && !copy) return MICA_ERR_MEMORY;
+  mica_free(m->columns);
+  m->columns = copy;
+  return MICA_OK;
+}
 
 /* ---- writing ---- */
 
@@ -36,45 +98,145 @@ static void write_int(mica_json_writer *w, const char *name, int64_t value) {
   mica_json_write_int(w, value);
 }
 
-mica_status mica_net_save(const mica_net *net, const mica_preprocess *p, const char *const *classes,
-                          const char *training, const char *path) {
-  const mica_problem *problem = mica_net_problem(net);
-  mica_bytes text = {0};
-  mica_json_writer w = {.out = &text};
+static void write_text(mica_json_writer *w, const char *name, const char *value) {
+  mica_json_write_name(w, name);
+  mica_json_write_string(w, value);
+}
+
+static void write_texts(mica_json_writer *w, const char *name, const char *const *x, int64_t n) {
+  mica_json_write_name(w, name);
+  mica_json_begin_array(w);
+  for (int64_t i = 0; i < n; i++) mica_json_write_string(w, x[i] ? x[i] : "");
+  mica_json_end_array(w);
+}
+
+/* Heads as they are at one moment, with their records. */
+typedef struct heads {
+  mica_head *head[MICA_HEADS_MAX];
+  mica_record *record[MICA_HEADS_MAX];
+  int64_t n, answering; /* -1: none */
+  int64_t tensors;
+} heads;
+
+static void heads_release(const mica_model *m, heads *h) {
+  for (int64_t i = 0; i < h->n; i++) {
+    mica_record_free(h->record[i]);
+    mica_head_release(m, h->head[i]);
+  }
+}
+
+static mica_status heads_hold(const mica_model *m, heads *h) {
+  mica_status status = MICA_OK;
+  *h = (heads){.answering = -1};
+  for (int64_t i = 0; i < MICA_HEADS_MAX && status == MICA_OK; i++) {
+    bool answers;
+    mica_head *head = mica_head_hold_at(m, i, &answers);
+    if (!head) break;
+    h->head[h->n++] = head;
+    if (answers) h->answering = i;
+    status = mica_record_create(&h->record[i]);
+    if (status == MICA_OK) status = mica_estimator_save(head->estimator, h->record[i]);
+    if (status == MICA_OK) h->tensors += mica_record_count(h->record[i]);
+  }
+  return status;
+}
+
+static void write_head(mica_json_writer *w, const mica_head *head, const mica_record *record) {
+  mica_json_begin_object(w);
+  write_text(w, "name", head->name);
+  write_texts(w, "classes", head->classes, mica_estimator_classes(head->estimator));
+  write_text(w, "features", "features");
+  write_text(w, "record", mica_record_json(record));
+  mica_json_write_name(w, "tensors");
+  mica_json_begin_array(w);
+  for (int64_t i = 0; i < mica_record_count(record); i++) {
+    const char *name;
+    (void)mica_record_at(record, i, &name);
+    mica_json_write_string(w, name);
+  }
+  mica_json_end_array(w);
+  mica_json_end_object(w);
+}
+
+static mica_status write_json(const mica_model *m, const mica_net *net, const heads *h,
+                              mica_bytes *text) {
+  const mica_preprocess *p = &m->preprocess;
+  mica_json_writer w = {.out = text};
   char *architecture = mica_net_text(net);
   if (!architecture) return MICA_ERR_MEMORY;
   mica_json_begin_object(&w);
   write_int(&w, "format", FORMAT);
-  mica_json_write_name(&w, "version");
-  mica_json_write_string(&w, mica_version());
-  mica_json_write_name(&w, "architecture");
-  mica_json_write_string(&w, architecture);
+  write_text(&w, "version", mica_version());
+  write_text(&w, "architecture", architecture);
   mica_json_write_name(&w, "input");
   mica_json_begin_object(&w);
-  write_int(&w, "height", problem->height);
-  write_int(&w, "width", problem->width);
-  write_int(&w, "channels", problem->channels);
+  write_int(&w, "height", p->height);
+  write_int(&w, "width", p->width);
+  write_int(&w, "channels", p->channels);
   mica_json_end_object(&w);
-  mica_json_write_name(&w, "classes");
-  mica_json_begin_array(&w);
-  for (int64_t i = 0; i < problem->classes; i++) mica_json_write_string(&w, classes[i]);
-  mica_json_end_array(&w);
+  write_texts(&w, "classes", m->classes, m->n_classes);
   mica_json_write_name(&w, "preprocess");
   mica_json_begin_object(&w);
-  mica_json_write_name(&w, "resize");
-  mica_json_write_string(&w, "cover");
-  write_numbers(&w, "mean", p->mean, p->channels);
-  write_numbers(&w, "deviation", p->deviation, p->channels);
+  if (p->height) {
+    write_text(&w, "resize", "cover");
+    mica_json_write_name(&w, "crop");
+    mica_json_write_double(&w, p->crop);
+    write_text(&w, "interpolation", mica_image_filter_name(p->interpolation));
+    write_numbers(&w, "mean", p->mean, p->channels);
+    write_numbers(&w, "deviation", p->deviation, p->channels);
+  }
   mica_json_end_object(&w);
+  mica_json_write_name(&w, "heads");
+  mica_json_begin_array(&w);
+  for (int64_t i = 0; i < h->n; i++) write_head(&w, h->head[i], h->record[i]);
+  mica_json_end_array(&w);
+  write_text(&w, "answers", h->answering < 0 ? NULL : h->head[h->answering]->name);
   mica_json_end_object(&w);
   mica_free(architecture);
-  mica_status status = text.status;
-  mica_bytes_byte(&text, 0);
-  if (status == MICA_OK) status = text.status;
-  const mica_text_pair pairs[] = {{"mica", text.data}, {"mica.training", training}};
+  mica_bytes_byte(text, 0);
+  return text->status;
+}
+
+static mica_status save(const mica_model *m, const mica_net *net, const char *path) {
+  heads h;
+  mica_bytes text = {0};
+  mica_status status = heads_hold(m, &h);
+  mica_named_view *views = mica_calloc((size_t)h.tensors + 1, sizeof *views);
+  char(*names)[256] = mica_calloc((size_t)h.tensors + 1, sizeof *names);
+  if (status == MICA_OK && (!views || !names)) status = MICA_ERR_MEMORY;
+  int64_t k = 0;
+  for (int64_t i = 0; i < h.n && status == MICA_OK; i++)
+    for (int64_t j = 0; j < mica_record_count(h.record[i]); j++, k++) {
+      const char *name;
+      const mica_tensor *tensor = mica_record_at(h.record[i], j, &name);
+      snprintf(names[k], sizeof names[k], HEAD_PREFIX "%s.%s", h.head[i]->name, name);
+      views[k] = (mica_named_view){names[k], mica_tensor_view(tensor)};
+    }
+  if (status == MICA_OK) status = write_json(m, net, &h, &text);
+  mica_text_pair pairs[3] = {{"mica", text.data}};
+  int64_t n_pairs = 1;
+  if (m->training) pairs[n_pairs++] = (mica_text_pair){"mica.training", m->training};
+  if (m->columns) pairs[n_pairs++] = (mica_text_pair){"mica.columns", m->columns};
   if (status == MICA_OK)
-    status = mica_params_save(mica_net_params(net), path, pairs, training ? 2 : 1);
+    status = mica_params_save_with(mica_net_params(net), views, k, path, pairs, n_pairs);
   mica_bytes_free(&text);
+  mica_free(names);
+  mica_free(views);
+  heads_release(m, &h);
+  return status;
+}
+
+mica_status mica_model_save(const mica_model *m, const char *path) {
+  return save(m, m->net, path);
+}
+
+mica_status mica_net_save(const mica_net *net, const mica_preprocess *p, const char *const *classes,
+                          const char *training, const char *path) {
+  mica_model *m;
+  mica_status status = mica_model_new(&m);
+  if (status == MICA_OK) status = describe(m, net, p, classes, training);
+  if (status == MICA_OK) status = save(m, net, path);
+  mica_model_free(m);
   return status;
 }
 
@@ -93,24 +255,41 @@ static mica_status read_numbers(const mica_json *object, const char *name, int64
   return MICA_OK;
 }
 
-static mica_status read_classes(mica_model *m, const mica_json *array) {
+/* Strings of an array, kept by the model: n + 1 pointers to release with mica_free. */
+static mica_status read_names(mica_model *m, const mica_json *array, const char ***out,
+                              int64_t *count) {
   const int64_t n = mica_json_count(array);
   if (n > CLASSES_MAX)
     return mica_fail(MICA_ERR_FORMAT, "classes: %lld names, at most %d", (long long)n, CLASSES_MAX);
-  m->classes = mica_calloc((size_t)n + 1, sizeof *m->classes);
-  if (!m->classes) return MICA_ERR_MEMORY;
+  const char **names = *out = mica_calloc((size_t)n + 1, sizeof *names);
+  if (!names) return MICA_ERR_MEMORY;
+  *count = n;
   for (int64_t i = 0; i < n; i++) {
     const char *name = mica_json_string(mica_json_item(array, i));
     if (!name) return mica_fail(MICA_ERR_FORMAT, "classes[%lld] is not a string", (long long)i);
-    if (!(m->classes[i] = mica_strdup(name))) return MICA_ERR_MEMORY;
-    m->n_classes++;
+    if (!(names[i] = mica_model_keep_text(m, name, strlen(name)))) return MICA_ERR_MEMORY;
   }
   return MICA_OK;
 }
 
+static mica_status read_preprocess(const mica_json *object, mica_preprocess *p) {
+  const char *resize, *interpolation;
+  mica_status status = mica_json_need_string(object, "resize", &resize);
+  if (status == MICA_OK && strcmp(resize, "cover") != 0)
+    status = mica_fail(MICA_ERR_UNSUPPORTED, "resize is '%s', expected cover", resize);
+  if (status == MICA_OK) status = mica_json_need_double(object, "crop", &p->crop);
+  if (status == MICA_OK) status = mica_json_need_string(object, "interpolation", &interpolation);
+  if (status == MICA_OK) status = mica_image_filter_find(interpolation, &p->interpolation);
+  if (status == MICA_OK) status = read_numbers(object, "mean", p->channels, p->mean);
+  if (status == MICA_OK) status = read_numbers(object, "deviation", p->channels, p->deviation);
+  if (status == MICA_OK && check_preprocess(p) != MICA_OK)
+    status = mica_fail(MICA_ERR_FORMAT, "%s", mica_last_error());
+  return status == MICA_OK ? status : mica_fail_within("preprocess");
+}
+
 static mica_status parse(mica_engine *engine, mica_model *m, const mica_json *root) {
   int64_t format;
-  const char *architecture, *resize;
+  const char *architecture;
   const mica_json *input, *classes, *preprocess;
   mica_problem problem = {0};
   mica_status status = mica_json_need_int64(root, "format", &format);
@@ -130,25 +309,104 @@ static mica_status parse(mica_engine *engine, mica_model *m, const mica_json *ro
         mica_fail(MICA_ERR_FORMAT, "input of %lldx%lldx%lld is out of range",
                   (long long)problem.height, (long long)problem.width, (long long)problem.channels);
   if (status == MICA_OK) status = mica_json_need(root, "classes", MICA_JSON_ARRAY, &classes);
-  if (status == MICA_OK) status = read_classes(m, classes);
+  if (status == MICA_OK) status = read_names(m, classes, &m->classes, &m->n_classes);
   if (status == MICA_OK) status = mica_json_need(root, "preprocess", MICA_JSON_OBJECT, &preprocess);
-  m->preprocess = (mica_preprocess){
-      problem.height, problem.width, problem.channels, {0}, {1, 1, 1, 1}, 1, MICA_FILTER_BILINEAR};
-  if (status == MICA_OK && problem.height) {
-    status = mica_json_need_string(preprocess, "resize", &resize);
-    if (status == MICA_OK && strcmp(resize, "cover") != 0)
-      status = mica_fail(MICA_ERR_UNSUPPORTED, "preprocess.resize is '%s', expected cover", resize);
-    if (status == MICA_OK)
-      status = read_numbers(preprocess, "mean", problem.channels, m->preprocess.mean);
-    if (status == MICA_OK)
-      status = read_numbers(preprocess, "deviation", problem.channels, m->preprocess.deviation);
-    for (int64_t c = 0; c < problem.channels && status == MICA_OK; c++)
-      if (!(m->preprocess.deviation[c] > 0))
-        status =
-            mica_fail(MICA_ERR_FORMAT, "preprocess.deviation[%lld] must be above 0", (long long)c);
-  }
+  m->preprocess = (mica_preprocess)MICA_PREPROCESS(problem.height, problem.width, problem.channels);
+  if (status == MICA_OK && problem.height) status = read_preprocess(preprocess, &m->preprocess);
   problem.classes = m->n_classes;
   return status == MICA_OK ? mica_net_create(engine, architecture, &problem, 0, &m->net) : status;
+}
+
+/* ---- reading heads ---- */
+
+static mica_status read_tensor(const mica_archive *archive, const char *head, const char *name,
+                               mica_record *record) {
+  mica_tensor *tensor = NULL;
+  char full[256];
+  const int length = snprintf(full, sizeof full, HEAD_PREFIX "%s.%s", head, name);
+  const int64_t at =
+      length > 0 && (size_t)length < sizeof full ? mica_archive_find(archive, full) : -1;
+  if (at < 0)
+    return mica_fail(MICA_ERR_FORMAT, "head '%.64s': the file has no tensor '%.200s'", head, full);
+  mica_status status = mica_archive_read(archive, at, &tensor);
+  if (status == MICA_OK) status = mica_record_put(record, name, tensor);
+  mica_tensor_free(tensor);
+  return status;
+}
+
+static mica_status read_head(mica_model *m, const mica_archive *archive, const mica_json *object) {
+  const char *name, *features, *json, **classes = NULL;
+  const mica_json *names, *tensors;
+  int64_t n = 0;
+  mica_record *record = NULL;
+  mica_estimator *estimator = NULL;
+  mica_status status = mica_json_need_string(object, "name", &name);
+  if (status == MICA_OK) status = mica_json_need_string(object, "features", &features);
+  if (status == MICA_OK && strcmp(features, "features") != 0)
+    status = mica_fail(MICA_ERR_UNSUPPORTED, "head '%.64s' reads '%.64s', expected 'features'",
+                       name, features);
+  if (status == MICA_OK) status = mica_json_need_string(object, "record", &json);
+  if (status == MICA_OK) status = mica_json_need(object, "classes", MICA_JSON_ARRAY, &names);
+  if (status == MICA_OK) status = mica_json_need(object, "tensors", MICA_JSON_ARRAY, &tensors);
+  if (status == MICA_OK) status = mica_record_create(&record);
+  if (status == MICA_OK) status = mica_record_set_json(record, json);
+  for (int64_t i = 0; status == MICA_OK && i < mica_json_count(tensors); i++) {
+    const char *tensor = mica_json_string(mica_json_item(tensors, i));
+    status = tensor ? read_tensor(archive, name, tensor, record)
+                    : mica_fail(MICA_ERR_FORMAT, "tensors[%lld] is not a string", (long long)i);
+  }
+  if (status == MICA_OK)
+    status = mica_estimator_load(mica_params_engine(mica_net_params(m->net)), record, &estimator);
+  if (status == MICA_OK) status = read_names(m, names, &classes, &n);
+  if (status == MICA_OK && n != mica_estimator_classes(estimator))
+    status = mica_fail(MICA_ERR_FORMAT, "head '%.64s': %lld names for %lld classes", name,
+                       (long long)n, (long long)mica_estimator_classes(estimator));
+  for (int i = 0; i < m->n_heads && status == MICA_OK; i++)
+    if (strcmp(m->head[i]->name, name) == 0)
+      status = mica_fail(MICA_ERR_FORMAT, "two heads are called '%.64s'", name);
+  const bool classifies =
+      status == MICA_OK && mica_estimator_task(estimator) == MICA_TASK_CLASSIFICATION;
+  if (status == MICA_OK)
+    status = mica_model_put_head(m, name, estimator, classifies ? classes : NULL);
+  if (status != MICA_OK) mica_estimator_free(estimator);
+  mica_free(classes);
+  mica_record_free(record);
+  return status;
+}
+
+static mica_status read_heads(mica_model *m, const mica_archive *archive, const mica_json *root) {
+  const mica_json *array, *answers = mica_json_get(root, "answers");
+  mica_status status = mica_json_need(root, "heads", MICA_JSON_ARRAY, &array);
+  for (int64_t i = 0; status == MICA_OK && i < mica_json_count(array); i++) {
+    status = read_head(m, archive, mica_json_item(array, i));
+    if (status != MICA_OK) status = mica_fail_within("heads[%lld]", (long long)i);
+  }
+  if (status == MICA_OK && mica_json_type_of(answers) != MICA_JSON_NULL &&
+      !mica_json_string(answers))
+    status = mica_fail(MICA_ERR_FORMAT, "answers is no string");
+  return status == MICA_OK ? mica_model_answer_with(m, mica_json_string(answers)) : status;
+}
+
+/* ---- opening ---- */
+
+/* The archive's tensors into the network that the metadata announced. */
+static mica_status read_parameters(const mica_model *m, const char *path) {
+  mica_load_options o = MICA_LOAD_OPTIONS;
+  mica_load_report report = {0};
+  o.strip = "";
+  o.new_head = false;
+  mica_status status = mica_params_load(mica_net_params(m->net), path, &o, &report);
+  if (status == MICA_OK && (report.missing || report.reshaped))
+    status = mica_fail(MICA_ERR_FORMAT, "%s: tensors do not fit the architecture:\n%s", path,
+                       report.text ? report.text : "");
+  mica_free(report.text);
+  return status;
+}
+
+static mica_status keep_metadata(const mica_archive *archive, const char *key, char **out) {
+  const char *text = mica_archive_metadata(archive, key);
+  *out = text ? mica_strdup(text) : NULL;
+  return text && !*out ? MICA_ERR_MEMORY : MICA_OK;
 }
 
 mica_status mica_model_open(mica_engine *engine, const char *path, mica_model **out) {
@@ -156,32 +414,20 @@ mica_status mica_model_open(mica_engine *engine, const char *path, mica_model **
   mica_archive *archive;
   mica_status status = mica_archive_open(path, &archive);
   if (status != MICA_OK) return status;
-  mica_model *m = mica_calloc(1, sizeof *m);
+  mica_model *m = NULL;
   mica_json_doc *doc = NULL;
-  const char *text = mica_archive_metadata(archive, "mica"), *training;
-  if (!m)
-    status = MICA_ERR_MEMORY;
-  else if (!text)
+  const char *text = mica_archive_metadata(archive, "mica");
+  status = mica_model_new(&m);
+  if (status == MICA_OK && !text)
     status = mica_fail(MICA_ERR_FORMAT, "no metadata 'mica': a file of tensors, not a model");
   if (status == MICA_OK) status = mica_json_parse(text, strlen(text), &doc);
   if (status == MICA_OK) status = parse(engine, m, mica_json_root(doc));
-  training = m ? mica_archive_metadata(archive, "mica.training") : NULL;
-  if (status == MICA_OK && training && !(m->training = mica_strdup(training)))
-    status = MICA_ERR_MEMORY;
+  if (status == MICA_OK) status = keep_metadata(archive, "mica.training", &m->training);
+  if (status == MICA_OK) status = keep_metadata(archive, "mica.columns", &m->columns);
+  if (status == MICA_OK) status = read_heads(m, archive, mica_json_root(doc));
   mica_json_free(doc);
   mica_archive_close(archive);
-  if (status != MICA_OK) status = mica_fail_within("%s", path);
-  if (status == MICA_OK) {
-    mica_load_options o = MICA_LOAD_OPTIONS;
-    mica_load_report report;
-    o.strip = "";
-    o.new_head = false;
-    status = mica_params_load(mica_net_params(m->net), path, &o, &report);
-    if (status == MICA_OK && (report.missing || report.reshaped))
-      status = mica_fail(MICA_ERR_FORMAT, "%s: tensors do not fit the architecture:\n%s", path,
-                         report.text ? report.text : "");
-    mica_free(report.text);
-  }
+  status = status == MICA_OK ? read_parameters(m, path) : mica_fail_within("%s", path);
   if (status != MICA_OK) {
     mica_model_free(m);
     return status;
@@ -190,27 +436,15 @@ mica_status mica_model_open(mica_engine *engine, const char *path, mica_model **
   return MICA_OK;
 }
 
-void mica_model_free(mica_model *m) {
-  if (!m) return;
-  for (int64_t i = 0; i < m->n_classes; i++) mica_free(m->classes[i]);
-  mica_free(m->classes);
-  mica_free(m->training);
-  mica_net_free(m->net);
-  mica_free(m);
-}
-
 const mica_net *mica_model_net(const mica_model *m) {
   return m->net;
 }
 const mica_preprocess *mica_model_preprocess(const mica_model *m) {
   return &m->preprocess;
 }
-int64_t mica_model_classes(const mica_model *m) {
-  return m->n_classes;
-}
-const char *mica_model_class(const mica_model *m, int64_t i) {
-  return i >= 0 && i < m->n_classes ? m->classes[i] : NULL;
-}
 const char *mica_model_training(const mica_model *m) {
   return m->training;
+}
+const char *mica_model_columns(const mica_model *m) {
+  return m->columns;
 }

@@ -1,14 +1,21 @@
-/* Sessions: one a thread, each with its own tape over the shared model. */
-#include <mica/model.h>
+/* Sessions: one a thread, each with its own tape over the shared model.
+ *
+ * Examples go through the network in pieces, so memory does not grow with their number, and a call
+ * uses one head from its first piece to its last.
+ */
+#include "model/head.h"
 
+#include <math.h>
 #include <string.h>
 
+#define PIECE 64 /* examples at once */
+
 struct mica_session {
-  const mica_model *model;
+  mica_model *model;
   mica_tape *tape;
 };
 
-mica_status mica_session_create(const mica_model *model, mica_session **out) {
+mica_status mica_session_create(mica_model *model, mica_session **out) {
   *out = NULL;
   mica_session *s = mica_calloc(1, sizeof *s);
   if (!s) return MICA_ERR_MEMORY;
@@ -29,43 +36,258 @@ void mica_session_free(mica_session *s) {
   mica_free(s);
 }
 
-/* Pictures to the network's outputs on the session's tape. */
-static void run(mica_session *s, const uint8_t *images, int64_t n, mica_outputs *out) {
+/* ---- examples ---- */
+
+static mica_status check(const mica_session *s, const mica_view *x) {
+  const mica_preprocess *p = mica_model_preprocess(s->model);
+  const bool pictures = p->height > 0;
+  const mica_shape *d = &x->shape;
+  const bool fits = pictures ? x->dtype == MICA_U8 && d->rank == 4 && d->dim[1] == p->height &&
+                                   d->dim[2] == p->width && d->dim[3] == p->channels
+                             : x->dtype == MICA_F32 && d->rank == 2 && d->dim[1] == p->channels;
+  char text[128];
+  if (fits && d->dim[0] >= 0 && mica_view_contiguous(x) && (x->data || d->dim[0] == 0))
+    return MICA_OK;
+  mica_shape_text(d, text, sizeof text);
+  return pictures
+             ? mica_fail(MICA_ERR_SHAPE,
+                         "the model reads pictures, contiguous uint8 [n,%lld,%lld,%lld], not %s %s",
+                         (long long)p->height, (long long)p->width, (long long)p->channels,
+                         mica_dtype_name(x->dtype), text)
+             : mica_fail(MICA_ERR_SHAPE,
+                         "the model reads rows, contiguous float32 [n,%lld], not %s %s",
+                         (long long)p->channels, mica_dtype_name(x->dtype), text);
+}
+
+/* Examples [begin, end) to the network's outputs on the session's tape. */
+static void forward(mica_session *s, const mica_view *x, int64_t begin, int64_t end,
+                    mica_outputs *out) {
   mica_tape *t = s->tape;
   const mica_preprocess *p = mica_model_preprocess(s->model);
+  const int64_t n = end - begin, pixels = p->height * p->width;
   mica_tape_reset(t);
   mica_no_grad_begin(t);
   memset(out, 0, sizeof *out);
-  if (n < 1 || !images || !p->height) {
-    mica_latch(t, MICA_ERR_INVALID, "predict: %lld pictures for a model that reads %s",
-               (long long)n, p->height ? "pictures" : "rows");
-    return;
-  }
-  mica_var x = mica_full(t, MICA_F32, MICA_SHAPE(n, p->height, p->width, p->channels), 0);
-  const mica_view v = mica_read(t, x);
-  if (v.data) mica_image_normalise(p, images, n, v.data);
-  mica_net_forward(t, mica_model_net(s->model), x, out);
+  mica_var in = pixels ? mica_full(t, MICA_F32, MICA_SHAPE(n, p->height, p->width, p->channels), 0)
+                       : mica_full(t, MICA_F32, MICA_SHAPE(n, p->channels), 0);
+  const mica_view v = mica_read(t, in);
+  if (!mica_ok(t)) return;
+  if (pixels)
+    mica_image_normalise(p, (const uint8_t *)x->data + begin * pixels * p->channels, n, v.data);
+  else
+    memcpy(v.data, (const float *)x->data + begin * p->channels,
+           (size_t)(n * p->channels) * sizeof(float));
+  mica_net_forward(t, mica_model_net(s->model), in, out);
 }
 
-static mica_status copy(mica_session *s, mica_var y, const char *what, float *to) {
+/* ---- what is made of them ---- */
+
+/* Everything that one call wants of its examples; NULL is not wanted. Rows of `probability` and
+ * `score` are `columns` wide. */
+typedef struct request {
+  mica_head *head; /* NULL: the network's own classifier */
+  int64_t *label;
+  double *best, *probability, *score, *anomaly;
+  int64_t columns;
+  float *features;
+} request;
+
+static mica_view read_output(mica_session *s, mica_var y, const char *what) {
   if (mica_ok(s->tape) && mica_is_none(y))
     mica_latch(s->tape, MICA_ERR_UNSUPPORTED, "the model has no %s", what);
-  const mica_view v = mica_read(s->tape, y);
+  return mica_read(s->tape, y);
+}
+
+/* The most likely class of each row of probabilities, where one is wanted. */
+static void take_best(const request *r, int64_t begin, int64_t n, const double *p, int64_t width,
+                      bool label) {
+  for (int64_t i = 0; i < n; i++, p += width) {
+    int64_t top = 0;
+    for (int64_t c = 1; c < width; c++)
+      if (p[c] > p[top]) top = c;
+    if (label) r->label[begin + i] = top;
+    if (r->best) r->best[begin + i] = p[top];
+    if (r->probability)
+      memcpy(r->probability + (begin + i) * r->columns, p, (size_t)r->columns * sizeof *p);
+  }
+}
+
+static mica_status by_head(mica_session *s, const request *r, const mica_view *features,
+                           int64_t begin) {
+  const mica_estimator *e = r->head->estimator;
+  const int64_t n = features->shape.dim[0], classes = mica_estimator_classes(e);
+  const int64_t outputs = mica_estimator_outputs(e);
+  const bool probable =
+      (r->best || r->probability) && (r->probability || mica_head_gives_probabilities(r->head));
+  mica_prediction p = MICA_PREDICTION;
+  mica_status status = MICA_OK;
+  (void)s;
+  p.label = r->label ? r->label + begin : NULL;
+  p.anomaly = r->anomaly && mica_head_detects(r->head) ? r->anomaly + begin : NULL;
+  if (probable && !(p.probability = mica_calloc((size_t)(n * classes) + 1, sizeof(double))))
+    status = MICA_ERR_MEMORY;
+  if (status == MICA_OK && r->score &&
+      !(p.score = mica_calloc((size_t)(n * outputs) + 1, sizeof(double))))
+    status = MICA_ERR_MEMORY;
+  if (status == MICA_OK) status = mica_estimator_predict(e, features, &p);
+  if (status == MICA_OK && probable) take_best(r, begin, n, p.probability, classes, false);
+  for (int64_t i = 0; i < n && status == MICA_OK && r->score; i++)
+    memcpy(r->score + (begin + i) * r->columns, p.score + i * outputs,
+           (size_t)r->columns * sizeof(double));
+  mica_free(p.probability);
+  mica_free(p.score);
+  return status;
+}
+
+static mica_status by_network(mica_session *s, const request *r, mica_var logits, int64_t begin) {
+  const mica_var soft =
+      r->label || r->best || r->probability ? mica_softmax(s->tape, logits, -1) : logits;
+  const mica_view p = mica_read(s->tape, soft), l = mica_read(s->tape, logits);
   if (!mica_ok(s->tape)) return mica_tape_status(s->tape);
-  const mica_view out = mica_view_of(to, MICA_F32, v.shape);
-  return mica_view_copy(&out, &v);
+  const int64_t n = l.shape.dim[0], classes = l.shape.dim[1];
+  double *wide = mica_calloc((size_t)(n * classes) + 1, sizeof *wide);
+  if (!wide) return MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < n * classes; i++) wide[i] = (double)((const float *)p.data)[i];
+  if (r->label || r->best || r->probability)
+    take_best(r, begin, n, wide, classes, r->label != NULL);
+  for (int64_t i = 0; r->score && i < n; i++)
+    for (int64_t c = 0; c < r->columns; c++)
+      r->score[(begin + i) * r->columns + c] = (double)((const float *)l.data)[i * classes + c];
+  mica_free(wide);
+  return MICA_OK;
 }
 
-mica_status mica_predict(mica_session *s, const uint8_t *images, int64_t n, float *probability) {
-  mica_outputs o;
-  run(s, images, n, &o);
-  mica_var y = o.logits;
-  if (mica_ok(s->tape) && !mica_is_none(y)) y = mica_softmax(s->tape, y, -1);
-  return copy(s, y, "classes", probability);
+static mica_status work(mica_session *s, const mica_view *x, const request *r) {
+  const int64_t width = mica_net_features(mica_model_net(s->model));
+  const bool own = r->label || r->best || r->probability || r->score;
+  mica_status status = check(s, x);
+  const int64_t n = status == MICA_OK ? x->shape.dim[0] : 0;
+  for (int64_t begin = 0; begin < n && status == MICA_OK; begin += PIECE) {
+    const int64_t end = begin + PIECE < n ? begin + PIECE : n;
+    mica_outputs o;
+    forward(s, x, begin, end, &o);
+    if (r->head || r->features) {
+      const mica_view v = read_output(s, o.features, "features");
+      status = mica_tape_status(s->tape);
+      if (status == MICA_OK && r->head) status = by_head(s, r, &v, begin);
+      if (status == MICA_OK && r->features) {
+        const mica_view to =
+            mica_view_of(r->features + begin * width, MICA_F32, MICA_SHAPE(end - begin, width));
+        status = mica_view_copy(&to, &v);
+      }
+    }
+    if (!r->head && own && status == MICA_OK) {
+      read_output(s, o.logits, "classes");
+      status = mica_tape_status(s->tape);
+      if (status == MICA_OK) status = by_network(s, r, o.logits, begin);
+    }
+  }
+  return status;
 }
 
-mica_status mica_embed(mica_session *s, const uint8_t *images, int64_t n, float *features) {
-  mica_outputs o;
-  run(s, images, n, &o);
-  return copy(s, o.features, "features", features);
+/* ---- the public forms ---- */
+
+static mica_status answers(mica_session *s, const mica_view *x, mica_head *head, mica_answer *out) {
+  const int64_t n = x->shape.rank > 0 ? x->shape.dim[0] : 0;
+  const int64_t room = n > 0 ? n : 0;
+  int64_t *label = mica_calloc((size_t)room + 1, sizeof *label);
+  double *best = mica_calloc((size_t)room + 1, 2 * sizeof *best);
+  mica_status status = label && best ? MICA_OK : MICA_ERR_MEMORY;
+  if (status == MICA_OK) {
+    double *anomaly = best + room + 1;
+    for (int64_t i = 0; i < room; i++) best[i] = anomaly[i] = NAN;
+    const request r = {.head = head, .label = label, .best = best, .anomaly = anomaly};
+    status = work(s, x, &r);
+    for (int64_t i = 0; i < n && status == MICA_OK; i++) {
+      const char *const *names = head ? head->classes : s->model->classes;
+      out[i] = (mica_answer){label[i], "none of these", best[i], anomaly[i]};
+      if (label[i] >= 0) out[i].name = names[label[i]] ? names[label[i]] : "";
+    }
+  }
+  mica_free(label);
+  mica_free(best);
+  return status;
+}
+
+mica_status mica_predict(mica_session *s, const mica_view *x, mica_answer *out) {
+  mica_head *head = mica_head_hold(s->model);
+  const mica_status status = answers(s, x, head, out);
+  mica_head_release(s->model, head);
+  return status;
+}
+
+/* A request of rows, answered by the model's answering head. */
+static mica_status columns(mica_session *s, const mica_view *x, const char *what, int64_t have,
+                           const request *r) {
+  if (r->columns < 1 || r->columns > have)
+    return mica_fail(MICA_ERR_INVALID, "%lld %s asked for, the model has %lld",
+                     (long long)r->columns, what, (long long)have);
+  return work(s, x, r);
+}
+
+mica_status mica_predict_probabilities(mica_session *s, const mica_view *x, int64_t classes,
+                                       double *out) {
+  mica_head *head = mica_head_hold(s->model);
+  const request r = {.head = head, .probability = out, .columns = classes};
+  const int64_t have = head ? mica_estimator_classes(head->estimator) : s->model->n_classes;
+  const mica_status status = columns(s, x, "classes", have, &r);
+  mica_head_release(s->model, head);
+  return status;
+}
+
+mica_status mica_predict_scores(mica_session *s, const mica_view *x, int64_t n, double *out) {
+  mica_head *head = mica_head_hold(s->model);
+  const request r = {.head = head, .score = out, .columns = n};
+  const int64_t have = head ? mica_estimator_outputs(head->estimator) : s->model->n_classes;
+  const mica_status status = columns(s, x, "scores", have, &r);
+  mica_head_release(s->model, head);
+  return status;
+}
+
+mica_status mica_anomaly_score(mica_session *s, const mica_view *x, double *out) {
+  mica_head *head = mica_head_hold_detector(s->model);
+  if (!head)
+    return mica_fail(MICA_ERR_UNSUPPORTED,
+                     "no head of the model gives anomaly scores: fit one (mica fit gaussian)");
+  const request r = {.head = head, .anomaly = out};
+  const mica_status status = work(s, x, &r);
+  mica_head_release(s->model, head);
+  return status;
+}
+
+mica_status mica_embed(mica_session *s, const mica_view *x, float *out) {
+  const request r = {.features = out};
+  return work(s, x, &r);
+}
+
+/* ---- pictures ---- */
+
+mica_status mica_model_prepare(const mica_model *m, const mica_tensor *image, uint8_t *out) {
+  const mica_preprocess *p = mica_model_preprocess(m);
+  if (!p->height) return mica_fail(MICA_ERR_UNSUPPORTED, "the model reads rows, not pictures");
+  return mica_image_prepare(image, p, out);
+}
+
+mica_status mica_model_read(const mica_model *m, int64_t n, const char *const *paths,
+                            mica_tensor **out) {
+  const mica_preprocess *p = mica_model_preprocess(m);
+  *out = NULL;
+  if (!p->height || n < 0)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "the model reads rows, not pictures");
+  mica_tensor *all = NULL;
+  mica_status status =
+      mica_tensor_create(MICA_U8, MICA_SHAPE(n, p->height, p->width, p->channels), &all);
+  for (int64_t i = 0; i < n && status == MICA_OK; i++) {
+    mica_tensor *image = NULL;
+    status = mica_image_read(paths[i], &image);
+    if (status == MICA_OK)
+      status = mica_model_prepare(
+          m, image, (uint8_t *)mica_tensor_data(all) + i * p->height * p->width * p->channels);
+    mica_tensor_free(image);
+  }
+  if (status == MICA_OK)
+    *out = all;
+  else
+    mica_tensor_free(all);
+  return status;
 }

@@ -145,16 +145,17 @@ typedef struct thumbnails {
   int32_t width, height, channels;
 } thumbnails;
 
+/* A side scaled so that the longest is THUMBNAIL. */
+static int64_t shrunk(int64_t side, int64_t longest) {
+  if (longest <= THUMBNAIL) return side;
+  return side * THUMBNAIL / longest > 0 ? side * THUMBNAIL / longest : 1;
+}
+
 static mica_status thumbnails_make(const mica_answers *a, const int64_t *which, int64_t k,
                                    thumbnails *out) {
   const mica_shape shape = mica_dataset_shape(a->data);
   const int64_t h = shape.dim[0], w = shape.dim[1], c = shape.dim[2], longest = h > w ? h : w;
-  const int64_t H = longest <= THUMBNAIL          ? h
-                    : h * THUMBNAIL / longest > 0 ? h * THUMBNAIL / longest
-                                                  : 1;
-  const int64_t W = longest <= THUMBNAIL          ? w
-                    : w * THUMBNAIL / longest > 0 ? w * THUMBNAIL / longest
-                                                  : 1;
+  const int64_t H = shrunk(h, longest), W = shrunk(w, longest);
   *out = (thumbnails){mica_calloc((size_t)(k ? k : 1), (size_t)(H * W * c)), (int32_t)W, (int32_t)H,
                       (int32_t)c};
   mica_tensor *image = NULL;

@@ -91,8 +91,10 @@ static void *block_make(size_t bytes, bool pooled) {
 }
 
 void *mica_workspace_acquire(const mica_engine *engine, size_t bytes) {
+  /* A forked child works without the pool; where memory is short even for that, say so now. */
+  if (getpid() != engine->creator) return block_make(bytes, false);
   library *l = library_of(engine);
-  if (!l) return block_make(bytes, false);
+  if (!l) return NULL;
   bytes = (bytes + 4095) & ~(size_t)4095;
   void *fit = NULL, *outgrown = NULL;
   pthread_mutex_lock(&l->lock);
