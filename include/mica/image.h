@@ -10,9 +10,12 @@ extern "C" {
 
 /* ---- reading ---- */
 
-/* Decode a PNG, JPEG, PPM or PGM file into uint8 [H,W,C], C 1 (grey) or 3; alpha is dropped, 16-bit
- * samples are cut to 8. MICA_ERR_FORMAT for what is no such picture or above 2^28 pixels,
- * MICA_ERR_UNSUPPORTED for a format that this build has no decoder for. */
+/* Decode a PNG, JPEG, PPM or PGM file into uint8 [H,W,C], C 1 (grey) or 3. Every kind of PNG:
+ * palettes, 1 to 16 bits (rounded to 8), interlaced; alpha is laid over white. JPEG: baseline and
+ * progressive, grey, colour, CMYK and YCCK; a damaged file that libjpeg still decodes is taken, one
+ * that ends early is not. The Exif orientation is applied: the picture is upright. MICA_ERR_FORMAT
+ * for what is no such picture or above 2^28 pixels, MICA_ERR_UNSUPPORTED for a format that this
+ * build has no decoder for. */
 MICA_API mica_status mica_image_read(const char *path, mica_tensor **out);
 /* The same from memory; `name` is for messages. */
 MICA_API mica_status mica_image_decode(const void *bytes, size_t n, const char *name,
