@@ -248,8 +248,16 @@ MICA_API mica_var mica_random_uniform_like(mica_tape *t, mica_shape shape, mica_
 
 /* ---- images ---- */
 
-typedef enum mica_interpolation { MICA_NEAREST, MICA_BILINEAR } mica_interpolation;
-/* [N,H,W,C] -> [N,h,w,C]; half-pixel centres unless align_corners. */
+typedef enum mica_interpolation {
+  MICA_NEAREST,
+  MICA_BILINEAR,
+  MICA_BICUBIC,         /* cubic convolution, a = -0.75 (Keys 1981) */
+  MICA_AREA,            /* the mean of what a pixel covers, whole pixels */
+  MICA_SMOOTH_BILINEAR, /* widened when it shrinks, as Pillow's */
+  MICA_SMOOTH_BICUBIC   /* the same, a = -0.5 */
+} mica_interpolation;
+/* [N,H,W,C] -> [N,h,w,C]; half-pixel centres unless align_corners (nearest ignores it, area and the
+ * smooth kinds refuse it). */
 MICA_API mica_var mica_resize(mica_tape *t, mica_var x, int64_t h, int64_t w,
                               mica_interpolation kind, bool align_corners);
 

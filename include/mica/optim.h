@@ -34,6 +34,9 @@ typedef struct mica_optimiser_functions {
   double (*decay)(const void *options);
   /* The number of states with these options (<= states). */
   int (*states_used)(const void *options);
+  /* True where a row of zeros for a gradient changes nothing, or is meant to: with a row gradient
+   * the driver then updates those rows only. NULL: never. */
+  bool (*rows_only)(const void *options, double decay);
   /* Elements are independent: the driver calls it on pieces of a parameter, from several threads.
    */
   void (*update)(const mica_engine *engine, const void *options, const mica_update *u);
@@ -87,20 +90,23 @@ typedef struct mica_sgd_options {
   uint32_t size;
   double lr, momentum, dampening, weight_decay;
   bool nesterov;
+  bool lazy; /* with row gradients, other rows keep value and momentum; without momentum and decay
+                that is so anyway */
 } mica_sgd_options;
 #define MICA_SGD_OPTIONS                                                                           \
-  { sizeof(mica_sgd_options), 0.1, 0.0, 0.0, 0.0, false }
+  { sizeof(mica_sgd_options), 0.1, 0.0, 0.0, 0.0, false, false }
 
 /* Adam and AdamW share a struct; they differ in the default and the place of weight decay. */
 typedef struct mica_adam_options {
   uint32_t size;
   double lr, beta1, beta2, eps, weight_decay;
   bool amsgrad;
+  bool lazy; /* with row gradients, other rows keep value and moments (PyTorch's SparseAdam) */
 } mica_adam_options;
 #define MICA_ADAM_OPTIONS                                                                          \
-  { sizeof(mica_adam_options), 1e-3, 0.9, 0.999, 1e-8, 0.0, false }
+  { sizeof(mica_adam_options), 1e-3, 0.9, 0.999, 1e-8, 0.0, false, false }
 #define MICA_ADAMW_OPTIONS                                                                         \
-  { sizeof(mica_adam_options), 1e-3, 0.9, 0.999, 1e-8, 0.01, false }
+  { sizeof(mica_adam_options), 1e-3, 0.9, 0.999, 1e-8, 0.01, false, false }
 
 typedef struct mica_schedule_options {
   uint32_t size;

@@ -24,6 +24,11 @@ static void step(const mica_engine *engine, const void *options, const mica_upda
                         o->amsgrad ? u->state[2] : NULL);
 }
 
+static bool rows_only(const void *o, double weight_decay) {
+  (void)weight_decay;
+  return ((const mica_adam_options *)o)->lazy;
+}
+
 static void adam(const mica_engine *engine, const void *options, const mica_update *u) {
   step(engine, options, u, false);
 }
@@ -31,65 +36,28 @@ static void adamw(const mica_engine *engine, const void *options, const mica_upd
   step(engine, options, u, true);
 }
 
+/* clang-format off */
+#define ROW(name, type, def, lo, hi, help)                                                         \
+  {#name, MICA_OPTION_##type, def, lo, hi, NULL, help, offsetof(mica_adam_options, name)}
 #define TABLE(default_decay)                                                                       \
   {                                                                                                \
-    {"lr",                                                                                         \
-     MICA_OPTION_FLOAT,                                                                            \
-     "1e-3",                                                                                       \
-     0,                                                                                            \
-     1e6,                                                                                          \
-     NULL,                                                                                         \
-     "learning rate",                                                                              \
-     offsetof(mica_adam_options, lr)},                                                             \
-        {"beta1",                                                                                  \
-         MICA_OPTION_FLOAT,                                                                        \
-         "0.9",                                                                                    \
-         0,                                                                                        \
-         1,                                                                                        \
-         NULL,                                                                                     \
-         "decay of the mean gradient",                                                             \
-         offsetof(mica_adam_options, beta1)},                                                      \
-        {"beta2",                                                                                  \
-         MICA_OPTION_FLOAT,                                                                        \
-         "0.999",                                                                                  \
-         0,                                                                                        \
-         1,                                                                                        \
-         NULL,                                                                                     \
-         "decay of the mean squared gradient",                                                     \
-         offsetof(mica_adam_options, beta2)},                                                      \
-        {"eps",                                                                                    \
-         MICA_OPTION_FLOAT,                                                                        \
-         "1e-8",                                                                                   \
-         0,                                                                                        \
-         1,                                                                                        \
-         NULL,                                                                                     \
-         "added to the root",                                                                      \
-         offsetof(mica_adam_options, eps)},                                                        \
-        {"weight_decay",                                                                           \
-         MICA_OPTION_FLOAT,                                                                        \
-         default_decay,                                                                            \
-         0,                                                                                        \
-         1e6,                                                                                      \
-         NULL,                                                                                     \
-         "weight decay",                                                                           \
-         offsetof(mica_adam_options, weight_decay)},                                               \
-        {"amsgrad",                                                                                \
-         MICA_OPTION_BOOL,                                                                         \
-         "false",                                                                                  \
-         0,                                                                                        \
-         0,                                                                                        \
-         NULL,                                                                                     \
-         "never let the denominator shrink",                                                       \
-         offsetof(mica_adam_options, amsgrad)},                                                    \
-        {0},                                                                                       \
+    ROW(lr, FLOAT, "1e-3", 0, 1e6, "learning rate"),                                               \
+    ROW(beta1, FLOAT, "0.9", 0, 1, "decay of the mean gradient"),                                  \
+    ROW(beta2, FLOAT, "0.999", 0, 1, "decay of the mean squared gradient"),                        \
+    ROW(eps, FLOAT, "1e-8", 0, 1, "added to the root"),                                            \
+    ROW(weight_decay, FLOAT, default_decay, 0, 1e6, "weight decay"),                               \
+    ROW(amsgrad, BOOL, "false", 0, 0, "never let the denominator shrink"),                         \
+    ROW(lazy, BOOL, "false", 0, 0, "leave rows without a gradient alone"),                         \
+    {0}                                                                                            \
   }
+/* clang-format on */
 static const mica_option adam_table[] = TABLE("0");
 static const mica_option adamw_table[] = TABLE("0.01");
 
 static const mica_optimiser_functions adam_functions = {
-    3, {"mean", "square", "largest"}, lr, decay, states, adam};
+    3, {"mean", "square", "largest"}, lr, decay, states, rows_only, adam};
 static const mica_optimiser_functions adamw_functions = {
-    3, {"mean", "square", "largest"}, lr, decay, states, adamw};
+    3, {"mean", "square", "largest"}, lr, decay, states, rows_only, adamw};
 
 const mica_component mica_component_optimiser_adam = {MICA_COMPONENT_HEAD,
                                                       MICA_KIND_OPTIMISER,

@@ -6,6 +6,9 @@
  */
 #include <mica/optim.h>
 
+#include "tensor/kernel/kernel.h"
+#include "tensor/kernel/optimiser.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -142,6 +145,62 @@ static void update_range(void *ctx, int64_t begin, int64_t end) {
   }
 }
 
+/* Row by row: each is a short parameter of its own. */
+typedef struct rows_job {
+  const mica_optimiser *opt;
+  const mica_engine *engine;
+  const mica_update *whole;
+  const int64_t *ids;
+  int64_t n, width, rows; /* rows of a piece */
+} rows_job;
+
+static void rows_range(void *ctx, int64_t begin, int64_t end) {
+  const rows_job *j = ctx;
+  const int64_t to = end * j->rows < j->n ? end * j->rows : j->n;
+  const size_t row = (size_t)j->width * mica_dtype_size(j->whole->dtype);
+  for (int64_t i = begin * j->rows; i < to; i++) {
+    mica_update u = *j->whole;
+    const size_t at = (size_t)j->ids[i] * row;
+    u.n = j->width;
+    u.weight = (char *)u.weight + at;
+    u.gradient = (const char *)u.gradient + (size_t)i * row;
+    for (int k = 0; k < j->opt->states; k++) u.state[k] = (char *)u.state[k] + at;
+    j->opt->f->update(j->engine, j->opt->options, &u);
+  }
+}
+
+/* Update the parameter from its gradient, dense or rows; u has all but these. */
+static mica_status update(mica_optimiser *opt, slot *s, mica_update *u) {
+  mica_engine *engine = mica_params_engine(opt->params);
+  const int64_t *ids = NULL;
+  int64_t rows = 0;
+  u->dtype = mica_tensor_dtype(mica_param_value(s->param));
+  const bool by_row = mica_param_grad_kind(s->param) == MICA_GRAD_ROWS && opt->f->rows_only &&
+                      opt->f->rows_only(opt->options, u->decay);
+  if (by_row) {
+    const mica_status status = mica_param_grad_rows(s->param, &ids, &u->gradient, &rows);
+    if (status != MICA_OK) return status;
+  } else {
+    const mica_view g = mica_param_grad(s->param);
+    if (!g.data) return MICA_ERR_MEMORY;
+    u->gradient = g.data;
+    u->n = mica_view_count(&g);
+  }
+  u->weight = mica_param_write(s->param);
+  for (int k = 0; k < opt->states; k++) u->state[k] = mica_param_write(s->state[k]);
+  if (by_row) {
+    const int64_t length = mica_tensor_dim(mica_param_value(s->param), 0);
+    const int64_t width = length ? mica_tensor_count(mica_param_value(s->param)) / length : 0;
+    const int64_t piece = width < PIECE && width > 0 ? PIECE / width : 1;
+    rows_job job = {opt, engine, u, ids, rows, width, piece};
+    mica_parallel_for(engine, (rows + piece - 1) / piece, rows_range, &job);
+  } else {
+    update_job job = {engine, opt, u};
+    mica_parallel_for(engine, (u->n + PIECE - 1) / PIECE, update_range, &job);
+  }
+  return MICA_OK;
+}
+
 mica_status mica_optimiser_step(mica_optimiser *opt, mica_tape *t, double lr_factor) {
   if (t && !mica_ok(t)) return mica_tape_status(t);
   if (!mica_params_grad_valid(opt->params))
@@ -157,15 +216,12 @@ mica_status mica_optimiser_step(mica_optimiser *opt, mica_tape *t, double lr_fac
   }
   opt->step++;
   mica_tensor_set(mica_param_value(opt->counter), 0, (double)opt->step);
-  mica_engine *engine = mica_params_engine(opt->params);
   for (int64_t i = 0; i < opt->n; i++) {
     slot *s = &opt->slots[i];
     /* Frozen since, or no gradient in this step: left alone. */
     if (!(mica_param_flags(s->param) & MICA_PARAM_TRAINABLE) ||
         mica_param_grad_kind(s->param) == MICA_GRAD_NONE)
       continue;
-    const mica_view g = mica_param_grad(s->param);
-    if (!g.data) return MICA_ERR_MEMORY;
     double lr = 1, decay = 1;
     for (int k = 0; k < opt->n_groups; k++)
       if (mica_path_matches(opt->groups[k].pattern, mica_param_path(s->param))) {
@@ -173,26 +229,40 @@ mica_status mica_optimiser_step(mica_optimiser *opt, mica_tape *t, double lr_fac
         decay = opt->groups[k].decay;
       }
     if (!(mica_param_flags(s->param) & MICA_PARAM_DECAY)) decay = 0;
-    mica_update u = {.dtype = g.dtype,
-                     .n = mica_view_count(&g),
-                     .weight = mica_param_write(s->param),
-                     .gradient = g.data,
-                     .step = opt->step,
+    mica_update u = {.step = opt->step,
                      .lr = opt->f->lr(opt->options) * lr_factor * lr,
                      .decay = opt->f->decay(opt->options) * decay,
                      .scale = scale};
-    for (int k = 0; k < opt->states; k++) u.state[k] = mica_param_write(s->state[k]);
-    update_job job = {engine, opt, &u};
-    mica_parallel_for(engine, (u.n + PIECE - 1) / PIECE, update_range, &job);
+    const mica_status status = update(opt, s, &u);
+    if (status != MICA_OK) return status;
   }
   return MICA_OK;
 }
 
 /* ---- moving average ---- */
 
+typedef struct average_job {
+  const mica_optimiser_kernels *k;
+  size_t size;
+  int64_t n;
+  double decay;
+  const char *x;
+  char *average;
+} average_job;
+
+static void average_range(void *ctx, int64_t begin, int64_t end) {
+  const average_job *j = ctx;
+  for (int64_t i = begin; i < end; i++) {
+    const int64_t from = i * PIECE, n = j->n - from < PIECE ? j->n - from : PIECE;
+    const size_t at = (size_t)from * j->size;
+    j->k->average(n, j->decay, j->x + at, j->average + at);
+  }
+}
+
 mica_status mica_average_update(mica_params *average, const mica_params *params, double decay,
                                 const mica_tape *t) {
   if (t && !mica_ok(t)) return mica_tape_status(t);
+  const mica_engine *engine = mica_params_engine(average);
   for (int64_t i = 0; i < mica_params_count(average); i++) {
     mica_param *to = mica_params_at(average, i);
     const mica_param *from = mica_params_find(params, mica_param_path(to));
@@ -200,16 +270,17 @@ mica_status mica_average_update(mica_params *average, const mica_params *params,
       return mica_fail(MICA_ERR_NOT_FOUND, "average: no parameter '%s'", mica_param_path(to));
     const mica_tensor *x = mica_param_value(from);
     const int64_t n = mica_tensor_count(x);
-    if (mica_param_flags(to) & MICA_PARAM_BUFFER || mica_tensor_dtype(x) != MICA_F32) {
+    const mica_dtype dtype = mica_tensor_dtype(x);
+    if (mica_param_flags(to) & MICA_PARAM_BUFFER || (dtype != MICA_F32 && dtype != MICA_F64)) {
       const mica_view a = mica_tensor_view(mica_param_value(to)), b = mica_tensor_view(x);
       mica_param_write(to);
       mica_status status = mica_view_copy(&a, &b);
       if (status != MICA_OK) return status;
       continue;
     }
-    float *a = mica_param_write(to);
-    const float *b = mica_tensor_data(x);
-    for (int64_t k = 0; k < n; k++) a[k] += (float)(1 - decay) * (b[k] - a[k]);
+    average_job job = {mica_kernels_of(engine, dtype)->optimiser, mica_dtype_size(dtype), n, decay,
+                       mica_tensor_data(x), mica_param_write(to)};
+    mica_parallel_for(engine, (n + PIECE - 1) / PIECE, average_range, &job);
   }
   return MICA_OK;
 }

@@ -21,6 +21,11 @@ static void update(const mica_engine *engine, const void *options, const mica_up
   mica_kernels_of(engine, u->dtype)->optimiser->sgd(&k, u->n, u->gradient, u->weight, u->state[0]);
 }
 
+static bool rows_only(const void *options, double decay) {
+  const mica_sgd_options *o = options;
+  return o->lazy || (o->momentum == 0 && decay == 0);
+}
+
 static const mica_option options[] = {
     {"lr", MICA_OPTION_FLOAT, "0.1", 0, 1e6, NULL, "learning rate", offsetof(mica_sgd_options, lr)},
     {"momentum", MICA_OPTION_FLOAT, "0", 0, 1, NULL, "share of the last update kept",
@@ -31,9 +36,12 @@ static const mica_option options[] = {
      offsetof(mica_sgd_options, weight_decay)},
     {"nesterov", MICA_OPTION_BOOL, "false", 0, 0, NULL, "look ahead along the momentum",
      offsetof(mica_sgd_options, nesterov)},
+    {"lazy", MICA_OPTION_BOOL, "false", 0, 0, NULL, "leave rows without a gradient alone",
+     offsetof(mica_sgd_options, lazy)},
     {0}};
 
-static const mica_optimiser_functions functions = {1, {"momentum"}, lr, decay, states, update};
+static const mica_optimiser_functions functions = {1,      {"momentum"}, lr,    decay,
+                                                   states, rows_only,    update};
 
 const mica_component mica_component_optimiser_sgd = {
     MICA_COMPONENT_HEAD,

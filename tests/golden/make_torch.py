@@ -1,25 +1,32 @@
 #!/usr/bin/python3
-"""Makes tests/golden/torch/*.safetensors, what tests/test_torch.c compares mica with.
+"""Makes tests/golden/torch/*.safetensors, what tests/test_torch*.c compare mica with.
 
 Run it from the root of the project with Debian's python3-torch (made with 1.13):
 
-    /usr/bin/python3 tests/golden/make_torch.py
+    /usr/bin/python3 tests/golden/make_torch.py [first | operations | schedules | steps]...
 
 PyTorch computes in float64 throughout; inputs are rounded to float32 first, so that both sides
 start from the same numbers in either precision. Images leave here channels last, kernels as
 [O, kh, kw, I]; the initial parameters of the networks stay in PyTorch's own layout and names,
 because loading them is part of what is tested.
 
-layers.safetensors      CASE.x, .w, ... inputs; CASE.y the result; CASE.gy the gradient that comes
+The first set is layers, optimisers and the two networks.
+
+layers, operations      CASE.x, .w, ... inputs; CASE.y the result; CASE.gy the gradient that comes
                         in; CASE.dx, .dw, ... those that go out
 optimisers.safetensors  w and g.0 .. g.9, the start and the gradients of ten steps; CASE [10, ...]
                         the weights after each
+schedules.safetensors   CASE [40], the factor of the base rate at each step
+steps.safetensors       table, ids, grads: row gradients of ten steps, CASE [10, ...] the table after
+                        each; a, b, ga.N, gb.N: two weights and their gradients, norm.N before
+                        clipping to 5, a.N, b.N after each step, mean_a.N, mean_b.N their averages
 resnet, vit.safetensors initial parameters; NAME_run.safetensors the pictures, labels, the losses
                         of ten steps and final.PARAMETER
 """
 import json
 import os
 import struct
+import sys
 
 import numpy as np
 import torch
@@ -57,8 +64,8 @@ def draw(*shape):
 
 
 def last(x):
-    """Channels last: [N, C, H, W] to [N, H, W, C], kernels alike."""
-    return x.permute(0, 2, 3, 1)
+    """Channels last: [N, C, H, W] to [N, H, W, C], [N, C, L] to [N, L, C], kernels alike."""
+    return x.permute(0, *range(2, x.dim()), 1)
 
 
 layers = {}
@@ -177,6 +184,160 @@ def make_layers():
     case("bce", lambda x: F.binary_cross_entropy_with_logits(x, soft), {"x": logits}, (),
          {"target": soft})
     write("layers", layers)
+
+
+def make_operations():
+    """What the file of layers does not have."""
+    layers.clear()
+    torch.manual_seed(2)
+    image, line = draw(2, 4, 6, 7), draw(2, 4, 9)
+    case("transpose_dilated", lambda x, w, b: F.conv_transpose2d(
+        x, w, b, stride=(2, 1), padding=(1, 0), output_padding=(1, 0), groups=2,
+        dilation=(1, 2)), {"x": image, "w": draw(4, 3, 3, 2), "b": draw(6)}, XWY)
+    case("conv_asymmetric", lambda x, w, b: F.conv2d(F.pad(x, (0, 1, 2, 1)), w, b, stride=2),
+         {"x": image, "w": draw(5, 4, 3, 3), "b": draw(5)}, XWY)
+    case("conv1d", lambda x, w, b: F.conv1d(x, w, b, stride=2, padding=2, dilation=2, groups=2),
+         {"x": line, "w": draw(6, 2, 3), "b": draw(6)}, XWY)
+    case("transpose1d", lambda x, w, b: F.conv_transpose1d(
+        x, w, b, stride=3, padding=1, output_padding=2),
+        {"x": line, "w": draw(4, 3, 4), "b": draw(3)}, XWY)
+    case("instance_norm", lambda x, w, b: F.instance_norm(x, weight=w, bias=b),
+         {"x": image, "w": draw(4), "b": draw(4)}, XY)
+    mean, var = draw(4), rounded(torch.rand(4) + 0.5)
+    case("batch_norm_fixed", lambda x, w, b: F.batch_norm(x, mean, var, w, b, False),
+         {"x": image, "w": draw(4), "b": draw(4)}, XY, {"mean": mean, "var": var})
+    rows, wide = draw(5, 7), rounded(draw(60) * 3)
+    for name in ("elu", "selu", "mish", "softplus", "hardswish", "hardsigmoid", "silu",
+                 "leaky_relu", "relu", "logsigmoid", "tanh", "sigmoid"):
+        case(name, lambda x: getattr(F, name)(x), {"x": wide})
+    case("normalize", lambda x: F.normalize(x, eps=1e-8), {"x": rows})
+    case("cosine", lambda x, z: F.cosine_similarity(x[:, None], z[None], -1, 1e-8),
+         {"x": rows, "z": draw(4, 7)})
+    case("cdist", lambda x, z: torch.cdist(x, z, compute_mode="donot_use_mm_for_euclid_dist") ** 2,
+         {"x": rows, "z": draw(4, 7)})
+    case("logsumexp", lambda x: torch.logsumexp(x, 1), {"x": rounded(rows * 10)})
+    case("variance", lambda x: x.var(1), {"x": rows})
+    case("topk", lambda x: x.topk(3, -1)[0], {"x": rows})
+    case("sort", lambda x: x.sort(stable=True, dim=-1)[0], {"x": rows})
+    case("largest", lambda x: x.max(0)[0], {"x": rows})
+    ids = torch.tensor([[3, 0, 3], [1, 4, 4]])
+    case("embedding", lambda x: F.embedding(ids, x), {"x": rows}, (), {"ids": ids})
+    case("gather", lambda x: x.gather(0, ids[:, :3]), {"x": rows}, (), {"ids": ids})
+    case("nearest", lambda x: F.interpolate(x, (9, 4), mode="nearest"), {"x": image}, XY)
+    for name, size, align in (("bicubic_up", (11, 9), False), ("bicubic_down", (4, 3), False),
+                              ("bicubic_align", (9, 5), True)):
+        case(name, lambda x: F.interpolate(x, size, mode="bicubic", align_corners=align),
+             {"x": image}, XY)
+    for name, size, mode in (("area", (3, 4), "area"),):
+        case(name, lambda x: F.interpolate(x, size, mode=mode), {"x": image}, XY)
+    case("smooth_bilinear", lambda x: F.interpolate(x, (3, 4), mode="bilinear", antialias=True),
+         {"x": image}, XY)
+    case("smooth_bicubic", lambda x: F.interpolate(x, (3, 11), mode="bicubic", antialias=True),
+         {"x": image}, XY)
+
+    # q, k, v [N, L, heads, d] with an additive bias, masked keys, and grouped queries.
+    q, k, v = draw(2, 3, 4, 5), draw(2, 6, 4, 5), draw(2, 6, 4, 2)
+    bias, keep = draw(4, 3, 6), torch.tensor([[1, 1, 1, 0, 1, 1], [0, 1, 1, 1, 1, 0]])
+
+    def scores(q, k, bias=0.0):
+        return torch.einsum("nihd,njhd->nhij", q, k) / q.shape[-1] ** 0.5 + bias
+
+    def weigh(s, v):
+        return torch.einsum("nhij,njhd->nihd", F.softmax(s, -1), v)
+    case("attention_bias", lambda q, k, v, bias: weigh(scores(q, k, bias), v),
+         {"q": q, "k": k, "v": v, "bias": bias})
+    case("attention_mask", lambda q, k, v: weigh(
+        scores(q, k).masked_fill(keep[:, None, None] == 0, -np.inf), v),
+        {"q": q, "k": k, "v": v}, (), {"keep": keep.double()})
+    case("attention_grouped", lambda q, k, v: weigh(
+        scores(q, k.repeat_interleave(2, 2)), v.repeat_interleave(2, 2)),
+        {"q": q, "k": k[:, :, :2], "v": v[:, :, :2]})
+    far = (torch.arange(3)[:, None] + 3 - torch.arange(6)[None]).abs() >= 2
+    case("attention_window", lambda q, k, v: weigh(scores(q, k).masked_fill(far, -np.inf), v),
+         {"q": q, "k": k, "v": v})
+    case("attention_lse", lambda q, k: torch.logsumexp(scores(q, k), -1), {"q": q, "k": k})
+
+    logits, target = rounded(draw(6, 5) * 3), rounded(torch.rand(6, 5))
+    weight = rounded(torch.rand(5) * 3)
+    case("bce_weighted", lambda x: F.binary_cross_entropy_with_logits(
+        x, target, pos_weight=weight), {"x": logits}, (), {"target": target, "weight": weight})
+    case("mse", lambda x, target: F.mse_loss(x, target), {"x": logits, "target": target})
+    case("l1", lambda x, target: F.l1_loss(x, target), {"x": logits, "target": target})
+    write("operations", layers)
+
+
+def make_schedules():
+    """Factors of the base rate over 40 steps."""
+    S, out = torch.optim.lr_scheduler, {}
+
+    def factors(name, make):
+        optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+        schedule, seen = make(optimiser), []
+        for _ in range(40):
+            seen.append(optimiser.param_groups[0]["lr"])
+            optimiser.step()
+            schedule.step()
+        out[name] = torch.tensor(seen)
+
+    def ramp(o, steps):
+        return S.LinearLR(o, 1 / (steps + 1), 1, steps)
+    factors("constant", lambda o: S.ConstantLR(o, 1.0))
+    factors("multi_step", lambda o: S.MultiStepLR(o, [8, 20, 21], 0.3))
+    factors("cosine", lambda o: S.CosineAnnealingLR(o, 40))
+    factors("cosine_end", lambda o: S.CosineAnnealingLR(o, 40, 0.1))
+    factors("linear", lambda o: S.LinearLR(o, 1.0, 0.05, 40))
+    factors("constant_warm", lambda o: ramp(o, 6))
+    factors("multi_step_warm", lambda o: S.ChainedScheduler(
+        [ramp(o, 6), S.MultiStepLR(o, [4, 20], 0.5)]))
+    factors("cosine_warm", lambda o: S.SequentialLR(
+        o, [ramp(o, 10), S.CosineAnnealingLR(o, 30, 0.2)], [10]))
+    factors("linear_warm", lambda o: S.SequentialLR(
+        o, [ramp(o, 10), S.LinearLR(o, 1.0, 1e-12, 30)], [10]))
+    write("schedules", out)
+
+
+def make_steps():
+    """Row gradients, clipping and moving averages: ten steps each."""
+    torch.manual_seed(3)
+    table, out = draw(7, 3), {}
+    ids = torch.randint(0, 7, (10, 4))
+    grads = draw(10, 4, 3)
+    out.update({"table": table.float(), "ids": ids, "grads": grads.float()})
+    for name, make in {
+        "rows_sgd": lambda p: torch.optim.SGD(p, 0.1),
+        "rows_adam": lambda p: torch.optim.SparseAdam(p, 0.05, (0.8, 0.95), 1e-12),
+        "rows_dense_adam": lambda p: torch.optim.Adam(p, 0.05, (0.8, 0.95), 1e-12),
+        "rows_momentum": lambda p: torch.optim.SGD(p, 0.1, 0.9, weight_decay=0.05),
+    }.items():
+        w = table.clone().requires_grad_()
+        optimiser, seen = make([w]), []
+        for i, g in zip(ids, grads):
+            rows = torch.sparse_coo_tensor(i[None], g, (7, 3))
+            w.grad = rows if name in ("rows_sgd", "rows_adam") else rows.to_dense()
+            optimiser.step()
+            seen.append(w.detach().clone())
+        out[name] = torch.stack(seen)
+
+    a, b = draw(4, 5), draw(6)
+    out.update({"a": a.float(), "b": b.float()})
+    a, b = a.clone().requires_grad_(), b.clone().requires_grad_()
+    optimiser = torch.optim.SGD([a, b], 0.1, 0.9)
+    average = torch.optim.swa_utils.AveragedModel(
+        nn.ParameterList([nn.Parameter(a.data), nn.Parameter(b.data)]),
+        avg_fn=lambda old, new, n: 0.8 * old + 0.2 * new)
+    average.n_averaged += 1  # the first call copies otherwise
+    for step in range(10):
+        ga, gb = draw(4, 5) * (1 + step % 3), draw(6)
+        ga = rounded(ga)
+        a.grad, b.grad = ga.clone(), gb.clone()
+        out.update({f"ga.{step}": ga.float(), f"gb.{step}": gb.float()})
+        out[f"norm.{step}"] = nn.utils.clip_grad_norm_([a, b], 5.0)
+        optimiser.step()
+        average.update_parameters(nn.ParameterList([nn.Parameter(a.data), nn.Parameter(b.data)]))
+        out[f"a.{step}"], out[f"b.{step}"] = a.detach().clone(), b.detach().clone()
+        mean = list(average.module)
+        out[f"mean_a.{step}"], out[f"mean_b.{step}"] = mean[0].detach().clone(), mean[1].detach().clone()
+    write("steps", out)
 
 
 def make_optimisers():
@@ -342,11 +503,24 @@ def try_run(name, net, side, make_optimiser, decay):
     return True
 
 
-if __name__ == "__main__":
-    os.makedirs(OUT, exist_ok=True)
-    make_layers()
-    make_optimisers()
+def make_networks():
     make_run("resnet", ResNet, 8,
              lambda g: torch.optim.SGD(g, 0.1, 0.9, nesterov=True), 0.01)
     # The bias of the keys has no gradient but rounding, which a small eps would blow up to steps.
     make_run("vit", lambda: ViT(8), 8, lambda g: torch.optim.AdamW(g, 3e-3, eps=1e-5), 0.1)
+
+
+def make_first():
+    """Drawn one after the other: kept together, so that the draws come out the same again."""
+    make_layers()
+    make_optimisers()
+    make_networks()
+
+
+SETS = {"first": make_first, "operations": make_operations, "schedules": make_schedules,
+        "steps": make_steps}
+
+if __name__ == "__main__":
+    os.makedirs(OUT, exist_ok=True)
+    for name in sys.argv[1:] or SETS:
+        SETS[name]()

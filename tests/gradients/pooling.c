@@ -35,6 +35,12 @@ CALL(nearest, mica_resize(t, in[0], 5, 3, MICA_NEAREST, false))
 CALL(bilinear, mica_resize(t, in[0], 5, 7, MICA_BILINEAR, false))
 CALL(corners, mica_resize(t, in[0], 2, 6, MICA_BILINEAR, true))
 
+CALL(bicubic, mica_resize(t, in[0], 7, 3, MICA_BICUBIC, false))
+CALL(bicubic_corners, mica_resize(t, in[0], 2, 9, MICA_BICUBIC, true))
+CALL(area, mica_resize(t, in[0], 2, 7, MICA_AREA, false))
+CALL(smooth, mica_resize(t, in[0], 2, 3, MICA_SMOOTH_BILINEAR, false))
+CALL(smooth_bicubic, mica_resize(t, in[0], 2, 7, MICA_SMOOTH_BICUBIC, false))
+
 #define B 1e-5
 #define ONE(op, run, ...)                                                                          \
   { op, #run, 1, {{MICA_SHAPE(__VA_ARGS__), -2, 2, 0, false}}, run, B, false, false }
@@ -59,5 +65,13 @@ static const gradient_case cases[] = {
     ONE("resize", nearest, 2, 3, 4, 2),
     ONE("resize", bilinear, 1, 3, 4, 2),
     ONE("resize", corners, 1, 3, 4, 2),
+    ONE("resize", bicubic, 2, 5, 6, 3),
+    ONE("resize", bicubic, 1, 1, 2, 2),
+    ONE("resize", bicubic_corners, 1, 3, 4, 1),
+    ONE("resize", area, 2, 5, 4, 2),
+    ONE("resize", smooth, 1, 7, 8, 2),
+    ONE("resize", smooth, 0, 3, 4, 2),
+    ONE("resize", smooth_bicubic, 1, 9, 4, 2),
+    ONE("resize", smooth_bicubic, 1, 1, 1, 1),
 };
 FAMILY(pooling);

@@ -16,11 +16,25 @@ typedef struct mica_resize_geometry {
   bool bilinear, align_corners;
 } mica_resize_geometry;
 
+/* Each place of a resampled axis as a weighted sum of `width` places from `first`. */
+typedef struct mica_resample_taps {
+  int64_t in, out, inner, width;
+  const int64_t *first; /* [out] */
+  const double *weight; /* [out, width] */
+} mica_resample_taps;
+
 typedef struct mica_resize_kernels {
   void (*resize)(const mica_resize_geometry *g, int64_t row_begin, int64_t row_end, const void *x,
                  void *y);
   void (*resize_grad)(const mica_resize_geometry *g, int64_t image_begin, int64_t image_end,
                       const void *gy, void *gx);
+  /* y[o,k,:] = sum_j weight[k,j] x[o, first[k] + j, :], j < width, over [outer, in, inner] to
+   * [outer, out, inner], for outer of [begin, end). Taps beyond the axis have weight 0. */
+  void (*resample)(const mica_resample_taps *taps, int64_t begin, int64_t end, const void *x,
+                   void *y);
+  /* gx = the transpose of that applied to gy; gx is overwritten. */
+  void (*resample_grad)(const mica_resample_taps *taps, int64_t begin, int64_t end, const void *gy,
+                        void *gx);
 } mica_resize_kernels;
 
 #endif

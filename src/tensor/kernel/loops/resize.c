@@ -1,4 +1,5 @@
-/* resize.c: nearest and bilinear, channels last; the innermost loop runs over channels. */
+/* resize.c: nearest and bilinear, channels last, and any filter along one axis; the innermost loop
+ * runs over channels. */
 #include "tensor/kernel/resize.h"
 
 #include "loop.h"
@@ -79,7 +80,46 @@ static void resize_grad(const mica_resize_geometry *g, int64_t image_begin, int6
   }
 }
 
+static void resample(const mica_resample_taps *t, int64_t begin, int64_t end, const void *x,
+                     void *y) {
+  const int64_t inner = t->inner;
+  for (int64_t o = begin; o < end; o++) {
+    const real *in = (const real *)x + o * t->in * inner;
+    real *out = (real *)y + o * t->out * inner;
+    for (int64_t k = 0; k < t->out; k++, out += inner) {
+      SIMD for (int64_t i = 0; i < inner; i++) out[i] = 0;
+      for (int64_t j = 0; j < t->width; j++) {
+        const double weight = t->weight[k * t->width + j];
+        if (weight == 0) continue;
+        const real w = (real)weight;
+        const real *from = in + (t->first[k] + j) * inner;
+        SIMD for (int64_t i = 0; i < inner; i++) out[i] += w * from[i];
+      }
+    }
+  }
+}
+
+static void resample_grad(const mica_resample_taps *t, int64_t begin, int64_t end, const void *gy,
+                          void *gx) {
+  const int64_t inner = t->inner;
+  for (int64_t o = begin; o < end; o++) {
+    const real *out = (const real *)gy + o * t->out * inner;
+    real *in = (real *)gx + o * t->in * inner;
+    memset(in, 0, (size_t)(t->in * inner) * sizeof(real));
+    for (int64_t k = 0; k < t->out; k++, out += inner)
+      for (int64_t j = 0; j < t->width; j++) {
+        const double weight = t->weight[k * t->width + j];
+        if (weight == 0) continue;
+        const real w = (real)weight;
+        real *to = in + (t->first[k] + j) * inner;
+        SIMD for (int64_t i = 0; i < inner; i++) to[i] += w * out[i];
+      }
+  }
+}
+
 const mica_resize_kernels MICA_KERNEL(resize) = {
     .resize = resize,
     .resize_grad = resize_grad,
+    .resample = resample,
+    .resample_grad = resample_grad,
 };
