@@ -278,8 +278,12 @@ mica_status mica_average_update(mica_params *average, const mica_params *params,
       if (status != MICA_OK) return status;
       continue;
     }
-    average_job job = {mica_kernels_of(engine, dtype)->optimiser, mica_dtype_size(dtype), n, decay,
-                       mica_tensor_data(x), mica_param_write(to)};
+    average_job job = {mica_kernels_of(engine, dtype)->optimiser,
+                       mica_dtype_size(dtype),
+                       n,
+                       decay,
+                       mica_tensor_data(x),
+                       mica_param_write(to)};
     mica_parallel_for(engine, (n + PIECE - 1) / PIECE, average_range, &job);
   }
   return MICA_OK;

@@ -1,0 +1,129 @@
+/* Every options struct of a component against the component's table: its initialiser macro gives
+ * the table's defaults, field by field.
+ *
+ * No component can be missed: each with a table is in one of the two lists, and each initialiser
+ * macro of the public headers is one of a component's or in the list of those that have no table.
+ */
+#include "support/option_table.h"
+
+#include <mica/mica.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WITH(kind, name, type, macro)                                                              \
+  { kind, name, &(const type)macro, sizeof(type), #macro }
+static const struct {
+  mica_kind kind;
+  const char *name;
+  const void *initialised;
+  size_t bytes;
+  const char *macro;
+} with_macro[] = {
+    WITH(MICA_KIND_MODEL, "mlp", mica_mlp_options, MICA_MLP_OPTIONS),
+    WITH(MICA_KIND_MODEL, "convnet", mica_convnet_options, MICA_CONVNET_OPTIONS),
+    WITH(MICA_KIND_MODEL, "resnet", mica_resnet_options, MICA_RESNET_OPTIONS),
+    WITH(MICA_KIND_MODEL, "vit", mica_vit_options, MICA_VIT_OPTIONS),
+    WITH(MICA_KIND_LOSS, "ce", mica_ce_options, MICA_CE_OPTIONS),
+    WITH(MICA_KIND_LOSS, "kd", mica_kd_options, MICA_KD_OPTIONS),
+    WITH(MICA_KIND_LOSS, "bce", mica_bce_options, MICA_BCE_OPTIONS),
+    WITH(MICA_KIND_LOSS, "huber", mica_huber_options, MICA_HUBER_OPTIONS),
+    WITH(MICA_KIND_OPTIMISER, "sgd", mica_sgd_options, MICA_SGD_OPTIONS),
+    WITH(MICA_KIND_OPTIMISER, "adam", mica_adam_options, MICA_ADAM_OPTIONS),
+    WITH(MICA_KIND_OPTIMISER, "adamw", mica_adam_options, MICA_ADAMW_OPTIONS),
+    WITH(MICA_KIND_SCHEDULE, "constant", mica_schedule_options, MICA_SCHEDULE_OPTIONS),
+    WITH(MICA_KIND_SCHEDULE, "multi-step", mica_schedule_options, MICA_SCHEDULE_OPTIONS),
+    WITH(MICA_KIND_SCHEDULE, "cosine", mica_schedule_options, MICA_SCHEDULE_OPTIONS),
+    WITH(MICA_KIND_SCHEDULE, "linear", mica_schedule_options, MICA_SCHEDULE_OPTIONS),
+};
+#define N_WITH (sizeof with_macro / sizeof *with_macro)
+
+/* Options by text alone: the struct is the component's own. */
+static const struct {
+  mica_kind kind;
+  const char *name;
+} by_text[] = {
+    {MICA_KIND_ADAPTER, "lora"},         {MICA_KIND_ESTIMATOR, "logistic"},
+    {MICA_KIND_ESTIMATOR, "ridge"},      {MICA_KIND_ESTIMATOR, "knn"},
+    {MICA_KIND_ESTIMATOR, "prototypes"}, {MICA_KIND_ESTIMATOR, "gaussian"},
+};
+
+static mica_engine *engine;
+
+static void test_macros_are_the_defaults(void **state) {
+  (void)state;
+  for (size_t i = 0; i < N_WITH; i++) {
+    const mica_component *c = mica_component_find(engine, with_macro[i].kind, with_macro[i].name);
+    if (!c) fail_msg("%s", mica_last_error());
+    assert_int_equal(c->options_size, with_macro[i].bytes);
+    check_initialiser(c->options, with_macro[i].initialised, with_macro[i].bytes,
+                      with_macro[i].macro);
+  }
+}
+
+static void test_every_component_is_listed(void **state) {
+  (void)state;
+  int missing = 0, seen = 0;
+  for (int kind = 0; kind < MICA_KIND_COUNT; kind++) {
+    const mica_component *c;
+    for (int k = 0; (c = mica_component_at(engine, (mica_kind)kind, k)); k++) {
+      if (!c->options || !c->options[0].name) continue;
+      int found = 0;
+      seen++;
+      for (size_t i = 0; i < N_WITH; i++)
+        found += (int)with_macro[i].kind == kind && strcmp(with_macro[i].name, c->name) == 0;
+      for (size_t i = 0; i < sizeof by_text / sizeof *by_text; i++)
+        found += (int)by_text[i].kind == kind && strcmp(by_text[i].name, c->name) == 0;
+      if (found != 1) {
+        print_error("%s %s is in %d of the lists of %s\n", mica_kind_name((mica_kind)kind), c->name,
+                    found, __FILE__);
+        missing++;
+      }
+    }
+  }
+  assert_true(seen >= (int)N_WITH);
+  assert_int_equal(missing, 0);
+}
+
+/* Options of functions and objects that are not chosen by name. */
+static const char without_table[] =
+    " DATASET ENGINE LOAD KMEANS MAP CONV POOL ATTENTION CROSS_ENTROPY LINE_CHART SCATTER "
+    "BAR_CHART "
+    "HISTOGRAM HEAT_MAP CONFUSION ROC IMAGE_GRID TABLE REPORT RUN TAPE DATASET_STREAM TRAIN "
+    "DATA_TABLE ";
+
+static void test_every_macro_is_listed(void **state) {
+  (void)state;
+  /* The headers' macros, one a line: NAME of MICA_NAME_OPTIONS. */
+  FILE *f =
+      popen("sed -n 's/^#define MICA_\\([A-Z0-9_]*\\)_OPTIONS .*/\\1/p' include/mica/*.h", "r");
+  assert_non_null(f);
+  char name[80], word[84], macro[100];
+  int missing = 0, seen = 0;
+  while (fgets(name, sizeof name, f)) {
+    name[strcspn(name, "\n")] = 0;
+    snprintf(word, sizeof word, " %s ", name);
+    snprintf(macro, sizeof macro, "MICA_%s_OPTIONS", name);
+    bool found = strstr(without_table, word) != NULL;
+    for (size_t i = 0; i < N_WITH; i++) found |= strcmp(with_macro[i].macro, macro) == 0;
+    if (!found) {
+      print_error("%s is in no list of %s\n", macro, __FILE__);
+      missing++;
+    }
+    seen++;
+  }
+  assert_int_equal(pclose(f), 0);
+  assert_true(seen > 20);
+  assert_int_equal(missing, 0);
+}
+
+int main(void) {
+  if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_macros_are_the_defaults),
+                                     cmocka_unit_test(test_every_component_is_listed),
+                                     cmocka_unit_test(test_every_macro_is_listed)};
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  mica_engine_free(engine);
+  return failed;
+}
