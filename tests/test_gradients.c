@@ -15,7 +15,8 @@
 static const gradient_family *const families[] = {
     &gradient_elementwise,   &gradient_binary,  &gradient_reduction, &gradient_shape,
     &gradient_gather,        &gradient_random,  &gradient_product,   &gradient_convolution,
-    &gradient_normalisation, &gradient_pooling, &gradient_attention, &gradient_loss};
+    &gradient_normalisation, &gradient_pooling, &gradient_attention, &gradient_loss,
+    &gradient_edges};
 #define FAMILIES (int)(sizeof families / sizeof *families)
 
 mica_var gradient_ids(mica_tape *t, mica_shape shape, int64_t start, int64_t step, int64_t limit) {
@@ -92,12 +93,15 @@ static double *doubles(const mica_view *v) {
   return x;
 }
 
-/* Run one case. nudge: add `by` to element `at` of input `which` (-1: none). */
-static outcome run_case(mica_engine *engine, const gradient_case *c, mica_dtype dtype, bool strided,
-                        int which, int64_t at, double by, bool backward) {
+/* Run one case; products and convolutions of float32 run in `compute`. nudge: add `by` to element
+ * `at` of input `which` (-1: none). */
+static outcome run_in(mica_engine *engine, const gradient_case *c, mica_dtype dtype,
+                      mica_dtype compute, bool strided, int which, int64_t at, double by,
+                      bool backward) {
   outcome o = {0};
   mica_tape *t = NULL;
   assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+  mica_set_compute(t, compute);
   mica_set_training(t, c->training);
   mica_tensor *data[CASE_INPUTS] = {0};
   mica_var in[CASE_INPUTS], leaf[CASE_INPUTS];
@@ -161,6 +165,11 @@ static outcome run_case(mica_engine *engine, const gradient_case *c, mica_dtype 
   for (int i = 0; i < c->n; i++) mica_tensor_free(data[i]);
   mica_tape_free(t);
   return o;
+}
+
+static outcome run_case(mica_engine *engine, const gradient_case *c, mica_dtype dtype, bool strided,
+                        int which, int64_t at, double by, bool backward) {
+  return run_in(engine, c, dtype, MICA_F32, strided, which, at, by, backward);
 }
 
 /* ---- comparisons ---- */
@@ -315,6 +324,44 @@ static void test_variants(void **state) {
   }
 }
 
+/* bfloat16 keeps 8 bits: each factor is within 2^-9 of itself, sums are float32. */
+#define BOUND_BF16 1e-2
+
+static bool same_numbers(const outcome *a, const outcome *b) {
+  for (int64_t i = 0; i < a->n_out; i++)
+    if (a->out[i] != b->out[i]) return false;
+  return true;
+}
+
+/* Products and convolutions offer bfloat16; somewhere in each family it must make a difference, on
+ * every engine. */
+static void test_bf16(void **state) {
+  const gradient_family *f = *state;
+  for (int k = 0; k < n_variants; k++) {
+    int different = 0;
+    for (int i = 0; i < f->n; i++) {
+      const gradient_case *c = &f->cases[i];
+      if (c->no_gradient) continue;
+      outcome want = run_case(variants[0].engine, c, MICA_F64, false, -1, 0, 0, true);
+      outcome f32 = run_case(variants[k].engine, c, MICA_F32, false, -1, 0, 0, true);
+      outcome got = run_in(variants[k].engine, c, MICA_F32, MICA_BF16, false, -1, 0, 0, true);
+      char what[128];
+      snprintf(what, sizeof what, "result (bfloat16, %s)", variants[k].name);
+      compare(c, what, got.n_out, got.out, want.out, BOUND_BF16);
+      for (int j = 0; j < c->n; j++) {
+        if (c->in[j].constant) continue;
+        snprintf(what, sizeof what, "gradient %d (bfloat16, %s)", j, variants[k].name);
+        compare(c, what, got.n_in[j], got.grad[j], want.grad[j], BOUND_BF16);
+      }
+      different += !same_numbers(&f32, &got);
+      outcome_free(&want);
+      outcome_free(&f32);
+      outcome_free(&got);
+    }
+    if (!different) fail_msg("%s: bfloat16 is float32 (%s)", f->name, variants[k].name);
+  }
+}
+
 /* Take one word off a list separated by spaces. */
 static const char *next_word(const char *list, char *word, size_t size) {
   list += strspn(list, " ");
@@ -383,8 +430,65 @@ static void test_every_operation_has_a_case(void **state) {
   assert_int_equal(missing, 0);
 }
 
+/* What every operation of mica/ops.h must have: a case with one element, and one with none. */
+static void test_every_operation_has_its_edges(void **state) {
+  (void)state;
+  int missing = 0;
+  for (int k = 0; k < FAMILIES; k++)
+    for (int i = 0; i < families[k]->n; i++) {
+      char word[64], name[66], ops[256];
+      const char *rest = families[k]->cases[i].ops;
+      for (rest = next_word(rest, word, sizeof word); *word;
+           rest = next_word(rest, word, sizeof word)) {
+        /* These have no inputs; there are no statistics of no rows (an error). */
+        bool one = strncmp(word, "random_", 7) == 0;
+        bool none = one || strcmp(word, "batch_norm_train") == 0;
+        snprintf(name, sizeof name, " %s ", word);
+        for (int f = 0; f < FAMILIES; f++)
+          for (int j = 0; j < families[f]->n; j++) {
+            const gradient_case *c = &families[f]->cases[j];
+            snprintf(ops, sizeof ops, " %s ", c->ops);
+            if (!strstr(ops, name)) continue;
+            one |= mica_shape_count(&c->in[0].shape) == 1;
+            for (int n = 0; n < c->n; n++) none |= mica_shape_count(&c->in[n].shape) == 0;
+          }
+        if (!one || !none) {
+          print_error("mica_%s has no case of %s\n", word, one ? "none" : "one element");
+          missing++;
+        }
+      }
+    }
+  assert_int_equal(missing, 0);
+}
+
+/* mica/where.h has the line of each operation that takes the tape first and more. */
+static void test_every_operation_notes_its_line(void **state) {
+  (void)state;
+  FILE *f = fopen("include/mica/where.h", "r");
+  assert_non_null(f);
+  static char text[32768];
+  const size_t n = fread(text, 1, sizeof text - 1, f);
+  fclose(f);
+  assert_true(n < sizeof text - 1);
+  int missing = 0;
+  for (int k = 0; k < FAMILIES; k++)
+    for (int i = 0; i < families[k]->n; i++) {
+      char word[64], line[256];
+      const char *rest = families[k]->cases[i].ops;
+      for (rest = next_word(rest, word, sizeof word); *word;
+           rest = next_word(rest, word, sizeof word)) {
+        snprintf(line, sizeof line, "#define mica_%s(t, ...) mica_%s(MICA_HERE(t), __VA_ARGS__)\n",
+                 word, word);
+        if (strstr(text, line)) continue;
+        print_error("mica/where.h has no line for mica_%s\n", word);
+        missing++;
+      }
+    }
+  assert_int_equal(missing, 0);
+}
+
 int main(void) {
-  struct CMUnitTest tests[2 * FAMILIES + 1];
+  struct CMUnitTest tests[2 * FAMILIES + 5];
   static char names[2 * FAMILIES][64];
   int n = 0;
   for (int k = 0; k < FAMILIES; k++) {
@@ -396,6 +500,14 @@ int main(void) {
     tests[n] = (struct CMUnitTest){names[n], test_variants, NULL, NULL, family};
     n++;
   }
-  tests[n] = (struct CMUnitTest)cmocka_unit_test(test_every_operation_has_a_case);
+  static const gradient_family *const bf16[] = {&gradient_product, &gradient_convolution};
+  static const char *const bf16_names[] = {"bfloat16: product", "bfloat16: convolution"};
+  for (int k = 0; k < 2; k++)
+    tests[n++] =
+        (struct CMUnitTest){bf16_names[k], test_bf16, NULL, NULL, (void *)(uintptr_t)bf16[k]};
+  tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_every_operation_has_a_case);
+  tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_every_operation_has_its_edges);
+  tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_every_operation_notes_its_line);
+  assert_true(n == (int)(sizeof tests / sizeof *tests));
   return cmocka_run_group_tests(tests, make_engines, free_engines);
 }

@@ -109,7 +109,7 @@ static void operand_gradient(mica_call *c, int i, const matmul_plan *p, int64_t 
   if (!g) return;
   const mica_dtype dtype = g->dtype;
   const int64_t matrix = m * n;
-  bool shared = false;
+  bool shared = p->batch == 0; /* no product writes it: zeros */
   for (int d = 0; d < p->rank; d++) shared |= p->dim[d] > 1 && !result[d];
   if (!shared) {
     mica_status status = products(t, p, dtype, m, n, k, x, y, g->data, 0, p->batch);

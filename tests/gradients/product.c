@@ -34,6 +34,13 @@ static const gradient_case cases[] = {
     {"linear", "", 3, {IN(3, 4), IN(5, 4), IN(5)}, linear, B, false, false},
     {"linear", "tokens", 3, {IN(2, 3, 4), IN(2, 4), IN(2)}, linear_gelu, B, false, false},
     {"linear", "no bias", 2, {IN(7, 3), IN(1, 3)}, linear_plain, B, false, false},
+    /* Large enough for a library. */
+    {"matmul", "large", 2, {IN(70, 85), IN(85, 93)}, matmul, B, false, false},
+    {"matmul", "large batch", 2, {IN(3, 70, 65), IN(3, 65, 33)}, matmul, B, false, false},
+    {"matmul_t", "large", 2, {IN(85, 70), IN(93, 85)}, matmul_tt, B, false, false},
+    {"matmul_t", "large, shared", 2, {IN(3, 70, 65), IN(50, 65)}, matmul_tb, B, false, false},
+    {"linear", "large", 3, {IN(5, 31, 67), IN(73, 67), IN(73)}, linear, B, false, false},
+    {"linear", "large, gelu", 3, {IN(90, 67), IN(73, 67), IN(73)}, linear_gelu, B, false, false},
     {"linear", "no rows", 3, {IN(0, 4), IN(5, 4), IN(5)}, linear, B, false, false},
 };
 FAMILY(product);
