@@ -231,6 +231,9 @@ check "a bad file name in a catalogue" 1 "no plain name" env MICA_CATALOGUE=bad.
 echo '{' >bad.json
 check "a catalogue that is no JSON" 1 "MICA_CATALOGUE: bad.json" env MICA_CATALOGUE=bad.json "$mica" data list
 check "an absent catalogue" 1 "absent.json" env MICA_CATALOGUE=absent.json "$mica" data list
+sed -n '/^<!-- catalogue:begin/,/^<!-- catalogue:end/p' "$MICA_SOURCE/docs/formats.md" | sed '/^<!--/d; /^```/d' >documented.json
+check "the documented catalogue is one: models" 0 "bolts .* 1.1 MB" env MICA_CATALOGUE=documented.json "$mica" model list
+check "the documented catalogue is one: data" 0 "line-3" env MICA_CATALOGUE=documented.json "$mica" data list
 export MICA_CATALOGUE=
 for verb in model data; do
   check "mica $verb list" 0 "MB  " "$mica" $verb list

@@ -178,23 +178,41 @@ try "the static library defines only mica_*" archive_names
 # The tool's company.
 if [ -x "$root/bin/mica" ]; then
   try "the installed tool runs" "$root/bin/mica" version
-  completes() {
+  completion() { # words... : what bash offers for the last one
     bash -c '. "$1/share/bash-completion/completions/mica"
-      COMP_WORDS=(mica tr) COMP_CWORD=1; _mica; [ "${COMPREPLY[*]}" = train ] || exit 1
-      COMP_WORDS=("$1/bin/mica" train --ep) COMP_CWORD=2; _mica; [ "${COMPREPLY[0]}" = --epochs ]' - "$root"
+      COMP_WORDS=("$1/bin/mica" "${@:2}") COMP_CWORD=$(($# - 1)); _mica; printf "%s\n" "${COMPREPLY[@]}"' - "$root" "$@"
   }
-  try "bash completes verbs and flags" completes
-  manual() { # every verb of the page is a verb of the tool
-    local verb verbs
-    verbs=$(sed -n '/^\.SH VERBS/,/^\.SH FLAGS/s/^\.B[IR]* "\{0,1\}\([a-z]*\).*/\1/p' "$root/share/man/man1/mica.1" |
-      sort -u)
-    [ "$(wc -w <<<"$verbs")" -ge 8 ] || return 1
-    for verb in $verbs; do
-      case $verb in logistic | ridge) continue ;; esac # names inside a paragraph
-      "$root/bin/mica" help "$verb" >/dev/null || { echo "the manual names the verb $verb"; return 1; }
+  offers() { # expected words...
+    local expected=$1
+    shift
+    completion "$@" | grep -qx -- "$expected" || { echo "no $expected for: mica $*"; completion "$@"; return 1; }
+  }
+  completes() {
+    [ "$(completion tr)" = train ] && offers --epochs train --ep && offers resnet train re &&
+      offers adamw train resnet --optimiser ad && offers get model g && offers resnet18 model get res &&
+      offers fashion-mnist data get f && offers optimiser list o && offers sgd list optimiser s &&
+      offers predict help p && (cd "$MICA_SOURCE" && offers README.md predict READ)
+  }
+  try "bash completes verbs, flags, components and catalogue names" completes
+  manual() { # every verb and flag of the tool is in the page, which is man's own format
+    local page=$root/share/man/man1/mica.1 verb flag
+    for verb in $("$root/bin/mica" help --names); do
+      grep -qE "^\.SS \"$verb[ \"]" "$page" || { echo "the manual lacks the verb $verb"; return 1; }
+      for flag in $("$root/bin/mica" help "$verb" | grep -oE '^  --[a-z0-9-]+'); do
+        grep -qF -- "\\fB${flag//-/\\-}\\fR" "$page" || { echo "the manual lacks $verb $flag"; return 1; }
+      done
     done
+    if command -v groff >/dev/null; then
+      ! groff -man -Tutf8 -ww -z "$page" 2>&1 | grep .
+    fi
   }
-  try "the manual's verbs exist" manual
+  if [ -e "$root/share/man/man1/mica.1" ]; then
+    try "the manual has every verb and flag" manual
+  else
+    echo "not ok the manual is installed"
+  fi
+  pages() { [ -e "$root/share/doc/mica/formats.md" ] && [ -e "$root/share/doc/mica/LICENSE" ]; }
+  try "the pages are installed" pages
 else
   echo "skip the installed tool: this build has none"
 fi

@@ -18,6 +18,8 @@ typedef struct cli_flag {
   const char *help;
 } cli_flag;
 
+#define CLI_FLAGS 64 /* the most that a verb has */
+
 struct cli_args;
 
 typedef struct cli_verb {
@@ -34,8 +36,8 @@ typedef struct cli_args {
   const cli_verb *verb;
   const char *operand[4096];
   int n_operands;
-  const char *value[32]; /* of each flag of the table; switches "1" */
-  char command[1024];    /* the line as it was given */
+  const char *value[CLI_FLAGS]; /* of each flag of the table; switches "1" */
+  char command[1024];           /* the line as it was given */
 } cli_args;
 
 extern const cli_verb *const cli_verbs[]; /* ends with NULL */
@@ -58,6 +60,22 @@ void cli_result(const cli_args *a, const char *what, const char *path);
 /* An engine with the --threads of the verb. */
 mica_status cli_engine(const cli_args *a, mica_engine **out);
 void cli_help_verb(FILE *to, const cli_verb *verb);
+/* The manual page: troff's man macros, made of the same tables as the help. */
+void cli_manual(FILE *to);
+
+/* What the tool reads from its environment and returns, for help and manual; both end with NULL. */
+typedef struct cli_term {
+  const char *name, *meaning;
+} cli_term;
+extern const cli_term cli_environment[], cli_exit_codes[], cli_examples[];
+/* Verbs that belong together; ends with a group without a title. Verbs end with NULL. */
+typedef struct cli_group {
+  const char *title;
+  const char *verb[8];
+} cli_group;
+extern const cli_group cli_groups[];
+const cli_verb *cli_verb_find(const char *name); /* NULL, no message, when there is none */
+bool cli_grouped(const cli_verb *verb);
 
 /* Ctrl-C was pressed (once: finish cleanly). */
 bool cli_interrupted(void);

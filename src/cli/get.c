@@ -91,7 +91,9 @@ int get_list(const cli_args *a, catalogue_kind kind) {
     const bool here = mica_file_exists(place) || mica_is_folder(place);
     if (catalogue_bytes(item))
       snprintf(size, sizeof size, "%8.1f", (double)catalogue_bytes(item) * 1e-6);
-    if (cli_on(a, "--json"))
+    if (cli_on(a, "--names"))
+      puts(item->name);
+    else if (cli_on(a, "--json"))
       print_json(item, place, here);
     else if (only)
       print_all_about(item, place, here);
@@ -99,7 +101,7 @@ int get_list(const cli_args *a, catalogue_kind kind) {
       printf("%c %-16s%s MB  %s\n", here ? '*' : ' ', item->name, size, item->summary);
     mica_free(place);
   }
-  if (code == EXIT_OK && !only && !cli_on(a, "--json"))
+  if (code == EXIT_OK && !only && !cli_on(a, "--json") && !cli_on(a, "--names"))
     printf("* is here already; `mica %s list NAME` tells publisher, licence and checksums\n",
            a->verb->name);
   catalogue_close(&c);

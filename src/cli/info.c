@@ -1,31 +1,356 @@
-/* mica info: what is in a file. */
+/* mica info: what is in a file of tensors, what network it is of, and what of it would load. */
 #include "cli/cli.h"
+#include "cli/guess.h"
 
-#include <mica/model.h>
+#include "base/buffer.h"
+#include "base/json.h"
 
+#include <ctype.h>
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
+
+/* A network is made to see what loads: up to this many elements in the file. */
+#define TRY_MOST ((int64_t)1 << 30)
+
+typedef struct statistics {
+  double low, high, mean;
+  int64_t nan, infinite;
+} statistics;
+
+typedef struct account {
+  bool tried;
+  mica_load_report report;
+  char trouble[512];                    /* why it does not load */
+  mica_head_facts head[MICA_HEADS_MAX]; /* of a model file */
+  int64_t heads;
+} account;
+
+/* Names and texts come from outside: what is no printing character must not reach a terminal. */
+static void put_text(const char *text, size_t most) {
+  size_t n = 0;
+  for (; *text && n < most; text++, n++)
+    putchar(iscntrl((unsigned char)*text) ? '?' : (unsigned char)*text);
+  if (*text) printf("... (%zu bytes more)", strlen(text));
+}
+
+static mica_status measure(const mica_archive *f, int64_t i, statistics *s) {
+  mica_tensor *raw = NULL, *wide = NULL;
+  mica_status status = mica_archive_read(f, i, &raw);
+  if (status == MICA_OK) {
+    const mica_view view = mica_tensor_view(raw);
+    status = mica_tensor_from_view(&view, MICA_F64, &wide);
+  }
+  if (status == MICA_OK) {
+    const double *x = mica_tensor_data(wide);
+    const int64_t n = mica_tensor_count(wide);
+    double sum = 0;
+    int64_t finite = 0;
+    *s = (statistics){NAN, NAN, NAN, 0, 0};
+    for (int64_t k = 0; k < n; k++) {
+      s->nan += isnan(x[k]) != 0;
+      s->infinite += isinf(x[k]) != 0;
+      if (!isfinite(x[k])) continue;
+      if (!finite || x[k] < s->low) s->low = x[k];
+      if (!finite || x[k] > s->high) s->high = x[k];
+      sum += x[k];
+      finite++;
+    }
+    if (finite) s->mean = sum / (double)finite;
+  }
+  mica_tensor_free(wide);
+  mica_tensor_free(raw);
+  return status;
+}
+
+static int64_t bytes_of(const mica_archive *f, int64_t i) {
+  return mica_shape_count(mica_archive_shape(f, i)) *
+         (int64_t)mica_dtype_size(mica_archive_dtype(f, i));
+}
+
+/* The architecture: of a model file what it says itself, of others what names and shapes tell. */
+static void look_at(const mica_archive *f, architecture_guess *g) {
+  const char *text = mica_archive_metadata(f, "mica");
+  mica_json_doc *doc = NULL;
+  guess_architecture(f, g);
+  if (!text || mica_json_parse(text, strlen(text), &doc) != MICA_OK) return;
+  const mica_json *root = mica_json_root(doc), *input = mica_json_get(root, "input");
+  const char *spec = mica_json_string(mica_json_get(root, "architecture"));
+  mica_problem p = {0, 0, 0, mica_json_count(mica_json_get(root, "classes"))};
+  if (spec && strlen(spec) < sizeof g->spec &&
+      mica_json_int64(mica_json_get(input, "height"), &p.height) &&
+      mica_json_int64(mica_json_get(input, "width"), &p.width) &&
+      mica_json_int64(mica_json_get(input, "channels"), &p.channels)) {
+    *g = (architecture_guess){.problem = p};
+    snprintf(g->spec, sizeof g->spec, "%s", spec);
+    snprintf(g->names, sizeof g->names, "mica");
+  }
+  mica_json_free(doc);
+}
+
+/* Make the network and load the file into it. A model file that lies about its sizes is refused by
+ * mica_model_open, so that is what opens one. */
+static void try_to_load(const cli_args *a, const mica_archive *f, const architecture_guess *g,
+                        account *out) {
+  int64_t elements = 0;
+  for (int64_t i = 0; i < mica_archive_count(f); i++)
+    elements += mica_shape_count(mica_archive_shape(f, i));
+  memset(out, 0, sizeof *out);
+  if (!*g->spec || elements > TRY_MOST) return;
+  mica_engine *engine = NULL;
+  mica_net *net = NULL;
+  mica_model *model = NULL;
+  mica_status status = cli_engine(a, &engine);
+  if (status == MICA_OK && strcmp(g->names, "mica") == 0) {
+    status = mica_model_open(engine, mica_archive_path(f), &model);
+    if (status == MICA_OK) {
+      out->report.loaded = mica_params_count(mica_net_params(mica_model_net(model)));
+      out->report.share = 1;
+      for (; out->heads < mica_model_heads(model) && out->heads < MICA_HEADS_MAX; out->heads++)
+        mica_model_head(model, out->heads, &out->head[out->heads]);
+    }
+  } else if (status == MICA_OK) {
+    const mica_load_options o = {sizeof o, NULL, true, true};
+    status = mica_net_create(engine, g->spec, &g->problem, 0, &net);
+    if (status == MICA_OK)
+      status = mica_params_load(mica_net_params(net), mica_archive_path(f), &o, &out->report);
+  }
+  if (status != MICA_OK) snprintf(out->trouble, sizeof out->trouble, "%s", mica_last_error());
+  out->tried = true;
+  mica_model_free(model);
+  mica_net_free(net);
+  mica_engine_free(engine);
+}
+
+/* ---- for a person ---- */
+
+static void print_architecture(const architecture_guess *g, const account *k, const char *path) {
+  const mica_problem *p = &g->problem;
+  if (!*g->names) {
+    printf("no architecture of mica's is recognised in the names\n");
+    return;
+  }
+  if (!*g->spec) {
+    printf("looks like %s (%s)\n", g->note, g->names);
+    return;
+  }
+  if (strcmp(g->names, "mica") == 0)
+    printf("a model file: ");
+  else
+    printf("looks like ");
+  put_text(g->spec, 400);
+  if (strcmp(g->names, "mica") != 0) printf(" in %s", g->names);
+  if (p->height)
+    printf(", pictures of %" PRId64 "x%" PRId64 "x%" PRId64, p->height, p->width, p->channels);
+  else
+    printf(", rows of %" PRId64 " columns", p->channels);
+  if (p->classes)
+    printf(", %" PRId64 " classes\n", p->classes);
+  else
+    printf(", no head\n");
+  if (*g->note) printf("  %s\n", g->note);
+  if (!k->tried) {
+    printf("  too large to try whether it loads\n");
+  } else if (*k->trouble) {
+    printf("  does not load: %s\n", k->trouble);
+  } else {
+    const mica_load_report *r = &k->report;
+    printf("  loads: %" PRId64 " tensors, %.1f%% of the parameters; %" PRId64 " missing, %" PRId64
+           " unexpected, %" PRId64 " of another shape\n",
+           r->loaded, 100 * r->share, r->missing, r->unexpected, r->reshaped);
+    for (const char *line = r->text; line && *line;) {
+      const size_t n = strcspn(line, "\n");
+      printf("    ");
+      for (size_t i = 0; i < n; i++)
+        putchar(iscntrl((unsigned char)line[i]) ? '?' : (unsigned char)line[i]);
+      putchar('\n');
+      line += n + (line[n] == '\n');
+    }
+    for (int64_t i = 0; i < k->heads; i++) {
+      const mica_head_facts *h = &k->head[i];
+      printf("  head %s: %s, %" PRId64 " classes%s\n", h->name, h->estimator, h->classes,
+             h->answers ? ", which answers" : "");
+    }
+    if (strcmp(g->names, "mica") == 0)
+      printf("  mica predict %s picture.png\n", path);
+    else
+      printf("  mica train %s --init %s --data FOLDER\n", g->spec, path);
+  }
+}
+
+static mica_status print_text(const cli_args *a, const mica_archive *f, const architecture_guess *g,
+                              const account *k) {
+  const int64_t n = mica_archive_count(f);
+  int64_t elements = 0, bytes = 0;
+  for (int64_t i = 0; i < n; i++) {
+    elements += mica_shape_count(mica_archive_shape(f, i));
+    bytes += bytes_of(f, i);
+  }
+  printf("%s: %s, %" PRId64 " tensors, %" PRId64 " elements, %" PRId64 " bytes\n", a->operand[0],
+         mica_archive_format(f), n, elements, bytes);
+  print_architecture(g, k, a->operand[0]);
+  for (int64_t i = 0; i < mica_archive_metadata_count(f); i++) {
+    printf(i ? "  " : "metadata:\n  ");
+    put_text(mica_archive_metadata_key(f, i), 100);
+    printf(": ");
+    put_text(mica_archive_metadata_value(f, i), cli_on(a, "--all") ? SIZE_MAX : 500);
+    putchar('\n');
+  }
+  if (n) printf("tensors:\n");
+  for (int64_t i = 0; i < n; i++) {
+    char shape[128];
+    const char *name = mica_archive_name(f, i);
+    printf("  ");
+    put_text(name, 200);
+    printf("%*s %-8s %-16s %" PRId64, strlen(name) < 48 ? 48 - (int)strlen(name) : 0, "",
+           mica_dtype_name(mica_archive_dtype(f, i)),
+           mica_shape_text(mica_archive_shape(f, i), shape, sizeof shape), bytes_of(f, i));
+    if (cli_on(a, "--stats")) {
+      statistics s;
+      const mica_status status = measure(f, i, &s);
+      if (status != MICA_OK) {
+        putchar('\n');
+        return status;
+      }
+      printf("  min %.6g max %.6g mean %.6g", s.low, s.high, s.mean);
+      if (s.nan || s.infinite) printf(" NaN %" PRId64 " infinite %" PRId64, s.nan, s.infinite);
+    }
+    putchar('\n');
+  }
+  return MICA_OK;
+}
+
+/* ---- for a program ---- */
+
+static void write_text(mica_json_writer *w, const char *name, const char *text) {
+  mica_json_write_name(w, name);
+  mica_json_write_string(w, text);
+}
+static void write_int(mica_json_writer *w, const char *name, int64_t value) {
+  mica_json_write_name(w, name);
+  mica_json_write_int(w, value);
+}
+static void write_number(mica_json_writer *w, const char *name, double value) {
+  mica_json_write_name(w, name);
+  mica_json_write_double(w, value);
+}
+
+static void write_architecture(mica_json_writer *w, const architecture_guess *g, const account *k) {
+  mica_json_write_name(w, "architecture");
+  if (!*g->spec) {
+    mica_json_write_null(w);
+    return;
+  }
+  mica_json_begin_object(w);
+  write_text(w, "spec", g->spec);
+  write_text(w, "names", g->names);
+  write_text(w, "note", g->note);
+  write_int(w, "height", g->problem.height);
+  write_int(w, "width", g->problem.width);
+  write_int(w, "channels", g->problem.channels);
+  write_int(w, "classes", g->problem.classes);
+  mica_json_end_object(w);
+  mica_json_write_name(w, "heads");
+  mica_json_begin_array(w);
+  for (int64_t i = 0; i < k->heads; i++) {
+    mica_json_begin_object(w);
+    write_text(w, "name", k->head[i].name);
+    write_text(w, "estimator", k->head[i].estimator);
+    write_int(w, "classes", k->head[i].classes);
+    mica_json_write_name(w, "answers");
+    mica_json_write_bool(w, k->head[i].answers);
+    mica_json_end_object(w);
+  }
+  mica_json_end_array(w);
+  mica_json_write_name(w, "load");
+  if (!k->tried) {
+    mica_json_write_null(w);
+    return;
+  }
+  mica_json_begin_object(w);
+  write_int(w, "loaded", k->report.loaded);
+  write_int(w, "missing", k->report.missing);
+  write_int(w, "unexpected", k->report.unexpected);
+  write_int(w, "reshaped", k->report.reshaped);
+  write_number(w, "share", k->report.share);
+  write_text(w, "account", k->report.text ? k->report.text : "");
+  write_text(w, "error", *k->trouble ? k->trouble : NULL);
+  mica_json_end_object(w);
+}
+
+static mica_status print_json(const cli_args *a, const mica_archive *f, const architecture_guess *g,
+                              const account *k) {
+  mica_status status = MICA_OK;
+  mica_bytes b = {0};
+  mica_json_writer w = {.out = &b};
+  mica_json_begin_object(&w);
+  write_text(&w, "path", a->operand[0]);
+  write_text(&w, "format", mica_archive_format(f));
+  write_architecture(&w, g, k);
+  mica_json_write_name(&w, "metadata");
+  mica_json_begin_object(&w);
+  for (int64_t i = 0; i < mica_archive_metadata_count(f); i++)
+    write_text(&w, mica_archive_metadata_key(f, i), mica_archive_metadata_value(f, i));
+  mica_json_end_object(&w);
+  mica_json_write_name(&w, "tensors");
+  mica_json_begin_array(&w);
+  for (int64_t i = 0; i < mica_archive_count(f) && status == MICA_OK; i++) {
+    const mica_shape *shape = mica_archive_shape(f, i);
+    mica_json_begin_object(&w);
+    write_text(&w, "name", mica_archive_name(f, i));
+    write_text(&w, "dtype", mica_dtype_name(mica_archive_dtype(f, i)));
+    mica_json_write_name(&w, "shape");
+    mica_json_begin_array(&w);
+    for (int d = 0; d < shape->rank; d++) mica_json_write_int(&w, shape->dim[d]);
+    mica_json_end_array(&w);
+    write_int(&w, "bytes", bytes_of(f, i));
+    if (cli_on(a, "--stats")) {
+      statistics s = {NAN, NAN, NAN, 0, 0};
+      status = measure(f, i, &s);
+      write_number(&w, "min", s.low);
+      write_number(&w, "max", s.high);
+      write_number(&w, "mean", s.mean);
+      write_int(&w, "nan", s.nan);
+      write_int(&w, "infinite", s.infinite);
+    }
+    mica_json_end_object(&w);
+  }
+  mica_json_end_array(&w);
+  mica_json_end_object(&w);
+  if (status == MICA_OK) status = b.status;
+  if (status == MICA_OK) puts(b.data);
+  mica_bytes_free(&b);
+  return status;
+}
 
 static int run(const cli_args *a) {
   mica_archive *f;
   if (mica_archive_open(a->operand[0], &f) != MICA_OK) return cli_failed(a);
-  const int64_t n = mica_archive_count(f);
-  int64_t elements = 0;
-  for (int64_t i = 0; i < n; i++) elements += mica_shape_count(mica_archive_shape(f, i));
-  printf("%s: %s, %" PRId64 " tensors, %" PRId64 " elements\n", a->operand[0],
-         mica_archive_format(f), n, elements);
-  for (int64_t i = 0; i < mica_archive_metadata_count(f); i++)
-    printf("  %s: %s\n", mica_archive_metadata_key(f, i), mica_archive_metadata_value(f, i));
-  for (int64_t i = 0; i < n; i++) {
-    char shape[128];
-    printf("  %-48s %-8s %s\n", mica_archive_name(f, i), mica_dtype_name(mica_archive_dtype(f, i)),
-           mica_shape_text(mica_archive_shape(f, i), shape, sizeof shape));
-  }
+  architecture_guess guess;
+  account k;
+  look_at(f, &guess);
+  try_to_load(a, f, &guess, &k);
+  const mica_status status =
+      cli_on(a, "--json") ? print_json(a, f, &guess, &k) : print_text(a, f, &guess, &k);
+  mica_free(k.report.text);
   mica_archive_close(f);
-  return EXIT_OK;
+  return status == MICA_OK ? EXIT_OK : cli_failed(a);
 }
 
-static const cli_flag flags[] = {CLI_COMMON_FLAGS};
+static const cli_flag flags[] = {
+    {"--stats", NULL, NULL, NULL, "smallest, largest, mean, and how many are not finite"},
+    {"--all", NULL, NULL, NULL, "metadata in full length"},
+    CLI_COMMON_FLAGS};
 
 const cli_verb verb_info = {
-    "info", "FILE", "tell what a model file or checkpoint holds", flags, 1, 1, run, NULL};
+    "info",
+    "FILE",
+    "tell what a model file or checkpoint holds, and what of it would load",
+    flags,
+    1,
+    1,
+    run,
+    "FILE is safetensors (model files are), .pth, .npz or .npy. The architecture is guessed from\n"
+    "names and shapes, and the network made to tell what loads: loaded, missing, unexpected,\n"
+    "of another shape.\n"
+    "example: mica info resnet18-f37072fd.pth --stats"};

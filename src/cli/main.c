@@ -67,7 +67,7 @@ void cli_result(const cli_args *a, const char *what, const char *path) {
 /* ---- flags ---- */
 
 static int flag_index(const cli_verb *verb, const char *name) {
-  for (int i = 0; verb->flags[i].name; i++)
+  for (int i = 0; i < CLI_FLAGS && verb->flags[i].name; i++)
     if (strcmp(verb->flags[i].name, name) == 0 ||
         (verb->flags[i].alias && strcmp(verb->flags[i].alias, name) == 0))
       return i;
@@ -133,9 +133,9 @@ static int parse(cli_args *a, int argc, char **argv) {
     if (equals) *equals = 0;
     const int k = flag_index(a->verb, word);
     if (k < 0) {
-      const char *names[33];
+      const char *names[CLI_FLAGS];
       int n = 0;
-      for (; a->verb->flags[n].name && n < 32; n++) names[n] = a->verb->flags[n].name;
+      for (; a->verb->flags[n].name && n < CLI_FLAGS; n++) names[n] = a->verb->flags[n].name;
       const char *near = mica_nearest_name(word, names, n);
       return cli_usage(a, "unknown flag %s%s%s%s", word, near ? "; did you mean " : "",
                        near ? near : "", near ? "?" : "");

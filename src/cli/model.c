@@ -80,6 +80,7 @@ static int run(const cli_args *a) {
 }
 
 static const cli_flag flags[] = {{"--force", NULL, NULL, NULL, "fetch again what is there already"},
+                                 {"--names", NULL, NULL, NULL, "list names only, one a line"},
                                  CLI_COMMON_FLAGS};
 
 const cli_verb verb_model = {
