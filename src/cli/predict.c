@@ -1,7 +1,5 @@
-/* mica predict, mica embed, mica eval: a model file put to work. */
-#include "cli/cli.h"
-
-#include <mica/train.h>
+/* mica predict, mica embed: a model file put to work. */
+#include "cli/features.h"
 
 #include "base/buffer.h"
 #include "base/file.h"
@@ -78,11 +76,11 @@ static void work_free(work *w) {
   mica_engine_free(w->engine);
 }
 
-static mica_status begin(const cli_args *a, work *w) {
+static mica_status begin(const cli_args *a, work *w, bool gathers) {
   mica_status status = cli_engine(a, &w->engine);
-  if (status == MICA_OK) status = mica_model_open(w->engine, a->operand[0], &w->model);
+  if (status == MICA_OK) status = open_model(w->engine, a->operand[0], &w->model);
   if (status == MICA_OK) status = mica_session_create(w->model, &w->session);
-  if (status == MICA_OK) status = gather(a, 1, &w->files);
+  if (status == MICA_OK && gathers) status = gather(a, 1, &w->files);
   return status;
 }
 
@@ -152,7 +150,7 @@ static void print_answer(const work *w, int64_t file, const mica_answer *answer,
 static int predict(const cli_args *a, work *w) {
   int64_t top;
   if (!cli_int(a, "--top", 1, 1000, &top)) return EXIT_USAGE;
-  if (begin(a, w) != MICA_OK) return cli_failed(a);
+  if (begin(a, w, true) != MICA_OK) return cli_failed(a);
   const int64_t classes = mica_model_classes(w->model);
   double *probability = malloc((size_t)(classes + 1) * sizeof *probability);
   int64_t failed = 0;
@@ -190,91 +188,56 @@ static int predict(const cli_args *a, work *w) {
   return failed == w->files.n && w->files.n ? EXIT_FAILED : code;
 }
 
-static int embed(const cli_args *a, work *w) {
-  if (begin(a, w) != MICA_OK) return cli_failed(a);
+/* Every picture of a data set with its label and part, for `mica fit` and other programs. */
+static mica_status embed_data(const cli_args *a, work *w, const char *out, int64_t *rows) {
+  features f = {0};
+  mica_dataset *ds = NULL;
+  mica_status status = open_pictures(a, w->model, cli_text(a, "--data"), NULL, 0, &ds);
+  if (status == MICA_OK) status = features_embed(a, w->model, ds, &f);
+  if (status == MICA_OK) status = features_write(&f, out);
+  if (status == MICA_OK) *rows = mica_dataset_count(ds);
+  features_free(&f);
+  mica_dataset_free(ds);
+  return status;
+}
+
+static mica_status embed_files(work *w, const char *out) {
   const int64_t width = mica_net_features(mica_model_net(w->model));
-  float *features = malloc((size_t)(w->files.n * width + 1) * sizeof *features);
-  mica_status status = features ? MICA_OK : mica_fail(MICA_ERR_MEMORY, "out of memory");
+  float *rows = malloc((size_t)(w->files.n * width + 1) * sizeof *rows);
+  mica_status status = rows ? MICA_OK : mica_fail(MICA_ERR_MEMORY, "out of memory");
   for (int64_t i = 0; i < w->files.n && status == MICA_OK; i++) {
     mica_tensor *image = NULL;
     status = read_one(w, i, &image);
     if (status == MICA_OK) {
       const mica_view x = mica_tensor_view(image);
-      status = mica_embed(w->session, &x, features + i * width);
+      status = mica_embed(w->session, &x, rows + i * width);
     }
     mica_tensor_free(image);
   }
-  const char *out = cli_text(a, "--out");
   if (status == MICA_OK) {
-    const mica_view view = mica_view_of(features, MICA_F32, MICA_SHAPE(w->files.n, width));
+    const mica_view view = mica_view_of(rows, MICA_F32, MICA_SHAPE(w->files.n, width));
     status = mica_npy_write(out, &view);
   }
-  free(features);
-  if (status != MICA_OK) return cli_failed(a);
-  printf("%lld rows of %lld features: %s\n", (long long)w->files.n, (long long)width, out);
-  return EXIT_OK;
+  free(rows);
+  return status;
 }
 
-/* Accuracy of a model on a folder's test part, or on all of it when it has none. */
-static int eval(const cli_args *a, work *w) {
-  const char *data = cli_text(a, "--data");
-  if (!data) return cli_usage(a, "--data is missing");
-  mica_status status = cli_engine(a, &w->engine);
-  if (status == MICA_OK) status = mica_model_open(w->engine, a->operand[0], &w->model);
+static int embed(const cli_args *a, work *w) {
+  const bool data = cli_text(a, "--data") != NULL;
+  const char *out = cli_text(a, "--out");
+  int64_t rows = 0;
+  if (data == (a->n_operands > 1))
+    return cli_usage(a, "expected FILE... or --data, one of the two");
+  if (!out) out = data ? "features.safetensors" : "features.npy";
+  mica_status status = begin(a, w, !data);
+  if (status == MICA_OK) status = data ? embed_data(a, w, out, &rows) : embed_files(w, out);
   if (status != MICA_OK) return cli_failed(a);
-  const mica_preprocess *p = mica_model_preprocess(w->model);
-  const int64_t n = mica_model_classes(w->model);
-  /* The model's classes in the model's order. */
-  mica_bytes classes = {0};
-  for (int64_t i = 0; i < n; i++)
-    mica_bytes_printf(&classes, "%s%s", i ? "," : "", mica_model_class(w->model, i));
-  mica_bytes_byte(&classes, 0);
-  mica_dataset_options o = MICA_DATASET_OPTIONS;
-  o.height = p->height;
-  o.width = p->width;
-  o.channels = p->channels;
-  o.classes = classes.data;
-  o.validation = 0;
-  mica_dataset *ds = NULL;
-  mica_stream stream = {0};
-  mica_evaluation e = {0};
-  status = classes.status == MICA_OK ? mica_dataset_open(data, &o, &ds) : MICA_ERR_MEMORY;
-  const mica_part part =
-      ds && mica_dataset_part_count(ds, MICA_PART_TEST) ? MICA_PART_TEST : MICA_PART_TRAIN;
-  if (status == MICA_OK) status = mica_dataset_stream_create(ds, part, p, NULL, &stream);
-  if (status == MICA_OK) status = mica_evaluate(mica_model_net(w->model), &stream, true, false, &e);
-  int code = EXIT_OK;
-  if (status != MICA_OK) {
-    code = cli_failed(a);
-  } else {
-    if (cli_on(a, "--json"))
-      printf("{\"examples\": %lld, \"accuracy\": %.9g, \"loss\": %.9g}\n", (long long)e.n,
-             e.accuracy, e.loss);
-    else
-      printf("%lld pictures: accuracy %.2f%%, cross-entropy %.4f\n", (long long)e.n,
-             100 * e.accuracy, e.loss);
-    const float *logits = mica_tensor_data(e.logits);
-    const int64_t *labels = mica_tensor_data(e.labels);
-    for (int64_t c = 0; c < n && !cli_on(a, "--json"); c++) {
-      int64_t there = 0, right = 0;
-      for (int64_t i = 0; i < e.n; i++) {
-        if (labels[i] != c) continue;
-        int64_t best = 0;
-        for (int64_t k = 1; k < n; k++)
-          if (logits[i * n + k] > logits[i * n + best]) best = k;
-        there++;
-        right += best == c;
-      }
-      if (there)
-        printf("  %-20s %6.2f%%  of %lld\n", mica_model_class(w->model, c),
-               100 * (double)right / (double)there, (long long)there);
-    }
-  }
-  mica_evaluation_clear(&e);
-  mica_dataset_stream_free(&stream);
-  mica_dataset_free(ds);
-  mica_bytes_free(&classes);
-  return code;
+  if (!data) rows = w->files.n;
+  if (!cli_on(a, "--json"))
+    printf("%lld rows of %lld features\n", (long long)rows,
+           (long long)mica_net_features(mica_model_net(w->model)));
+  cli_result(a, "features", out);
+  return EXIT_OK;
 }
 
 static int with_work(const cli_args *a, int (*fn)(const cli_args *, work *)) {
@@ -291,18 +254,17 @@ static int run_predict(const cli_args *a) {
 static int run_embed(const cli_args *a) {
   return with_work(a, embed);
 }
-static int run_eval(const cli_args *a) {
-  return with_work(a, eval);
-}
 
 static const cli_flag predict_flags[] = {
     {"--top", NULL, "K", "1", "classes to tell for each file"},
     {"--strict", NULL, NULL, NULL, "stop at a file that cannot be read"},
     CLI_COMMON_FLAGS};
 static const cli_flag embed_flags[] = {
-    {"--out", "-o", "FILE", "features.npy", "the .npy file to write"}, CLI_COMMON_FLAGS};
-static const cli_flag eval_flags[] = {
-    {"--data", NULL, "DIR", NULL, "folder of pictures with labels"}, CLI_COMMON_FLAGS};
+    {"--data", NULL, "DIR", NULL, "pictures with labels, which are written beside the features"},
+    {"--out", "-o", "FILE", NULL,
+     "features.npy, or with --data features.safetensors (or an .npz file)"},
+    {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
+    CLI_COMMON_FLAGS};
 
 const cli_verb verb_predict = {"predict",
                                "MODEL FILE...",
@@ -312,8 +274,13 @@ const cli_verb verb_predict = {"predict",
                                -1,
                                run_predict,
                                "FILE may be a folder, or - for names on standard input."};
-const cli_verb verb_embed = {
-    "embed", "MODEL FILE...", "write the features of pictures", embed_flags, 2, -1, run_embed,
-    NULL};
-const cli_verb verb_eval = {
-    "eval", "MODEL", "measure a model on labelled pictures", eval_flags, 1, 1, run_eval, NULL};
+const cli_verb verb_embed = {"embed",
+                             "MODEL [FILE...]",
+                             "write the features of pictures",
+                             embed_flags,
+                             1,
+                             -1,
+                             run_embed,
+                             "With --data the file holds features [N, D], labels [N] and part [N] "
+                             "(0 training, 1 validation, "
+                             "2 test);\n`mica fit --data FILE` reads it."};

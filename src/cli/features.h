@@ -1,0 +1,45 @@
+/* Labelled features for the verbs that fit and measure: from pictures through a model, or from
+ * files of features. */
+#ifndef MICA_CLI_FEATURES_H
+#define MICA_CLI_FEATURES_H
+
+#include "cli/cli.h"
+
+#include <mica/mica.h>
+
+typedef struct feature_part {
+  int64_t n;
+  mica_tensor *x; /* float32 [n, D]; NULL when n is 0 */
+  int64_t *label; /* [n]; NULL without labels */
+} feature_part;
+
+typedef struct features {
+  feature_part part[MICA_PART_COUNT];
+  int64_t width, classes;
+  char **names; /* [classes] */
+} features;
+
+void features_free(features *f);
+/* Through the model: every picture of a data set, part by part, with progress on standard error.
+ * The data set's classes give the labels. */
+mica_status features_embed(const cli_args *a, mica_model *model, const mica_dataset *ds,
+                           features *out);
+/* A file of features: .npy [N, D], or .npz or .safetensors with `features` and, where they are
+ * there, `labels` (int64 [N]), `part` (mica_part [N]) and the names of the classes in the metadata
+ * `classes`. `labels`: an .npy file of labels, or NULL. Without parts, a share of the rows goes to
+ * the validation part. */
+mica_status features_read(const char *path, const char *labels, double validation, uint64_t seed,
+                          features *out);
+/* All parts one after the other as `features`, `labels` and `part` (mica_part), and the names of
+ * the classes, to a .safetensors or .npz file; the latter has no place for the names. */
+mica_status features_write(const features *f, const char *path);
+/* Is this a file of features by its name? */
+bool is_feature_file(const char *path);
+
+/* The model file that the user called NAME: a path, or a model fetched under that name. */
+mica_status open_model(mica_engine *engine, const char *name, mica_model **out);
+/* A data set at the size that the model reads. `classes` as in mica_dataset_options. */
+mica_status open_pictures(const cli_args *a, const mica_model *model, const char *path,
+                          const char *classes, double validation, mica_dataset **out);
+
+#endif

@@ -1,0 +1,93 @@
+# Heads on a network's features, as a user fits, measures and extends them.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mica=$MICA_BUILD/mica
+cd "$work" || exit 1
+
+check() { # name, then a command that must succeed; what mica said last is in `log`
+  local name=$1 to=aside
+  shift
+  [ "$1" != "$mica" ] || to=log
+  if "$@" >"$to" 2>&1; then echo "ok $name"; else sed 's/^/# /' "$to"; echo "not ok $name"; fi
+}
+refused() { # name, text of the message, then a command that must fail
+  local name=$1 text=$2
+  shift 2
+  if "$@" >log 2>&1; then echo "not ok $name"; return; fi
+  if grep -qF -- "$text" log; then echo "ok $name"; else sed 's/^/# /' log; echo "not ok $name"; fi
+}
+
+# 12x12 pictures with noise: a bright third, of rows or of columns.
+draw() { # folder class pattern count seed
+  mkdir -p "$1/$2"
+  LC_ALL=C awk -v pattern="$3" -v count="$4" -v seed="$5" -v folder="$1/$2" 'BEGIN {
+    srand(seed)
+    for (n = 0; n < count; n++) {
+      file = sprintf("%s/%02d.pgm", folder, n)
+      printf "P5\n12 12\n255\n" >file
+      for (p = 0; p < 144; p++) {
+        along = pattern < 3 ? int(p / 12) : p % 12
+        printf "%c", (int(along / 4) == pattern % 3 ? 190 : 50) + int(40 * rand()) >file
+      }
+      close(file)
+    }
+  }'
+}
+for i in 0 1 2; do
+  draw known/train "class$i" "$i" 16 "$((i + 1))"
+  draw known/test "class$i" "$i" 8 "$((i + 50))"
+done
+draw more "upright" 4 12 99
+mkdir -p all && cp -r known/test/* all/ && cp -r more/* all/
+
+common="--size 12 --channels 1 --crop 0 --batch-size 8 -j 1"
+# shellcheck disable=SC2086
+check "trains an encoder" "$mica" train convnet:widths=8,16 --data known $common --epochs 4 --lr 0.01 -o net.mica
+
+check "fits prototypes" "$mica" fit prototypes:metric=euclidean --encoder net.mica --data known --reject 0.02 -o parts.mica
+check "tells the test accuracy" grep -q '^test accuracy' log
+check "predicts" "$mica" predict parts.mica known/test/class1
+check "names the class" test "$(grep -c ',class1,' log)" -ge 6
+check "predicts a stranger" "$mica" predict parts.mica more/upright
+check "answers none of these" test "$(grep -c 'none of these' log)" -ge 9
+check "measures unknown classes" "$mica" eval parts.mica --data all --unknown --json
+check "prints JSON" python3 -c '
+import json, sys
+m = json.loads(open("log").read().splitlines()[-1])
+sys.exit(not (m["examples"] == 24 and m["unknown_examples"] == 12 and m["unknown_auroc"] > 0.95 and m["accuracy"] > 0.8))'
+
+check "adds a class" "$mica" fit --add-class upright --encoder parts.mica -o more.mica more/upright/0[0-4].pgm
+check "knows the added class" "$mica" predict more.mica more/upright
+check "names the added class" test "$(grep -c ',upright,' log)" -ge 9
+refused "refuses a class twice" "has a class 'upright' already" "$mica" fit --add-class upright --encoder more.mica more/upright/00.pgm
+refused "refuses to grow without a head" "no head answers" "$mica" fit --add-class upright --encoder net.mica more/upright/00.pgm
+
+check "compares estimators" "$mica" fit logistic knn prototypes gaussian --encoder net.mica --data known --folds 4 --keep-all -o heads.mica
+check "shows intervals" grep -q '95 % interval' log
+check "keeps all of them" test "$("$mica" info heads.mica | grep -c 'mica.head.logistic\|mica.head.knn\|mica.head.prototypes\|mica.head.gaussian')" -ge 4
+check "compares as JSON" "$mica" fit logistic ridge --encoder net.mica --data known --json
+check "prints one object a line" python3 -c '
+import json
+lines = [json.loads(line) for line in open("log") if line.strip()]
+assert [line["estimator"] for line in lines[:2]] == ["logistic", "ridge"], lines
+assert sum(line["best"] for line in lines[:2]) == 1, lines'
+
+check "embeds a data set" "$mica" embed net.mica --data known -o features.safetensors
+check "fits on features" "$mica" fit logistic --data features.safetensors -o probe.mica
+check "finds the test part in them" grep -q '^test accuracy' log
+check "embeds as npz" "$mica" embed net.mica --data known -o features.npz
+check "fits on npz" "$mica" fit ridge --encoder net.mica --data features.npz -o probe2.mica
+check "fits on features for an encoder" "$mica" fit ridge --encoder net.mica --data features.safetensors -o probe2.mica
+check "uses that head on pictures" "$mica" eval probe2.mica --data all
+check "embeds files" "$mica" embed net.mica known/test/class0
+check "writes features.npy" test -s features.npy
+
+refused "needs data" "--data is missing" "$mica" fit logistic
+refused "needs an encoder" "--encoder is missing" "$mica" fit logistic --data known
+refused "knows its estimators" "logistic" "$mica" fit logistik --data features.npz
+refused "wants labels to compare" "needs labels" "$mica" fit logistic knn --data features.npy
+refused "names the absent encoder" "absent.mica" "$mica" fit logistic --encoder absent.mica --data known
+refused "wants one source to embed" "one of the two" "$mica" embed net.mica
+# shellcheck disable=SC2086
+check "trains another encoder" "$mica" train convnet:widths=8 --data known $common --epochs 1 -o small.mica
+refused "tells of other widths" "the encoder gives 8" "$mica" fit logistic --encoder small.mica --data features.npz
