@@ -61,6 +61,22 @@ static void test_names_and_ties(void **state) {
   mica_params_free(other);
 }
 
+/* Zeros where values are about to be loaded; what is drawn later has a seed again. */
+static void test_no_seed(void **state) {
+  (void)state;
+  mica_params *p = NULL, *seeded = tree();
+  assert_int_equal(mica_params_create(engine, MICA_SEED_NONE, &p), MICA_OK);
+  mica_param *a = add(p, "a", "weight", MICA_SHAPE(40, 500)), *b;
+  for (int64_t i = 0; i < 20000; i++) assert_true(mica_tensor_get(mica_param_value(a), i) == 0);
+  mica_params_set_seed(p, 4);
+  assert_int_equal(mica_param_initialise(a, &normal), MICA_OK);
+  b = add(seeded, "a", "weight", MICA_SHAPE(40, 500));
+  assert_memory_equal(mica_tensor_data(mica_param_value(a)), mica_tensor_data(mica_param_value(b)),
+                      20000 * sizeof(float));
+  mica_params_free(p);
+  mica_params_free(seeded);
+}
+
 static void test_orthogonal(void **state) {
   (void)state;
   static const int64_t sizes[][2] = {{5, 3}, {3, 5}, {4, 4}, {1, 1}};
@@ -196,8 +212,11 @@ static void test_lora(void **state) {
 int main(void) {
   if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_names_and_ties), cmocka_unit_test(test_orthogonal),
-      cmocka_unit_test(test_row_gradients),  cmocka_unit_test(test_failed_steps_are_refused),
+      cmocka_unit_test(test_names_and_ties),
+      cmocka_unit_test(test_orthogonal),
+      cmocka_unit_test(test_no_seed),
+      cmocka_unit_test(test_row_gradients),
+      cmocka_unit_test(test_failed_steps_are_refused),
       cmocka_unit_test(test_lora),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,6 +24,11 @@ typedef struct mica_param mica_param;   /* an entry */
 /* A tree whose initial values are drawn from `seed` and each entry's full name, so they do not
  * depend on the order of creation. The tree may be read by many threads at once. */
 MICA_API mica_status mica_params_create(mica_engine *engine, uint64_t seed, mica_params **out);
+/* Instead of a seed: initial values are zero whatever the entry asks for, because others are about
+ * to be loaded. */
+#define MICA_SEED_NONE UINT64_MAX
+/* The seed of what is drawn from now on (a new head, an adapter). */
+MICA_API void mica_params_set_seed(mica_params *p, uint64_t seed);
 MICA_API void mica_params_free(mica_params *p);
 MICA_API mica_engine *mica_params_engine(const mica_params *p);
 MICA_API mica_node *mica_params_root(mica_params *p);

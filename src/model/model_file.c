@@ -314,7 +314,9 @@ static mica_status parse(mica_engine *engine, mica_model *m, const mica_json *ro
   m->preprocess = (mica_preprocess)MICA_PREPROCESS(problem.height, problem.width, problem.channels);
   if (status == MICA_OK && problem.height) status = read_preprocess(preprocess, &m->preprocess);
   problem.classes = m->n_classes;
-  return status == MICA_OK ? mica_net_create(engine, architecture, &problem, 0, &m->net) : status;
+  return status == MICA_OK
+             ? mica_net_create(engine, architecture, &problem, MICA_SEED_NONE, &m->net)
+             : status;
 }
 
 /* ---- reading heads ---- */
@@ -396,6 +398,7 @@ static mica_status read_parameters(const mica_model *m, const char *path) {
   o.strip = "";
   o.new_head = false;
   mica_status status = mica_params_load(mica_net_params(m->net), path, &o, &report);
+  mica_params_set_seed(mica_net_params(m->net), 0);
   if (status == MICA_OK && (report.missing || report.reshaped))
     status = mica_fail(MICA_ERR_FORMAT, "%s: tensors do not fit the architecture:\n%s", path,
                        report.text ? report.text : "");

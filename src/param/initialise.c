@@ -3,6 +3,7 @@
 #include "param/tree.h"
 
 #include <math.h>
+#include <string.h>
 
 static double normal_within(mica_key key, uint64_t i, double bound) {
   /* The chance of one more try is below 5 %; the streams of the tries are apart. */
@@ -43,6 +44,34 @@ static mica_status orthogonal(mica_param *q, mica_key key, double gain) {
   return MICA_OK;
 }
 
+/* What the elements of one entry are drawn from. */
+typedef struct draws {
+  mica_tensor *to;
+  mica_key key;
+  enum { SAME, BINARY, WITHIN, UNIFORM, NORMAL } how;
+  double a, b; /* value; size; mean and deviation; ends; mean and deviation */
+  int64_t n;
+} draws;
+
+#define PIECE 16384
+
+static void draw_range(void *ctx, int64_t begin, int64_t end) {
+  const draws *d = ctx;
+  const int64_t to = end * PIECE < d->n ? end * PIECE : d->n;
+  for (int64_t i = begin * PIECE; i < to; i++) {
+    const uint64_t u = (uint64_t)i;
+    double x = d->a;
+    switch (d->how) {
+    case SAME: break;
+    case BINARY: x = (mica_random_bits(d->key, u) & 1 ? 1 : -1) * d->a; break;
+    case WITHIN: x = d->a + d->b * normal_within(d->key, u, 2); break;
+    case UNIFORM: x = d->a + (d->b - d->a) * mica_random_uniform(d->key, u); break;
+    case NORMAL: x = d->a + d->b * mica_random_normal(d->key, u); break;
+    }
+    mica_tensor_set(d->to, i, x);
+  }
+}
+
 mica_status mica_init_fill(mica_param *q, const mica_init *init) {
   const mica_shape *shape = mica_tensor_shape(q->value);
   const int64_t n = mica_tensor_count(q->value);
@@ -54,49 +83,44 @@ mica_status mica_init_fill(mica_param *q, const mica_init *init) {
   const double fan = init->fan_out ? fan_out : fan_in;
   mica_key key = mica_key_fold_name(mica_key_seed(q->tree->seed), "init");
   key = mica_key_fold_name(key, q->path);
-
-  double lo = init->a, hi = init->b, mean = init->a, deviation = init->b;
-  switch (init->kind) {
-  case MICA_INIT_CONSTANT:
-    for (int64_t i = 0; i < n; i++) mica_tensor_set(q->value, i, init->a);
+  if (q->tree->seed == MICA_SEED_NONE) {
+    memset(mica_tensor_data(q->value), 0, (size_t)n * mica_dtype_size(mica_tensor_dtype(q->value)));
     return MICA_OK;
+  }
+
+  draws d = {q->value, key, UNIFORM, init->a, init->b, n};
+  switch (init->kind) {
+  case MICA_INIT_CONSTANT: d.how = SAME; break;
   case MICA_INIT_ORTHOGONAL: return orthogonal(q, key, gain);
   case MICA_INIT_BINARY:
-    for (int64_t i = 0; i < n; i++)
-      mica_tensor_set(q->value, i,
-                      (mica_random_bits(key, (uint64_t)i) & 1 ? 1 : -1) * gain / sqrt(fan));
-    return MICA_OK;
-  case MICA_INIT_TRUNC_NORMAL:
-    for (int64_t i = 0; i < n; i++)
-      mica_tensor_set(q->value, i, mean + deviation * normal_within(key, (uint64_t)i, 2));
-    return MICA_OK;
+    d.how = BINARY;
+    d.a = gain / sqrt(fan);
+    break;
+  case MICA_INIT_TRUNC_NORMAL: d.how = WITHIN; break;
   case MICA_INIT_UNIFORM: break;
   case MICA_INIT_KAIMING_UNIFORM:
-    hi = gain * sqrt(3 / fan);
-    lo = -hi;
+    d.b = gain * sqrt(3 / fan);
+    d.a = -d.b;
     break;
   case MICA_INIT_XAVIER_UNIFORM:
-    hi = gain * sqrt(6 / (fan_in + fan_out));
-    lo = -hi;
+    d.b = gain * sqrt(6 / (fan_in + fan_out));
+    d.a = -d.b;
     break;
-  case MICA_INIT_NORMAL: break;
+  case MICA_INIT_NORMAL: d.how = NORMAL; break;
   case MICA_INIT_KAIMING_NORMAL:
-    mean = 0;
-    deviation = gain / sqrt(fan);
+    d.how = NORMAL;
+    d.a = 0;
+    d.b = gain / sqrt(fan);
     break;
   case MICA_INIT_XAVIER_NORMAL:
-    mean = 0;
-    deviation = gain * sqrt(2 / (fan_in + fan_out));
+    d.how = NORMAL;
+    d.a = 0;
+    d.b = gain * sqrt(2 / (fan_in + fan_out));
     break;
   default:
     return mica_fail(MICA_ERR_INVALID, "parameter '%s': unknown initialiser %d", q->path,
                      (int)init->kind);
   }
-  const bool uniform = init->kind == MICA_INIT_UNIFORM || init->kind == MICA_INIT_KAIMING_UNIFORM ||
-                       init->kind == MICA_INIT_XAVIER_UNIFORM;
-  for (int64_t i = 0; i < n; i++)
-    mica_tensor_set(q->value, i,
-                    uniform ? lo + (hi - lo) * mica_random_uniform(key, (uint64_t)i)
-                            : mean + deviation * mica_random_normal(key, (uint64_t)i));
+  mica_parallel_for(q->tree->engine, (n + PIECE - 1) / PIECE, draw_range, &d);
   return MICA_OK;
 }

@@ -154,6 +154,10 @@ static void param_free(mica_param *q) {
   mica_free(q);
 }
 
+void mica_params_set_seed(mica_params *p, uint64_t seed) {
+  p->seed = seed;
+}
+
 void mica_params_free(mica_params *p) {
   if (!p) return;
   node_free(p->root);
