@@ -1,7 +1,9 @@
-/* mica/dataset.h: pictures with labels, read from folders and IDX files, and batches of them.
+/* mica/dataset.h: pictures with labels: folders, lists, IDX, CIFAR, arrays.
  *
- * A data set is held in memory as uint8 [N,H,W,C] at one size. What cannot be read is skipped,
- * counted and listed; a strict opening stops instead.
+ * A data set is a numbered list of items; each has a label, a name and a part, and all have
+ * pictures of one size. Pictures are decoded when they are asked for, and kept as far as a budget
+ * goes, so a set may be larger than memory. What cannot be read is skipped, counted and listed; a
+ * strict set stops instead.
  */
 #ifndef MICA_DATASET_H
 #define MICA_DATASET_H
@@ -12,8 +14,9 @@
 extern "C" {
 #endif
 
-/* Read an IDX file (MNIST's format; .gz as well): uint8, int32 and so on, big endian, up to 4
- * dimensions. */
+/* Read an IDX file (MNIST's format; .gz as well, of several members too): uint8, int8, int16,
+ * int32, float32 or float64, big endian in the file, of 1 to 4 dimensions; at most 2^32 bytes. "-"
+ * is standard input. */
 MICA_API mica_status mica_idx_read(const char *path, mica_tensor **out);
 
 /* ---- data sets ---- */
@@ -29,40 +32,73 @@ typedef struct mica_dataset mica_dataset;
 
 typedef struct mica_dataset_options {
   uint32_t size;
-  int64_t height, width,
-      channels;      /* of the pictures; 0: IDX files keep theirs, folders become 32x32x3 */
+  int64_t height, width, channels; /* of the pictures; 0: arrays, IDX and CIFAR files keep theirs,
+                                      picture files become 32x32x3 */
   double validation; /* share of the training part held out where no validation part is given; each
                         class gives its share, chosen by a hash of the item's name, so adding files
                         moves none */
   const char *classes; /* names to keep, separated by commas (an order too); NULL: all */
   bool strict;         /* stop at the first unreadable file */
+  double crop;         /* how pictures of another size are made to fit: see mica_preprocess */
+  mica_image_filter interpolation;
+  int64_t memory; /* bytes of pixels of picture files that are kept once they were decoded */
 } mica_dataset_options;
 #define MICA_DATASET_OPTIONS                                                                       \
-  { sizeof(mica_dataset_options), 0, 0, 0, 0.1, NULL, false }
+  {                                                                                                \
+    sizeof(mica_dataset_options), 0, 0, 0, 0.1, NULL, false, 1, MICA_FILTER_BILINEAR,              \
+        (int64_t)1 << 30                                                                           \
+  }
 
-/* Open a folder: four IDX files with MNIST's names (.gz or not), or DIR/CLASS/picture, or
- * DIR/{train,val,test}/CLASS/picture. */
+/* Open a data set. `path` is one of
+ *   a folder     DIR/CLASS/picture, or DIR/{train,val,test}/CLASS/picture; the names of the class
+ *                folders in their alphabetical order are the classes
+ *   IDX          a folder with MNIST's four files, .gz or not; the test part may be absent
+ *   CIFAR        a folder with data_batch*.bin and test_batch*.bin (CIFAR-10), or train.bin and
+ *                test.bin (CIFAR-100, fine labels), .gz or not; the names of the classes are in
+ *                batches.meta.txt or fine_label_names.txt when there
+ *   a list       FILE.csv, .tsv or .txt (.gz too), or "-", lines "path TAB label" on standard
+ * input. A header names the columns path, label and, if there, part (train, val, test); without one
+ * they come in this order. Paths are relative to the file's folder. The classes are the labels,
+ * sorted (as numbers when all of them are) arrays       FILE.npz or .safetensors: images and labels
+ * (or x, y), or those of the parts: train_images, train_labels, val_..., test_... (MedMNIST),
+ * x_train, y_train, x_val, ..., x_test, ... (Keras). Images [N,H,W], [N,H,W,C] or [N,C,H,W], C 1 or
+ * 3 (the last axis is the channels' when both could be); uint8, other integers from 0 to 255, or
+ * floats, from 0 to 1 or, when one is above 1, from 0 to 255. Labels: integers [N] or [N,1] IDX
+ * files and arrays have labels that are numbers; when classes.txt lies beside them, its line for a
+ * number (from 0) is the class's name, else the number is. Classes that have no item are left out.
+ *
+ * Sets of picture files that fit in `memory` are decoded here, and what fails is left out. Of
+ * larger ones only the first bytes of each file are looked at; a picture that turns out unreadable
+ * later leaves its part then. */
 MICA_API mica_status mica_dataset_open(const char *path, const mica_dataset_options *options,
                                        mica_dataset **out);
+/* NULL does nothing. */
 MICA_API void mica_dataset_free(mica_dataset *ds);
 MICA_API int64_t mica_dataset_count(const mica_dataset *ds);
 MICA_API int64_t mica_dataset_part_count(const mica_dataset *ds, mica_part part);
 /* The shape [H,W,C] that all pictures have. */
 MICA_API mica_shape mica_dataset_shape(const mica_dataset *ds);
-/* The pixels of item i, uint8 [H,W,C], into `out`. Any number of threads may read at once. */
+/* The pixels of item i, uint8 [H,W,C], into `out`. Any number of threads may read at once. A
+ * picture that cannot be read is an error, and unless the set is strict, the item leaves its part.
+ */
 MICA_API mica_status mica_dataset_read(const mica_dataset *ds, int64_t i, uint8_t *out);
 /* Borrowed: the labels, int64 [N]. */
 MICA_API const mica_tensor *mica_dataset_labels(const mica_dataset *ds);
+/* MICA_PART_COUNT for an item that turned out unreadable, and out of range. */
 MICA_API mica_part mica_dataset_part_of(const mica_dataset *ds, int64_t i);
-/* The file of an item below the folder, or "IDX file:number". Written to buf; returns buf. */
+/* The file of an item as the folder or list has it, or "part:number", "file:number" of one in an
+ * array; it does not change when items are added. Written to buf; returns buf. */
 MICA_API const char *mica_dataset_name(const mica_dataset *ds, int64_t i, char *buf, size_t n);
 MICA_API int64_t mica_dataset_classes(const mica_dataset *ds);
 MICA_API const char *mica_dataset_class(const mica_dataset *ds, int64_t i);
-/* Files skipped, and a line for each of the first hundred. */
+/* Files and class folders skipped, those that turned out unreadable later among them, and a line
+ * for each of the first hundred; the text is valid until the next call. */
 MICA_API int64_t mica_dataset_skipped(const mica_dataset *ds);
 MICA_API const char *mica_dataset_skipped_text(const mica_dataset *ds);
-/* Mean and deviation of each channel over the training part, in 0..1; up to 4 channels. */
-MICA_API void mica_dataset_statistics(const mica_dataset *ds, double mean[4], double deviation[4]);
+/* Mean and deviation of each channel over the training part, in 0..1; of a set that does not fit in
+ * memory, over 4096 of its items, evenly spaced. */
+MICA_API mica_status mica_dataset_statistics(const mica_dataset *ds, double mean[4],
+                                             double deviation[4]);
 
 #ifdef __cplusplus
 }

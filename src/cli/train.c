@@ -111,7 +111,8 @@ static mica_status open_data(job *j) {
   if (status != MICA_OK) return status;
   const mica_shape s = mica_dataset_shape(j->ds);
   j->p = (mica_preprocess)MICA_PREPROCESS(s.dim[0], s.dim[1], s.dim[2]);
-  mica_dataset_statistics(j->ds, j->p.mean, j->p.deviation);
+  status = mica_dataset_statistics(j->ds, j->p.mean, j->p.deviation);
+  if (status != MICA_OK) return status;
   if (mica_dataset_skipped(j->ds))
     fprintf(stderr, "skipped %lld files that could not be read:\n%s",
             (long long)mica_dataset_skipped(j->ds), mica_dataset_skipped_text(j->ds));

@@ -17,5 +17,8 @@ typedef struct mica_resize_to {
 /* Pixels x [h,w,c] to out [height,width,c]. */
 mica_status mica_resize_window(const uint8_t *x, int64_t h, int64_t w, int64_t c,
                                const mica_resize_to *to, uint8_t *out);
+/* mica_image_prepare of pixels x [h,w,c], c 1 or 3. */
+mica_status mica_prepare_pixels(const uint8_t *x, int64_t h, int64_t w, int64_t c,
+                                const mica_preprocess *preprocess, uint8_t *out);
 
 #endif

@@ -27,6 +27,7 @@ struct mica_input {
   bool gzip;
   bool member_open; /* inside a gzip member */
   uint64_t position;
+  uint64_t size;           /* bytes of the file or block, UINT64_MAX when not known */
   size_t out_at, out_have; /* gzip: inflated bytes waiting in out[] */
 #ifdef MICA_HAVE_ZLIB
   z_stream z;
@@ -128,6 +129,7 @@ static mica_status make(const char *name, mica_input **out) {
   mica_input *s = mica_calloc(1, sizeof *s);
   if (!s) return MICA_ERR_MEMORY;
   s->fd = -1;
+  s->size = UINT64_MAX;
   s->name = mica_strdup(name);
   if (!s->name) {
     mica_free(s);
@@ -152,6 +154,8 @@ mica_status mica_input_open(const char *path, mica_input **out) {
                        path, strerror(errno));
   else if (fstat(s->fd, &st) == 0 && S_ISDIR(st.st_mode))
     status = mica_fail(MICA_ERR_IO, "%s: is a directory, expected a file", path);
+  else if (fstat(s->fd, &st) == 0 && S_ISREG(st.st_mode))
+    s->size = (uint64_t)st.st_size;
   if (!status) status = begin(s);
   if (status)
     mica_input_close(s);
@@ -168,6 +172,7 @@ mica_status mica_input_open_memory(const void *bytes, size_t n, const char *name
   if (status) return status;
   s->memory = bytes;
   s->memory_left = n;
+  s->size = n;
   status = begin(s);
   if (status)
     mica_input_close(s);
@@ -191,6 +196,9 @@ const char *mica_input_name(const mica_input *s) {
 }
 uint64_t mica_input_position(const mica_input *s) {
   return s->position;
+}
+uint64_t mica_input_bound(const mica_input *s) {
+  return s->gzip && s->size < UINT64_MAX / 1032 ? s->size * 1032 : s->size;
 }
 
 /* Make bytes available and tell where; *n is 0 at the end. */

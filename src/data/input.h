@@ -17,6 +17,9 @@ void mica_input_close(mica_input *stream);
 const char *mica_input_name(const mica_input *stream);
 /* Bytes handed out so far. */
 uint64_t mica_input_position(const mica_input *stream);
+/* The most bytes that can come in all: the size of a file or block, times what deflate can unpack
+ * at best when it is gzip; UINT64_MAX for a pipe. */
+uint64_t mica_input_bound(const mica_input *stream);
 
 /* Up to n bytes; *got is less than n at the end only. */
 mica_status mica_input_read(mica_input *stream, void *to, size_t n, size_t *got);

@@ -11,12 +11,9 @@ static int64_t centre(int64_t full, int64_t n) {
   return d / 2 + (d % 4 == 3);
 }
 
-mica_status mica_image_prepare(const mica_tensor *image, const mica_preprocess *p, uint8_t *out) {
-  const mica_shape *s = mica_tensor_shape(image);
+mica_status mica_prepare_pixels(const uint8_t *x, int64_t h, int64_t w, int64_t c,
+                                const mica_preprocess *p, uint8_t *out) {
   const double crop = p->crop == 0 ? 1 : p->crop;
-  if (s->rank != 3 || mica_tensor_dtype(image) != MICA_U8 || (s->dim[2] != 1 && s->dim[2] != 3) ||
-      s->dim[0] < 1 || s->dim[1] < 1)
-    return mica_fail(MICA_ERR_SHAPE, "image: expected uint8 [H,W,1 or 3]");
   if (p->height < 1 || p->width < 1 || p->height > MICA_IMAGE_SIDE_MAX ||
       p->width > MICA_IMAGE_SIDE_MAX || (p->channels != 1 && p->channels != 3) ||
       !(crop >= 0.01 && crop <= 1) || !mica_image_filter_name(p->interpolation))
@@ -24,8 +21,10 @@ mica_status mica_image_prepare(const mica_tensor *image, const mica_preprocess *
                      "preprocess: to %lldx%lldx%lld with crop %g, expected 1 or 3 channels, a crop "
                      "of 0.01 to 1 and a known interpolation",
                      (long long)p->height, (long long)p->width, (long long)p->channels, crop);
-  const int64_t h = s->dim[0], w = s->dim[1];
-  int64_t c = s->dim[2];
+  if (h == p->height && w == p->width && c == p->channels && crop == 1) {
+    memcpy(out, x, (size_t)(h * w * c));
+    return MICA_OK;
+  }
   /* The resized picture covers the target over `crop`: one side fits, the other overhangs. */
   mica_resize_to to = {.height = p->height, .width = p->width, .interpolation = p->interpolation};
   to.full_height = (int64_t)floor((double)p->height / crop);
@@ -36,7 +35,6 @@ mica_status mica_image_prepare(const mica_tensor *image, const mica_preprocess *
     to.full_height = to.full_width * h / w;
   to.top = centre(to.full_height, to.height);
   to.left = centre(to.full_width, to.width);
-  const uint8_t *x = mica_tensor_data(image);
   uint8_t *grey = NULL;
   if (c == 3 && p->channels == 1) {
     grey = mica_malloc((size_t)(h * w));
@@ -51,6 +49,14 @@ mica_status mica_image_prepare(const mica_tensor *image, const mica_preprocess *
   if (status == MICA_OK && c == 1 && p->channels == 3)
     for (int64_t i = to.height * to.width; i-- > 0;) memset(out + 3 * i, out[i], 3);
   return status;
+}
+
+mica_status mica_image_prepare(const mica_tensor *image, const mica_preprocess *p, uint8_t *out) {
+  const mica_shape *s = mica_tensor_shape(image);
+  if (s->rank != 3 || mica_tensor_dtype(image) != MICA_U8 || (s->dim[2] != 1 && s->dim[2] != 3) ||
+      s->dim[0] < 1 || s->dim[1] < 1)
+    return mica_fail(MICA_ERR_SHAPE, "image: expected uint8 [H,W,1 or 3]");
+  return mica_prepare_pixels(mica_tensor_data(image), s->dim[0], s->dim[1], s->dim[2], p, out);
 }
 
 mica_status mica_image_cover(const mica_tensor *image, int64_t height, int64_t width,
