@@ -93,10 +93,12 @@ format-check: ## fail when a source is not formatted
 	@scripts/setup format
 	@scripts/sources | xargs -r clang-format --dry-run -Werror
 
-docs: ## build the reference manual with Doxygen; fails on an undocumented public function
+docs: ## build the reference manual with Doxygen; fails on a warning or an undocumented function
 	@scripts/setup docs
 	@scripts/check_headers
-	@mkdir -p $(BUILD)/docs && doxygen docs/Doxyfile && echo "manual: $(BUILD)/docs/html/index.html"
+	@mkdir -p build/docs && doxygen docs/Doxyfile
+	@! awk '!/is not documented/ || /\(function\)/' build/docs/warnings | grep .
+	@echo "manual: build/docs/html/index.html"
 
 clean: ## remove every build folder
 	@rm -rf build build-embedded build-arm64 build-sanitize build-tsan build-valgrind build-fuzz
