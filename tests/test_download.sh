@@ -207,6 +207,8 @@ check "again: already here" 0 "already here" "$mica" data get pictures
 check "--force replaces it" 0 "^data:" "$mica" data get pictures --force
 check "a zip of flat files becomes classes" 0 "^data:" "$mica" data get objects
 check "two of them" 0 "16 pictures in 2 classes" "$mica" data info "$work/data/objects"
+check "a verb takes it by its name" 0 "accuracy" "$mica" eval net.mica --data objects
+check "and tells of one that is not there" 1 "not fetched yet" "$mica" train mlp --data huge
 check "several files" 0 "^data:" "$mica" data get plain
 holds "all there" test -e data/plain/big.bin -a -e data/plain/net.safetensors
 check "no checksum published" 0 "none is published" "$mica" data get none-published

@@ -218,3 +218,12 @@ char *catalogue_resolve(catalogue_kind kind, const char *name) {
   mica_free(folder);
   return path;
 }
+
+mica_status catalogue_open_dataset(const char *name, const mica_dataset_options *options,
+                                   mica_dataset **out) {
+  char *path = catalogue_resolve(CATALOGUE_DATA, name);
+  if (!path) return mica_last_status();
+  const mica_status status = mica_dataset_open(path, options, out);
+  mica_free(path);
+  return status;
+}

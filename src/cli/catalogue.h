@@ -8,7 +8,7 @@
 #ifndef MICA_CLI_CATALOGUE_H
 #define MICA_CLI_CATALOGUE_H
 
-#include <mica/image.h>
+#include <mica/dataset.h>
 
 #define CATALOGUE_FILES 4
 
@@ -63,5 +63,8 @@ char *catalogue_folder(catalogue_kind kind);
  * under that name. NULL with MICA_ERR_NOT_FOUND, telling how to fetch it. Release with mica_free.
  */
 char *catalogue_resolve(catalogue_kind kind, const char *name);
+/* A data set by path, or by the name it was fetched under. */
+mica_status catalogue_open_dataset(const char *name, const mica_dataset_options *options,
+                                   mica_dataset **out);
 
 #endif

@@ -144,6 +144,7 @@ const cli_verb verb_data = {
     run,
     "examples: mica data list\n"
     "          mica data get fashion-mnist   leaves the folder fashion-mnist in the data folder\n"
+    "          mica train resnet --data fashion-mnist\n"
     "          mica data info photos/        classes, parts, sizes, unreadable files\n\n"
     "The folder is $MICA_DATA, else $XDG_CACHE_HOME/mica/data, else ~/.cache/mica/data.\n"
     "Files come from their publishers through the curl program, which heeds https_proxy and\n"

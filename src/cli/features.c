@@ -43,7 +43,7 @@ mica_status open_pictures(const cli_args *a, const mica_model *model, const char
   o.classes = classes;
   o.validation = validation;
   o.strict = cli_text(a, "--strict") != NULL;
-  mica_status status = mica_dataset_open(path, &o, out);
+  mica_status status = catalogue_open_dataset(path, &o, out);
   if (status == MICA_OK && mica_dataset_skipped(*out))
     fprintf(stderr, "skipped %lld files that could not be read:\n%s",
             (long long)mica_dataset_skipped(*out), mica_dataset_skipped_text(*out));

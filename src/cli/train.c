@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/progress.h"
+#include "cli/catalogue.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -107,7 +108,7 @@ static mica_status open_data(job *j) {
   o.height = o.width = size;
   o.classes = cli_text(a, "--classes");
   o.strict = cli_on(a, "--strict");
-  mica_status status = mica_dataset_open(cli_text(a, "--data"), &o, &j->ds);
+  mica_status status = catalogue_open_dataset(cli_text(a, "--data"), &o, &j->ds);
   if (status != MICA_OK) return status;
   const mica_shape s = mica_dataset_shape(j->ds);
   j->p = (mica_preprocess)MICA_PREPROCESS(s.dim[0], s.dim[1], s.dim[2]);
