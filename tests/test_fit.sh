@@ -4,10 +4,10 @@ trap 'rm -rf "$work"' EXIT
 mica=$MICA_BUILD/mica
 cd "$work" || exit 1
 
-check() { # name, then a command that must succeed; what mica said last is in `log`
+check() { # name, then a command that must succeed; what mica said last is in `log`, others in `aside`
   local name=$1 to=aside
   shift
-  [ "$1" != "$mica" ] || to=log
+  case $1 in "$mica") to=log ;; grep) to=found ;; esac
   if "$@" >"$to" 2>&1; then echo "ok $name"; else sed 's/^/# /' "$to"; echo "not ok $name"; fi
 }
 refused() { # name, text of the message, then a command that must fail
@@ -81,6 +81,21 @@ check "fits on features for an encoder" "$mica" fit ridge --encoder net.mica --d
 check "uses that head on pictures" "$mica" eval probe2.mica --data all
 check "embeds files" "$mica" embed net.mica known/test/class0
 check "writes features.npy" test -s features.npy
+
+# The program of examples/teach, and the script that measures what it learns.
+teach=$MICA_BUILD/examples/teach
+cp parts.mica taught.mica
+check "teach answers" "$teach" taught.mica more/upright/07.pgm
+check "teach does not know yet" grep -q '^none of these' aside
+check "teach learns" "$teach" taught.mica more/upright/07.pgm upright more/upright/0[0-4].pgm
+check "teach knows now" grep -q '^upright ' aside
+check "teach has kept it" "$teach" taught.mica more/upright/08.pgm
+check "and still knows" grep -q '^upright ' aside
+refused "teach names a missing picture" "absent.pgm" "$teach" taught.mica absent.pgm
+refused "teach tells its usage" "usage: teach" "$teach"
+draw many flat0 0 12 21 && draw many flat1 1 12 22 && draw many tall0 3 12 23 && draw many tall1 5 12 24
+check "measure runs" env MICA="$mica" TEACH="$teach" "$MICA_SOURCE/examples/teach/measure" net.mica many 1
+check "measure tells its figures" grep -qE '^after: +accuracy [0-9.]+ % on all [0-9]+, [0-9.]+ % on the 7 of' aside
 
 refused "needs data" "--data is missing" "$mica" fit logistic
 refused "needs an encoder" "--encoder is missing" "$mica" fit logistic --data known
