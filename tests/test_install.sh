@@ -101,12 +101,12 @@ try "C through pkg-config, static" static_program
 
 for example in examples/*/; do
   [ -e "$example" ] || continue
-  name=$(basename "$example")
+  program=$(basename "$example")
   # shellcheck disable=SC2046
-  build_example() { gcc -std=c17 -Wall -Wextra -Werror -O1 "$example"*.c -o "$prefix/$name" $(pkg-config --cflags mica) $(libs) -lm; }
-  try "examples/$name builds against the installed library" build_example
-  explains() { ! "$prefix/$name" >"$prefix/said" 2>&1 && grep -q "usage: $name" "$prefix/said"; }
-  try "examples/$name tells how it is used" explains
+  build_example() { gcc -std=c17 -Wall -Wextra -Werror -O1 "$example"*.c -o "$prefix/$program" $(pkg-config --cflags mica) $(libs) -lm; }
+  try "examples/$program builds against the installed library" build_example
+  explains() { ! "$prefix/$program" >"$prefix/said" 2>&1 && grep -q "usage: $program" "$prefix/said"; }
+  try "examples/$program tells how it is used" explains
 done
 
 # The first screen's program, as a reader would copy it.
