@@ -12,6 +12,7 @@
 #include <mica/loss.h>
 #include <mica/model.h>
 #include <mica/optim.h>
+#include <mica/table.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -37,7 +38,8 @@ typedef struct mica_stream {
   mica_status (*next)(void *ctx, mica_batch *out);
 } mica_stream;
 
-/* A stream over tensors in memory: x [N, ...] and labels int64 [N] (NULL: none). `shuffle` draws
+/* A stream over tensors in memory: x [N, ...] and labels int64 [N], or targets float32 [N, ...]
+ * (NULL: none). `shuffle` draws
  * each epoch's order from seed and the epoch's number; the last, smaller batch is kept unless
  * drop_last. The tensors are retained. Free with mica_memory_stream_free. */
 MICA_API mica_status mica_memory_stream_create(mica_tensor *x, mica_tensor *labels, int64_t batch,
@@ -63,15 +65,23 @@ MICA_API mica_status mica_dataset_stream_create(const mica_dataset *ds, mica_par
                                                 mica_stream *out);
 MICA_API void mica_dataset_stream_free(mica_stream *stream);
 
+/* A stream over one part of a data table: encoded rows [n, width], with labels or with targets
+ * [n, 1] (the label less its mean, over its deviation) where it has them. The table must outlive
+ * it; `shuffle` as above. Free with mica_table_stream_free. */
+MICA_API mica_status mica_table_stream_create(mica_data_table *table, mica_part part, int64_t batch,
+                                              bool shuffle, uint64_t seed, mica_stream *out);
+MICA_API void mica_table_stream_free(mica_stream *stream);
+
 /* ---- evaluation ---- */
 
 typedef struct mica_evaluation {
   int64_t n;
-  double loss;           /* mean cross-entropy */
-  double accuracy;       /* share of examples whose largest logit is the label's */
+  double loss;           /* mean cross-entropy; with targets, mean squared error */
+  double accuracy;       /* share of examples whose largest logit is the label's; NaN without */
   mica_tensor *logits;   /* float32 [N, C] when asked for */
   mica_tensor *features; /* float32 [N, D] when asked for */
   mica_tensor *labels;   /* int64 [N] when either was asked for and labels are there */
+  mica_tensor *targets;  /* float32 [N, C] when either was asked for and targets are there */
 } mica_evaluation;
 
 /* One pass over the stream's epoch 0 in evaluation mode. Release the tensors with
@@ -126,9 +136,10 @@ typedef struct mica_train_options {
 typedef struct mica_train_result {
   int64_t epochs, steps;
   double loss;              /* of the last epoch */
-  double best_val_accuracy; /* NaN without validation */
+  double best_val_accuracy; /* NaN without validation, and with targets */
   int64_t best_epoch;       /* -1 without validation */
   bool stopped_early;
+  double best_val_loss; /* NaN without validation */
 } mica_train_result;
 
 /* Train net in place. With validation and `dir`, the best weights are in best.safetensors, and the

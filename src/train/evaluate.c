@@ -8,6 +8,7 @@ void mica_evaluation_clear(mica_evaluation *e) {
   mica_tensor_free(e->logits);
   mica_tensor_free(e->features);
   mica_tensor_free(e->labels);
+  mica_tensor_free(e->targets);
   memset(e, 0, sizeof *e);
 }
 
@@ -55,16 +56,33 @@ static void score(const float *logits, int64_t n, int64_t classes, const int64_t
   }
 }
 
+/* Sum of the squared errors of a batch [n, width], in float64; its shape must be the targets'. */
+static mica_status squares(const float *outputs, int64_t n, int64_t width,
+                           const mica_tensor *targets, double *loss) {
+  if (mica_tensor_count(targets) != n * width)
+    return mica_fail(MICA_ERR_SHAPE, "evaluation: %lld outputs for %lld targets",
+                     (long long)(n * width), (long long)mica_tensor_count(targets));
+  const float *y = mica_tensor_data(targets);
+  double sum = 0;
+  for (int64_t i = 0; i < n * width; i++) {
+    const double d = (double)outputs[i] - (double)y[i];
+    sum += d * d;
+  }
+  *loss += sum / (double)width;
+  return MICA_OK;
+}
+
 mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool keep_logits,
                           bool keep_features, mica_evaluation *out) {
   memset(out, 0, sizeof *out);
   mica_engine *engine = mica_params_engine(mica_net_params(net));
   mica_tape *t = NULL;
-  rows logits = {.dtype = MICA_F32}, features = {.dtype = MICA_F32}, labels = {.dtype = MICA_I64};
+  rows logits = {.dtype = MICA_F32}, features = {.dtype = MICA_F32}, labels = {.dtype = MICA_I64},
+       targets = {.dtype = MICA_F32};
   mica_status status = mica_tape_create(engine, NULL, &t);
   if (status == MICA_OK) status = stream->seek(stream->ctx, 0, 0);
   double loss = 0, hits = 0;
-  int64_t labelled = 0;
+  int64_t labelled = 0, targeted = 0;
   for (int64_t b = 0; b < stream->batches && status == MICA_OK; b++) {
     mica_batch batch = {0};
     mica_outputs o;
@@ -81,8 +99,12 @@ mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool k
       if (batch.labels) {
         score(l.data, batch.n, l.shape.dim[1], mica_tensor_data(batch.labels), &loss, &hits);
         labelled += batch.n;
+      } else if (batch.targets) {
+        status = squares(l.data, batch.n, l.shape.dim[1], batch.targets, &loss);
+        targeted += batch.n;
       }
-      if (keep_logits) status = rows_add(&logits, l.data, batch.n, l.shape.dim[1]);
+      if (keep_logits && status == MICA_OK)
+        status = rows_add(&logits, l.data, batch.n, l.shape.dim[1]);
     }
     if (keep_features && status == MICA_OK) {
       mica_view f = mica_read(t, o.features);
@@ -91,10 +113,13 @@ mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool k
     }
     if ((keep_logits || keep_features) && batch.labels && status == MICA_OK)
       status = rows_add(&labels, mica_tensor_data(batch.labels), batch.n, 1);
+    if ((keep_logits || keep_features) && batch.targets && status == MICA_OK)
+      status = rows_add(&targets, mica_tensor_data(batch.targets), batch.n,
+                        mica_tensor_count(batch.targets) / batch.n);
     if (status == MICA_OK) status = mica_tape_status(t);
   }
   mica_tape_free(t);
-  out->loss = labelled ? loss / (double)labelled : NAN;
+  out->loss = labelled + targeted ? loss / (double)(labelled + targeted) : NAN;
   out->accuracy = labelled ? hits / (double)labelled : NAN;
   if (status == MICA_OK && logits.n)
     status = rows_tensor(&logits, MICA_SHAPE(logits.n, logits.width), &out->logits);
@@ -102,9 +127,12 @@ mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool k
     status = rows_tensor(&features, MICA_SHAPE(features.n, features.width), &out->features);
   if (status == MICA_OK && labels.n)
     status = rows_tensor(&labels, MICA_SHAPE(labels.n), &out->labels);
+  if (status == MICA_OK && targets.n)
+    status = rows_tensor(&targets, MICA_SHAPE(targets.n, targets.width), &out->targets);
   mica_free(logits.data);
   mica_free(features.data);
   mica_free(labels.data);
+  mica_free(targets.data);
   if (status != MICA_OK) mica_evaluation_clear(out);
   return status;
 }

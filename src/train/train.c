@@ -134,9 +134,9 @@ static mica_status validate(trainer *r, mica_train_metrics *m) {
   m->val_loss = e.loss;
   m->val_accuracy = e.accuracy;
   run_state *s = &r->state;
-  /* The lower loss decides between equal accuracies. */
-  m->best = s->best_epoch < 0 || e.accuracy > s->best_accuracy ||
-            (e.accuracy == s->best_accuracy && e.loss < s->best_loss);
+  /* The lower loss decides between equal accuracies, and where there are none. */
+  const bool equal = isnan(e.accuracy) || e.accuracy == s->best_accuracy;
+  m->best = s->best_epoch < 0 || e.accuracy > s->best_accuracy || (equal && e.loss < s->best_loss);
   if (m->best) {
     s->best_epoch = s->epoch;
     s->best_accuracy = e.accuracy;
@@ -272,7 +272,8 @@ mica_status mica_train(mica_net *net, const mica_stream *train, const mica_strea
                                   loss,
                                   r.state.best_epoch < 0 ? NAN : r.state.best_accuracy,
                                   r.state.best_epoch,
-                                  early && r.state.epoch < o.epochs};
+                                  early && r.state.epoch < o.epochs,
+                                  r.state.best_epoch < 0 ? NAN : r.state.best_loss};
   if (status == MICA_OK && r.state.average) status = mica_params_copy(params, r.state.average);
   mica_params_free(r.state.average);
   mica_optimiser_free(r.state.optimiser);
