@@ -12,6 +12,7 @@
 #include <mica/feature.h>
 #include <mica/image.h>
 #include <mica/nn.h>
+#include <mica/table.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -141,6 +142,10 @@ MICA_API const char *mica_model_training(const mica_model *model);
  * be set before other threads use the model. */
 MICA_API const char *mica_model_columns(const mica_model *model);
 MICA_API mica_status mica_model_set_columns(mica_model *model, const char *columns);
+/* The same as columns (mica/table.h) that turn rows of a file into what the model reads, with the
+ * classes that answers name now; free with mica_columns_free. MICA_ERR_UNSUPPORTED for a model that
+ * has none, MICA_ERR_FORMAT where they do not fit its network. */
+MICA_API mica_status mica_model_read_columns(const mica_model *model, mica_columns **out);
 /* Classes that answers name now: those of the answering head, or the network's. */
 MICA_API int64_t mica_model_classes(const mica_model *model);
 /* The name of class i, valid for as long as the model; NULL out of range. */

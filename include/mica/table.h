@@ -48,6 +48,13 @@ MICA_API double mica_columns_target(const mica_columns *columns, double output);
 MICA_API mica_status mica_columns_encode(const mica_columns *columns, const char *const *cells,
                                          float *x);
 
+/* The columns as JSON text for a model file (mica_model_set_columns), without the class names,
+ * which the model has anyway; release with mica_free. */
+MICA_API mica_status mica_columns_text(const mica_columns *columns, char **out);
+/* The same read back, with n class names. */
+MICA_API mica_status mica_columns_parse(const char *text, const char *const *classes, int64_t n,
+                                        mica_columns **out);
+
 /* ---- data tables ---- */
 
 /* How the label is read: by what the column holds (text, or whole numbers of up to 100 different
@@ -86,8 +93,7 @@ typedef struct mica_data_table_options {
 /* Rows in memory, 8 bytes for each value, with their label and part. */
 typedef struct mica_data_table mica_data_table;
 
-/* Does this path look like a table: a file that is none of pictures, or a folder with train.csv or
- * train.tsv (.gz or not)? */
+/* Can this be a table: is it a file, or a folder with train.csv or train.tsv (.gz or not)? */
 MICA_API bool mica_is_table(const char *path);
 /* Open a file (the training part), or a folder with train.csv and, where they are there, val.csv
  * and test.csv (.tsv, .gz too). With `columns`, and no label in the file, rows have no labels. Each

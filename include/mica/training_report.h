@@ -24,14 +24,15 @@ MICA_API mica_status mica_report_curves(mica_report *report, const char *title,
 typedef struct mica_answers {
   int64_t n, classes;
   const char *const *names; /* [classes] */
-  const mica_dataset *data;
-  int64_t *item;      /* [n] items of the data set */
+  const mica_dataset *data; /* NULL: they are no pictures, and none are shown */
+  int64_t *item;            /* [n] items of the data set */
   int64_t *truth;     /* [n] class, or MICA_CLASS_NONE for one that the classifier does not know */
   int64_t *predicted; /* [n] class, or MICA_CLASS_NONE for "none of these" */
   double *difficulty; /* [n] the larger the harder, such as the loss; NULL: not known */
 } mica_answers;
 
-/* The answers of a network, from an evaluation of one part of a data set that kept its logits, with
+/* The answers of a network, from an evaluation of one part of a data set (NULL: of what has no
+ * pictures, whose items are numbered from 0) that kept its logits, with
  * the cross-entropy as difficulty. The names are borrowed. Release with mica_answers_free. */
 MICA_API mica_status mica_answers_of(const mica_dataset *data, mica_part part,
                                      const char *const *names, const mica_evaluation *e,

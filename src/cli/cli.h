@@ -2,7 +2,7 @@
 #ifndef MICA_CLI_H
 #define MICA_CLI_H
 
-#include <mica/component.h>
+#include <mica/model.h>
 
 #include <stdio.h>
 
@@ -56,6 +56,15 @@ int cli_failed(const cli_args *a);
 
 /* The last line of a verb that made something: "WHAT: PATH", or {"WHAT": "PATH"} with --json. */
 void cli_result(const cli_args *a, const char *what, const char *path);
+
+/* A JSON string, or a CSV field, on standard output. */
+void cli_print_json(const char *text);
+void cli_print_csv(const char *text);
+/* The `top` most likely classes of one example, or "none of these", as CSV lines of file, row (0:
+ * it has none), rank, class and probability, or as one JSON line. Uses p [classes] up. */
+void cli_print_answer(const mica_model *model, const char *file, int64_t row,
+                      const mica_answer *answer, double *p, int64_t classes, int64_t top,
+                      bool json);
 
 /* An engine with the --threads of the verb. */
 mica_status cli_engine(const cli_args *a, mica_engine **out);

@@ -1,5 +1,6 @@
-/* mica eval: a model on labelled pictures. */
+/* mica eval: a model on labelled pictures; rows of tables are measured in predict_table.c. */
 #include "cli/features.h"
+#include "cli/table.h"
 
 #include "base/buffer.h"
 #include "base/json.h"
@@ -209,6 +210,7 @@ static int eval(job *j) {
   if (!data) return cli_usage(a, "--data is missing");
   mica_status status = cli_engine(a, &j->engine);
   if (status == MICA_OK) status = open_model(j->engine, a->operand[0], &j->model);
+  if (status == MICA_OK && mica_model_columns(j->model)) return cli_table_eval(a, j->model);
   if (status == MICA_OK) status = open_pictures(a, j->model, data, NULL, 0, &j->ds);
   if (status == MICA_OK) j->classes = mica_model_classes(j->model);
   int64_t *match = status == MICA_OK ? match_classes(j) : NULL;
@@ -241,11 +243,11 @@ static int run(const cli_args *a) {
 
 static const cli_flag flags[] = {
     {"--data", NULL, "DIR", NULL,
-     "pictures with labels: the test part, or all where there is none"},
+     "pictures or rows with labels: the test part, or all where there is none"},
     {"--unknown", NULL, NULL, NULL,
      "count pictures of classes that the model does not know, which it should refuse"},
-    {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
+    {"--strict", NULL, NULL, NULL, "stop at a picture or row that cannot be read"},
     CLI_COMMON_FLAGS};
 
-const cli_verb verb_eval = {"eval", "MODEL", "measure a model on labelled pictures", flags, 1, 1,
-                            run,    NULL};
+const cli_verb verb_eval = {
+    "eval", "MODEL", "measure a model on labelled pictures or rows", flags, 1, 1, run, NULL};

@@ -1,9 +1,9 @@
 /* mica predict, mica embed: a model file put to work. */
 #include "cli/features.h"
+#include "cli/table.h"
 
 #include "base/buffer.h"
 #include "base/file.h"
-#include "base/json.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -80,7 +80,9 @@ static mica_status begin(const cli_args *a, work *w, bool gathers) {
   mica_status status = cli_engine(a, &w->engine);
   if (status == MICA_OK) status = open_model(w->engine, a->operand[0], &w->model);
   if (status == MICA_OK) status = mica_session_create(w->model, &w->session);
-  if (status == MICA_OK && gathers) status = gather(a, 1, &w->files);
+  /* Operands of a model with columns are tables, and - is one on standard input. */
+  if (status == MICA_OK && gathers && !mica_model_columns(w->model))
+    status = gather(a, 1, &w->files);
   return status;
 }
 
@@ -90,67 +92,11 @@ static mica_status read_one(const work *w, int64_t i, mica_tensor **out) {
   return mica_model_read(w->model, 1, &path, out);
 }
 
-static void print_json_string(const char *text) {
-  mica_bytes b = {0};
-  mica_json_writer w = {.out = &b};
-  mica_json_write_string(&w, text);
-  mica_bytes_byte(&b, 0);
-  printf("%s", b.data ? b.data : "\"\"");
-  mica_bytes_free(&b);
-}
-
-/* A CSV field, quoted where it must be. */
-static void print_csv(const char *text) {
-  if (!strpbrk(text, ",\"\r\n")) {
-    printf("%s", text);
-    return;
-  }
-  putchar('"');
-  for (; *text; text++) {
-    if (*text == '"') putchar('"');
-    putchar(*text);
-  }
-  putchar('"');
-}
-
-/* The k most likely classes of one picture, or "none of these". */
-static void print_answer(const work *w, int64_t file, const mica_answer *answer, double *p,
-                         int64_t classes, int64_t top, bool json) {
-  const char *name = w->files.v[file];
-  if (json) {
-    printf("{\"file\": ");
-    print_json_string(name);
-    printf(", \"answer\": ");
-    print_json_string(answer->name);
-    if (isfinite(answer->anomaly)) printf(", \"anomaly\": %.6g", answer->anomaly);
-    printf(", \"classes\": [");
-  } else if (answer->label < 0) {
-    print_csv(name);
-    printf(",0,%s,\n", answer->name);
-  }
-  for (int64_t k = 0; k < top; k++) {
-    int64_t best = 0;
-    for (int64_t c = 1; c < classes; c++)
-      if (p[c] > p[best]) best = c;
-    if (json) {
-      printf("%s{\"class\": ", k ? ", " : "");
-      print_json_string(mica_model_class(w->model, best));
-      printf(", \"probability\": %.6g}", p[best]);
-    } else {
-      print_csv(name);
-      printf(",%lld,", (long long)k + 1);
-      print_csv(mica_model_class(w->model, best));
-      printf(",%.6g\n", p[best]);
-    }
-    p[best] = -1;
-  }
-  if (json) printf("]}\n");
-}
-
 static int predict(const cli_args *a, work *w) {
   int64_t top;
   if (!cli_int(a, "--top", 1, 1000, &top)) return EXIT_USAGE;
   if (begin(a, w, true) != MICA_OK) return cli_failed(a);
+  if (mica_model_columns(w->model)) return cli_table_predict(a, w->model, w->session);
   const int64_t classes = mica_model_classes(w->model);
   double *probability = malloc((size_t)(classes + 1) * sizeof *probability);
   int64_t failed = 0;
@@ -174,7 +120,7 @@ static int predict(const cli_args *a, work *w) {
     }
     mica_tensor_free(image);
     if (status == MICA_OK) {
-      print_answer(w, i, &answer, probability, classes, top, json);
+      cli_print_answer(w->model, w->files.v[i], 0, &answer, probability, classes, top, json);
       continue;
     }
     failed++;
@@ -230,9 +176,12 @@ static int embed(const cli_args *a, work *w) {
     return cli_usage(a, "expected FILE... or --data, one of the two");
   if (!out) out = data ? "features.safetensors" : "features.npy";
   mica_status status = begin(a, w, !data);
-  if (status == MICA_OK) status = data ? embed_data(a, w, out, &rows) : embed_files(w, out);
+  if (status == MICA_OK && !data) rows = w->files.n;
+  if (status == MICA_OK && !data && mica_model_columns(w->model))
+    status = cli_table_embed(a, w->model, w->session, out, &rows);
+  else if (status == MICA_OK)
+    status = data ? embed_data(a, w, out, &rows) : embed_files(w, out);
   if (status != MICA_OK) return cli_failed(a);
-  if (!data) rows = w->files.n;
   if (!cli_on(a, "--json"))
     printf("%lld rows of %lld features\n", (long long)rows,
            (long long)mica_net_features(mica_model_net(w->model)));
@@ -257,26 +206,29 @@ static int run_embed(const cli_args *a) {
 
 static const cli_flag predict_flags[] = {
     {"--top", NULL, "K", "1", "classes to tell for each file"},
-    {"--strict", NULL, NULL, NULL, "stop at a file that cannot be read"},
+    {"--strict", NULL, NULL, NULL, "stop at a file or row that cannot be read"},
     CLI_COMMON_FLAGS};
 static const cli_flag embed_flags[] = {
-    {"--data", NULL, "DIR", NULL, "pictures with labels, which are written beside the features"},
+    {"--data", NULL, "DIR", NULL,
+     "pictures or rows with labels, which are written beside the features"},
     {"--out", "-o", "FILE", NULL,
      "features.npy, or with --data features.safetensors (or an .npz file)"},
     {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
     CLI_COMMON_FLAGS};
 
-const cli_verb verb_predict = {"predict",
-                               "MODEL FILE...",
-                               "tell the classes of pictures, as CSV or JSON lines",
-                               predict_flags,
-                               2,
-                               -1,
-                               run_predict,
-                               "FILE may be a folder, or - for names on standard input."};
+const cli_verb verb_predict = {
+    "predict",
+    "MODEL FILE...",
+    "tell the classes of pictures or rows, as CSV or JSON lines",
+    predict_flags,
+    2,
+    -1,
+    run_predict,
+    "FILE may be a folder, or - for names on standard input. For a model of rows it is a "
+    "table, or - for one on standard input."};
 const cli_verb verb_embed = {"embed",
                              "MODEL [FILE...]",
-                             "write the features of pictures",
+                             "write the features of pictures or rows",
                              embed_flags,
                              1,
                              -1,

@@ -292,3 +292,30 @@ mica_status mica_columns_set_classes(mica_columns *c, const char *const *names, 
   }
   return MICA_OK;
 }
+
+mica_status mica_columns_text(const mica_columns *c, char **out) {
+  mica_bytes text = {0};
+  mica_json_writer w = {.out = &text};
+  mica_columns_write(c, &w);
+  const mica_status status = text.status;
+  *out = mica_bytes_take(&text);
+  return *out ? MICA_OK : status != MICA_OK ? status : MICA_ERR_MEMORY;
+}
+
+mica_status mica_columns_parse(const char *text, const char *const *classes, int64_t n,
+                               mica_columns **out) {
+  *out = NULL;
+  mica_json_doc *doc;
+  mica_status status = mica_json_parse(text, strlen(text), &doc);
+  if (status != MICA_OK) return mica_fail_within("columns");
+  mica_columns *c = NULL;
+  status = mica_columns_read(mica_json_root(doc), &c);
+  if (status == MICA_OK) status = mica_columns_set_classes(c, classes, n);
+  mica_json_free(doc);
+  if (status != MICA_OK) {
+    mica_columns_free(c);
+    return status;
+  }
+  *out = c;
+  return MICA_OK;
+}

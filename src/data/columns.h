@@ -55,8 +55,7 @@ mica_status mica_columns_cell(const mica_columns *c, int64_t i, const char *text
 /* n cells to the encoded row. */
 void mica_columns_expand(const mica_columns *c, const double *cells, float *x);
 
-/* As a JSON object, and back. Class names are not part of it: model files hold them, and
- * mica_columns_set_classes puts them in. */
+/* As a JSON object, and back: mica_columns_text, mica_columns_parse. */
 void mica_columns_write(const mica_columns *c, mica_json_writer *w);
 mica_status mica_columns_read(const mica_json *object, mica_columns **out);
 mica_status mica_columns_set_classes(mica_columns *c, const char *const *names, int64_t n);

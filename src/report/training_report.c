@@ -70,7 +70,7 @@ void mica_answers_free(mica_answers *a) {
 mica_status mica_answers_of(const mica_dataset *data, mica_part part, const char *const *names,
                             const mica_evaluation *e, mica_answers *out) {
   memset(out, 0, sizeof *out);
-  if (!e->logits || !e->labels || mica_dataset_part_count(data, part) != e->n)
+  if (!e->logits || !e->labels || (data && mica_dataset_part_count(data, part) != e->n))
     return mica_fail(MICA_ERR_INVALID,
                      "answers: expected an evaluation of this part with logits and labels");
   const float *logits = mica_tensor_data(e->logits);
@@ -86,8 +86,9 @@ mica_status mica_answers_of(const mica_dataset *data, mica_part part, const char
     return MICA_ERR_MEMORY;
   }
   int64_t k = 0;
-  for (int64_t i = 0; i < mica_dataset_count(data); i++)
+  for (int64_t i = 0; data && i < mica_dataset_count(data); i++)
     if (mica_dataset_part_of(data, i) == part) a.item[k++] = i;
+  for (; k < e->n; k++) a.item[k] = k;
   for (int64_t i = 0; i < e->n; i++) {
     const float *x = logits + i * c;
     int64_t best = 0;
@@ -187,9 +188,9 @@ static int harder(const void *a, const void *b) {
 
 mica_status mica_report_hardest(mica_report *report, const char *title, const mica_answers *a,
                                 int64_t count) {
-  if (!a->difficulty || count < 1 || count > 2000)
-    return mica_fail(MICA_ERR_INVALID, "report: hardest examples need a difficulty and 1 to 2000 "
-                                       "places");
+  if (!a->difficulty || !a->data || count < 1 || count > 2000)
+    return mica_fail(MICA_ERR_INVALID, "report: hardest examples need pictures, a difficulty and 1 "
+                                       "to 2000 places");
   if (count > a->n) count = a->n;
   const size_t k = (size_t)(count ? count : 1);
   ranked *r = mica_calloc((size_t)(a->n ? a->n : 1), sizeof *r);
@@ -259,20 +260,20 @@ mica_status mica_report_map(mica_report *report, const char *title, const mica_e
            (size_t)rows.shape.dim[1] * size);
   }
   if (status == MICA_OK) status = mica_map_points(engine, &rows, NULL, y, NULL);
-  if (status == MICA_OK) status = thumbnails_make(a, which, count, &t);
+  if (status == MICA_OK && a->data) status = thumbnails_make(a, which, count, &t);
   for (int64_t i = 0; i < count && status == MICA_OK; i++) {
     const int64_t truth = a->truth[which[i]];
     y[2 * count + i] = y[2 * i];
     y[3 * count + i] = y[2 * i + 1];
     group[i] = truth < 0 ? -1 : (int32_t)truth;
     label[i] = class_name(a, truth);
-    picture[i] = thumbnail(&t, i);
+    if (a->data) picture[i] = thumbnail(&t, i);
   }
   if (status == MICA_OK) {
     mica_scatter_options o = MICA_SCATTER_OPTIONS;
     o.class_names = a->names;
     o.labels = label;
-    o.pictures = picture;
+    o.pictures = a->data ? picture : NULL;
     o.axes = 0;
     status = mica_figure_scatter(y + 2 * count, y + 3 * count, group, count, (int32_t)a->classes,
                                  &o, &figure);
@@ -280,7 +281,7 @@ mica_status mica_report_map(mica_report *report, const char *title, const mica_e
   if (status == MICA_OK) status = mica_report_section(report, title);
   if (status == MICA_OK)
     status = place(report, figure,
-                   "Pictures whose features are neighbours lie close together (t-SNE); distances "
+                   "Examples whose features are neighbours lie close together (t-SNE); distances "
                    "between far groups mean nothing. Point at one to see it.");
   else
     mica_figure_free(figure);

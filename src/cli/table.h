@@ -1,0 +1,32 @@
+/* Tables in the tool: the flags about them, and the verbs' work on their rows. */
+#ifndef MICA_CLI_TABLE_H
+#define MICA_CLI_TABLE_H
+
+#include "cli/cli.h"
+
+#include <mica/model.h>
+#include <mica/table.h>
+
+/* The flags about a table that columns are learnt from; a verb that has them takes its options with
+ * cli_table_options (false after a message), and says with cli_table_skipped which rows it could
+ * not use. */
+#define CLI_TABLE_FLAGS                                                                            \
+  {"--label", NULL, "COLUMN", NULL, "table: the column to predict"},                               \
+      {"--numeric", NULL, "A,B", NULL, "table: columns of numbers, whatever they hold"},           \
+      {"--categorical", NULL, "A,B", NULL, "table: columns of categories, whatever they hold"},    \
+      {"--ignore", NULL, "A,B", NULL, "table: columns to leave out"},                              \
+      {"--max-categories", NULL, "N", "1000", "table: different values of a column"}, {            \
+    "--no-header", NULL, NULL, NULL, "table: the first line is data; columns are c1, c2, ..."      \
+  }
+bool cli_table_options(const cli_args *a, mica_data_table_options *o);
+void cli_table_skipped(int64_t n, const char *text);
+
+/* `mica predict` and `eval` for a model that has columns: its operands, or --data, are tables. They
+ * return the exit code. */
+int cli_table_predict(const cli_args *a, mica_model *model, mica_session *session);
+int cli_table_eval(const cli_args *a, mica_model *model);
+/* The features of all rows of the operands behind the model, to an .npy file. */
+mica_status cli_table_embed(const cli_args *a, mica_model *model, mica_session *session,
+                            const char *out, int64_t *rows);
+
+#endif

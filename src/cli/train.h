@@ -1,0 +1,74 @@
+/* The parts of `mica train`: what it trains on, and what it says and writes meanwhile. */
+#ifndef MICA_CLI_TRAIN_H
+#define MICA_CLI_TRAIN_H
+
+#include "cli/table.h"
+
+#include <mica/training_report.h>
+
+#include "base/progress.h"
+
+/* ---- what a network is trained on: pictures, or rows of a table ---- */
+
+typedef struct train_data {
+  mica_dataset *pictures; /* one of these two */
+  mica_data_table *table;
+  mica_problem problem;
+  mica_preprocess preprocess;
+  const char **classes;              /* names of the network's outputs */
+  char *columns;                     /* of a table, for the model file */
+  const char *loss;                  /* for data such as these, where none is given */
+  mica_stream part[MICA_PART_COUNT]; /* ctx NULL: nothing in that part */
+} train_data;
+
+/* Open --data as the flags say. */
+mica_status train_data_open(const cli_args *a, mica_engine *engine, int64_t batch, int64_t seed,
+                            train_data *d);
+void train_data_free(train_data *d);
+/* One line on standard error: how much there is of what. */
+void train_data_describe(const cli_args *a, const train_data *d);
+/* What the outputs are: a number, not classes. */
+bool train_data_regression(const train_data *d);
+
+mica_status train_pictures_open(const cli_args *a, int64_t batch, int64_t seed, train_data *d);
+mica_status train_table_open(const cli_args *a, mica_engine *engine, int64_t batch, int64_t seed,
+                             train_data *d);
+
+/* ---- progress ---- */
+
+typedef struct train_watch {
+  bool json, terminal;
+  mica_time_left left;
+  mica_epoch *epoch; /* of this run; a resumed run knows only its own */
+  int64_t epochs;
+  double seconds;
+} train_watch;
+
+/* A mica_train_fn; ctx is a train_watch. */
+int train_watch_report(void *ctx, const mica_train_metrics *m);
+void train_watch_free(train_watch *w);
+
+/* ---- afterwards ---- */
+
+typedef struct train_outcome {
+  mica_engine *engine;
+  const cli_args *args;
+  const train_data *data;
+  const train_watch *watch;
+  mica_net *net;
+  const mica_train_result *result;
+  const mica_evaluation *test; /* n 0: no test part */
+  int64_t seed;
+} train_outcome;
+
+/* Targets and outputs of a regression [n], in the target's own unit. */
+void train_regression_values(const mica_columns *c, const mica_evaluation *e, double *truth,
+                             double *predicted);
+/* FOLDER/report.html and summary.json, of the test part, or of the validation part where there is
+ * none. */
+mica_status train_report(const train_outcome *r, const char *folder);
+/* What the model file keeps about its training: a JSON object to release with mica_free, NULL when
+ * memory is short. */
+char *train_record(const train_outcome *r);
+
+#endif

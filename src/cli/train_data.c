@@ -1,0 +1,56 @@
+/* What a network is trained on: pictures, or rows of a table. */
+#include "cli/train.h"
+
+#include <stdlib.h>
+
+mica_status train_data_open(const cli_args *a, mica_engine *engine, int64_t batch, int64_t seed,
+                            train_data *d) {
+  if (cli_text(a, "--label")) return train_table_open(a, engine, batch, seed, d);
+  const mica_status status = train_pictures_open(a, batch, seed, d);
+  if (status == MICA_OK || d->pictures || !mica_is_table(cli_text(a, "--data"))) return status;
+  return mica_fail(status, "%s; of a table, --label COLUMN names what to predict",
+                   mica_last_error());
+}
+
+void train_data_free(train_data *d) {
+  for (int k = 0; k < MICA_PART_COUNT; k++) {
+    if (d->table)
+      mica_table_stream_free(&d->part[k]);
+    else
+      mica_dataset_stream_free(&d->part[k]);
+  }
+  mica_dataset_free(d->pictures);
+  mica_data_table_free(d->table);
+  mica_free(d->columns);
+  free(d->classes);
+  *d = (train_data){0};
+}
+
+bool train_data_regression(const train_data *d) {
+  return d->table && mica_columns_regression(mica_data_table_columns(d->table));
+}
+
+void train_data_describe(const cli_args *a, const train_data *d) {
+  long long n[MICA_PART_COUNT];
+  for (int k = 0; k < MICA_PART_COUNT; k++)
+    n[k] = d->table ? mica_data_table_part_count(d->table, (mica_part)k)
+                    : mica_dataset_part_count(d->pictures, (mica_part)k);
+  fprintf(stderr, "%s: %lld training, %lld validation, %lld test ", cli_text(a, "--data"), n[0],
+          n[1], n[2]);
+  const mica_problem *p = &d->problem;
+  if (!d->table) {
+    fprintf(stderr, "pictures of %lldx%lldx%lld in %lld classes\n", (long long)p->height,
+            (long long)p->width, (long long)p->channels, (long long)p->classes);
+    return;
+  }
+  const mica_columns *c = mica_data_table_columns(d->table);
+  long long numeric = 0;
+  for (int64_t i = 0; i < mica_columns_count(c); i++)
+    numeric += mica_columns_kind(c, i) == MICA_COLUMN_NUMERIC;
+  fprintf(stderr, "rows of %lld numeric and %lld categorical columns, %lld numbers; ", numeric,
+          (long long)mica_columns_count(c) - numeric, (long long)p->channels);
+  if (train_data_regression(d))
+    fprintf(stderr, "'%s' is a number\n", mica_columns_label(c));
+  else
+    fprintf(stderr, "'%s' has %lld classes\n", mica_columns_label(c), (long long)p->classes);
+}

@@ -1,0 +1,52 @@
+/* `mica train` on pictures. */
+#include "cli/catalogue.h"
+#include "cli/train.h"
+
+#include <stdlib.h>
+
+static mica_status make_streams(const cli_args *a, int64_t batch, int64_t seed, train_data *d) {
+  mica_dataset_stream_options o = MICA_DATASET_STREAM_OPTIONS;
+  o.batch = batch;
+  o.seed = (uint64_t)seed;
+  mica_status status = MICA_OK;
+  for (int k = 0; k < MICA_PART_COUNT && status == MICA_OK; k++) {
+    const mica_part part = (mica_part)k;
+    mica_dataset_stream_options own = o;
+    if (part == MICA_PART_TRAIN) {
+      own.shuffle = true;
+      own.flip = cli_on(a, "--flip");
+      if (!cli_int(a, "--crop", 0, 64, &own.crop)) return MICA_ERR_INVALID;
+    }
+    if (part == MICA_PART_TRAIN || mica_dataset_part_count(d->pictures, part))
+      status = mica_dataset_stream_create(d->pictures, part, &d->preprocess, &own, &d->part[k]);
+  }
+  return status;
+}
+
+mica_status train_pictures_open(const cli_args *a, int64_t batch, int64_t seed, train_data *d) {
+  mica_dataset_options o = MICA_DATASET_OPTIONS;
+  int64_t size;
+  if (!cli_int(a, "--size", 0, 4096, &size) || !cli_int(a, "--channels", 0, 3, &o.channels) ||
+      !cli_double(a, "--val-split", 0, 0.9, &o.validation))
+    return MICA_ERR_INVALID;
+  o.height = o.width = size;
+  o.classes = cli_text(a, "--classes");
+  o.strict = cli_on(a, "--strict");
+  mica_status status = catalogue_open_dataset(cli_text(a, "--data"), &o, &d->pictures);
+  if (status != MICA_OK) return status;
+  const mica_dataset *ds = d->pictures;
+  const mica_shape s = mica_dataset_shape(ds);
+  d->preprocess = (mica_preprocess)MICA_PREPROCESS(s.dim[0], s.dim[1], s.dim[2]);
+  status = mica_dataset_statistics(ds, d->preprocess.mean, d->preprocess.deviation);
+  if (status != MICA_OK) return status;
+  if (mica_dataset_skipped(ds))
+    fprintf(stderr, "skipped %lld files that could not be read:\n%s",
+            (long long)mica_dataset_skipped(ds), mica_dataset_skipped_text(ds));
+  const int64_t n = mica_dataset_classes(ds);
+  d->problem = (mica_problem){s.dim[0], s.dim[1], s.dim[2], n};
+  d->loss = "ce";
+  d->classes = calloc((size_t)n + 1, sizeof *d->classes);
+  if (!d->classes) return mica_fail(MICA_ERR_MEMORY, "out of memory");
+  for (int64_t i = 0; i < n; i++) d->classes[i] = mica_dataset_class(ds, i);
+  return make_streams(a, batch, seed, d);
+}

@@ -1,0 +1,46 @@
+/* What `mica train` says while it runs. */
+#include "cli/train.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+int train_watch_report(void *ctx, const mica_train_metrics *m) {
+  train_watch *w = ctx;
+  const double left = mica_time_left_update(&w->left, mica_seconds(), m->step, m->steps_total);
+  w->seconds = m->seconds;
+  if (m->end_of_epoch) {
+    mica_epoch *more = realloc(w->epoch, ((size_t)w->epochs + 1) * sizeof *more);
+    if (more) {
+      w->epoch = more;
+      more[w->epochs++] = (mica_epoch){m->loss, m->val_loss, m->val_accuracy};
+    }
+  }
+  if (w->json) {
+    printf("{\"epoch\": %lld, \"step\": %lld, \"steps\": %lld, \"loss\": %.9g, \"lr\": %.9g",
+           (long long)m->epoch, (long long)m->step, (long long)m->steps_total, m->loss, m->lr);
+    if (m->end_of_epoch && isfinite(m->val_loss)) printf(", \"val_loss\": %.9g", m->val_loss);
+    if (m->end_of_epoch && isfinite(m->val_accuracy))
+      printf(", \"val_accuracy\": %.9g", m->val_accuracy);
+    if (m->end_of_epoch && isfinite(m->val_loss))
+      printf(", \"best\": %s", m->best ? "true" : "false");
+    printf(", \"seconds\": %.3f}\n", m->seconds);
+    fflush(stdout);
+  } else if (m->end_of_epoch) {
+    if (w->terminal) fprintf(stderr, "\r\033[K");
+    fprintf(stderr, "epoch %lld  loss %.4f", (long long)m->epoch + 1, m->loss);
+    if (isfinite(m->val_accuracy))
+      fprintf(stderr, "  validation %.2f%%%s", 100 * m->val_accuracy, m->best ? " *" : "");
+    else if (isfinite(m->val_loss))
+      fprintf(stderr, "  validation loss %.4f%s", m->val_loss, m->best ? " *" : "");
+    fprintf(stderr, "  %.0f s, %.0f s left\n", m->seconds, left > 0 ? left : 0);
+  } else if (w->terminal) {
+    fprintf(stderr, "\r\033[Kstep %lld of %lld  loss %.4f  %.0f s left", (long long)m->step,
+            (long long)m->steps_total, m->loss, left > 0 ? left : 0);
+  }
+  return cli_interrupted();
+}
+
+void train_watch_free(train_watch *w) {
+  free(w->epoch);
+  w->epoch = NULL;
+}

@@ -1,0 +1,133 @@
+# The tool on tables: train, predict, eval and embed, with files as people have them.
+mica=$MICA_BUILD/mica
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+
+check() { # name, command...: passes when the command does
+  local name=$1
+  shift
+  if "$@" >out 2>&1; then
+    echo "ok $name"
+  else
+    echo "# status $?: $*"
+    sed 's/^/# /' out
+    echo "not ok $name"
+  fi
+}
+# says TEXT COMMAND...: it fails with that text on standard error
+says() {
+  local text=$1
+  shift
+  ! "$@" >said 2>&1 && grep -qF -- "$text" said || { cat said; return 1; }
+}
+# above KEY LEAST COMMAND...: the JSON line it prints has KEY above LEAST
+above() {
+  local key=$1 least=$2
+  shift 2
+  "$@" >said 2>said.err || { cat said.err; return 1; }
+  cat said
+  sed -n "s/.*\"$key\": \([-0-9.e+]*\).*/\1/p" said | tail -n 1 | awk -v least="$least" '{ exit !($1 > least) }'
+}
+
+# A class that depends on a number and a category, and a number that depends on both; some are missing.
+rows() { # first, last
+  awk -v first="$1" -v last="$2" 'BEGIN {
+    print "id,size,colour,note,price,kind"
+    for (i = first; i <= last; i++) {
+      x = (i * 7919) % 1000 / 100; c = (i * 104729) % 3
+      colour = c == 0 ? "red" : c == 1 ? "\"dark, blue\"" : "green"
+      kind = x + 3 * (c == 1) > 6 ? "large" : "small"
+      printf "%d,%s,%s,%s,%.2f,%s\n", i, i % 50 ? x : "?", i % 70 ? colour : "", "x" i, 3 * x + 10 * (c == 1) + 0.5, kind
+    }
+  }'
+}
+rows 1 2000 >train.csv
+rows 5001 5600 >test.csv
+
+check "columns with too many values are refused" says \
+  "column 'note' has more than 1000 different values and 'x1' on line 2 is no number" \
+  "$mica" train mlp --data train.csv --label kind --dry-run
+check "a table needs a label" says "of a table, --label COLUMN names what to predict" \
+  "$mica" train mlp --data train.csv
+check "an unknown label is told" says "no column 'kinds' (the label); did you mean 'kind'?" \
+  "$mica" train mlp --data train.csv --label kinds
+check "train" "$mica" train mlp:hidden=32 --data train.csv --label kind --ignore id,note,price --epochs 20 \
+  --lr 0.01 --batch-size 64 -o kind.mica --report report
+check "the report has no pictures and one matrix" grep -q '"validation_accuracy"' report/summary.json
+check "eval" above accuracy 0.93 "$mica" eval kind.mica --data test.csv --json
+
+# Columns in another order, without the label, with others between them.
+awk -F, -v OFS=, 'NR == 1 { print "more,colour,size"; next } { print "z", $3, $2 }' <(rows 5001 5040 | tr -d '"' | sed 's/dark, blue/"dark% blue"/') |
+  sed 's/dark% blue/dark, blue/' >other.csv
+head -n 41 test.csv >same.csv
+columns_are_found_by_name() {
+  "$mica" predict kind.mica same.csv | cut -d, -f2- >a && "$mica" predict kind.mica other.csv | cut -d, -f2- >b &&
+    [ "$(wc -l <a)" = 41 ] && cmp a b
+}
+check "columns are found by name" columns_are_found_by_name
+from_standard_input() {
+  "$mica" predict kind.mica - <same.csv | cut -d, -f2- >c && cmp a c
+}
+check "rows from standard input" from_standard_input
+check "a missing column is told" says "no column 'size'; its first line names the columns it has" \
+  "$mica" predict kind.mica <(cut -d, -f3 same.csv)
+skips_rows() {
+  { cat same.csv; echo "1,2"; echo "1,many,red,n,1,large"; } >bad.csv
+  "$mica" predict kind.mica bad.csv >bad.out 2>bad.err && [ "$(wc -l <bad.out)" = 41 ] &&
+    grep -qF "skipped 2 rows that cannot be used:" bad.err &&
+    grep -qF "bad.csv: line 42: 2 fields, expected 6 as in the first line" bad.err &&
+    grep -qF "bad.csv: line 43: column 'size': 'many' is no number" bad.err
+}
+check "rows that cannot be used are skipped and listed" skips_rows
+check "strictly, they stop" says "bad.csv: line 42: 2 fields" "$mica" predict --strict kind.mica bad.csv
+check "embed" "$mica" embed kind.mica same.csv -o features.npy
+check "json" above row 0 "$mica" predict kind.mica <(head -n 2 same.csv) --json
+check "info" "$mica" info kind.mica
+
+check "train on a numeric target" "$mica" train mlp:hidden=32 --data train.csv --label price --ignore id,note,kind \
+  --epochs 30 --lr 0.01 --batch-size 64 -o price.mica --report price
+check "its report has R2" grep -q '"validation_r2"' price/summary.json
+check "eval of a numeric target" above r2 0.9 "$mica" eval price.mica --data test.csv --json
+values_are_in_their_unit() {
+  "$mica" predict price.mica test.csv >values && [ "$(head -n 1 values)" = file,row,price ] &&
+    paste -d, <(tail -n +2 values) <(tail -n +2 test.csv | sed 's/"[^"]*"/q/') |
+    awk -F, '{ d = $3 - $8; s += d * d; n++ } END { print sqrt(s / n); exit !(n == 600 && sqrt(s / n) < 3) }'
+}
+check "predictions are in the target's own unit" values_are_in_their_unit
+check "cross-entropy is refused for prices" says "a numeric target needs a loss such as mse" \
+  "$mica" train mlp --data train.csv --label price --ignore id,note --loss ce
+
+# Parts in a folder, without a header, separated by tabs.
+mkdir parts
+tail -n +2 train.csv | sed 's/"dark, blue"/dark blue/' | cut -d, -f2,3,6 | tr , '\t' >parts/train.tsv
+tail -n +2 test.csv | sed 's/"dark, blue"/dark blue/' | cut -d, -f2,3,6 | tr , '\t' | gzip >parts/test.tsv.gz
+if "$mica" train mlp --data parts/test.tsv.gz --label c3 --dry-run 2>&1 | grep -q "need a build with zlib"; then
+  gunzip parts/test.tsv.gz # the embedded build
+fi
+check "a folder of parts without a header" above test_accuracy 0.93 "$mica" train mlp:hidden=32 --data parts \
+  --label c3 --epochs 20 --lr 0.01 --batch-size 64 -o parts.mica --json
+
+# A run that was stopped and resumed is the run that was not stopped.
+resumed_is_the_same() {
+  run() { "$mica" train mlp:hidden=8 --data train.csv --label kind --ignore id,note,price -o "$@" >/dev/null 2>&1; }
+  run whole.mica --epochs 4 --schedule constant && run half.mica --epochs 2 --schedule constant &&
+    run half.mica --epochs 4 --schedule constant --resume &&
+    cmp whole.mica.run/last.safetensors half.mica.run/last.safetensors
+}
+check "a resumed run is the same" resumed_is_the_same
+
+# Real rows: the majority class is 76.4% of the test part; the network must beat it by 8 points.
+if [ -n "${MICA_DATA:-}" ] && [ -d "$MICA_DATA/uci-adult" ]; then
+  names=age,workclass,fnlwgt,education,education-num,marital-status,occupation,relationship,race,sex
+  names=$names,capital-gain,capital-loss,hours-per-week,native-country,income
+  mkdir adult
+  { echo $names; gunzip -c "$MICA_DATA/uci-adult/adult.data.gz"; } >adult/train.csv
+  { echo $names; gunzip -c "$MICA_DATA/uci-adult/adult.test.gz" | sed '1d; s/\.$//'; } >adult/test.csv
+  check "adult beats the majority by 8 points" above test_accuracy 0.844 \
+    "$mica" train mlp --data adult --label income --epochs 3 -o adult.mica --json
+  check "mushrooms, without a header" above val_accuracy 0.99 \
+    "$mica" train mlp:hidden=32 --data "$MICA_DATA/uci-mushroom/agaricus-lepiota.data" --label c1 --epochs 3 --lr 0.01 -o m.mica --json
+else
+  echo "skip adult and mushrooms: MICA_DATA is not set"
+fi
