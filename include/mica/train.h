@@ -49,16 +49,24 @@ MICA_API void mica_memory_stream_free(mica_stream *stream);
 
 /* A stream over one part of a data set, normalised as `preprocess` says. Training streams shuffle,
  * and augment: `crop` pixels of zero padding around a random crop, and a flip of every other
- * picture when `flip`; both are functions of seed, epoch and item. The data set must outlive it. */
+ * picture when `flip`; both are functions of seed, epoch and item. A picture that turns out
+ * unreadable is left out of its batch, unless the data set is strict. The data set must outlive it.
+ *
+ * A thread of the stream's own prepares up to `ahead` batches while the caller uses the one before
+ * (so ahead + 1 batches are in memory); it begins with the first mica_stream.next after a seek and
+ * ends with the epoch, the next seek or the stream. It changes no bit of the batches. It takes no
+ * signals. Where no thread can be made, and in a process forked later, the caller prepares each
+ * batch itself; a fork is safe while no other thread is inside a call on the stream. */
 typedef struct mica_dataset_stream_options {
   uint32_t size;
   int64_t batch;
   bool shuffle, flip;
   int64_t crop;
   uint64_t seed;
+  int64_t ahead; /* 0: no thread; at most 64 */
 } mica_dataset_stream_options;
 #define MICA_DATASET_STREAM_OPTIONS                                                                \
-  { sizeof(mica_dataset_stream_options), 128, false, false, 0, 0 }
+  { sizeof(mica_dataset_stream_options), 128, false, false, 0, 0, 2 }
 MICA_API mica_status mica_dataset_stream_create(const mica_dataset *ds, mica_part part,
                                                 const mica_preprocess *preprocess,
                                                 const mica_dataset_stream_options *options,

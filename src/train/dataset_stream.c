@@ -1,38 +1,36 @@
 /* Batches of pictures from a data set: order, augmentation and normalisation, all functions of
- * (seed, epoch, item), so a resumed run sees what the uninterrupted one would have seen. */
+ * (seed, epoch, item), so a resumed run sees what the uninterrupted one would have seen, and a
+ * thread may prepare batches ahead of the step without changing them. */
+#include "train/prefetch.h"
+
 #include <mica/train.h>
 
 #include <string.h>
+
+enum { X, LABELS, IDS, TENSORS };
+
+typedef struct slot {
+  mica_tensor *full[TENSORS]; /* of whole batches */
+  int64_t n;                  /* examples in it */
+} slot;
 
 typedef struct dataset_stream {
   const mica_dataset *ds;
   mica_preprocess p;
   mica_dataset_stream_options o;
   mica_key key;
-  int64_t *item, *order, n, epoch, at;
-  uint8_t *pixels;               /* a picture, and the same one moved */
-  mica_tensor *x, *labels, *ids; /* full batches */
-  mica_tensor *given[3];
+  /* Fixed while batches are being made. */
+  int64_t *item, *order, n, epoch;
+  uint8_t *pixels; /* a picture, and the same one moved */
+  slot *slots;
+  mica_prefetch *prefetch;
+  /* The caller's. */
+  int64_t batches, at; /* of an epoch; the next one */
+  bool started;
+  mica_tensor *given[TENSORS];
 } dataset_stream;
 
-static void drop_given(dataset_stream *s) {
-  for (int i = 0; i < 3; i++) {
-    mica_tensor_free(s->given[i]);
-    s->given[i] = NULL;
-  }
-}
-
-static mica_status seek(void *ctx, int64_t epoch, int64_t batch) {
-  dataset_stream *s = ctx;
-  if (epoch != s->epoch) {
-    s->epoch = epoch;
-    if (s->o.shuffle)
-      mica_random_permutation(mica_key_fold(mica_key_fold_name(s->key, "order"), (uint64_t)epoch),
-                              s->n, s->order);
-  }
-  s->at = batch * s->o.batch;
-  return MICA_OK;
-}
+/* ---- one batch ---- */
 
 /* One picture, shifted by (dy, dx), mirrored when flip, zeros outside. */
 static void shifted(const mica_preprocess *p, const uint8_t *from, int64_t dy, int64_t dx,
@@ -48,53 +46,113 @@ static void shifted(const mica_preprocess *p, const uint8_t *from, int64_t dy, i
     }
 }
 
+static void example(const dataset_stream *s, int64_t item, float *to) {
+  const int64_t size = s->p.height * s->p.width * s->p.channels;
+  const mica_key epoch = mica_key_fold(mica_key_fold_name(s->key, "augment"), (uint64_t)s->epoch);
+  const mica_key own = mica_key_fold(epoch, (uint64_t)item);
+  const uint64_t side = 2 * (uint64_t)s->o.crop + 1;
+  const int64_t dy = (int64_t)mica_random_below(own, 0, side) - s->o.crop;
+  const int64_t dx = (int64_t)mica_random_below(own, 1, side) - s->o.crop;
+  const bool flip = s->o.flip && mica_random_bits(own, 2) & 1, moved = flip || dy || dx;
+  if (moved) shifted(&s->p, s->pixels, dy, dx, flip, s->pixels + size);
+  mica_image_normalise(&s->p, s->pixels + (moved ? size : 0), 1, to);
+}
+
+/* Batch i of the epoch into a slot. Pictures that turn out unreadable are left out, unless the data
+ * set is strict. */
+static mica_status make(void *ctx, int64_t i, int64_t which) {
+  dataset_stream *s = ctx;
+  slot *b = &s->slots[which];
+  const int64_t first = i * s->o.batch, size = s->p.height * s->p.width * s->p.channels;
+  const int64_t n = s->n - first < s->o.batch ? s->n - first : s->o.batch;
+  const int64_t *all = mica_tensor_data(mica_dataset_labels(s->ds));
+  int64_t *labels = mica_tensor_data(b->full[LABELS]), *ids = mica_tensor_data(b->full[IDS]);
+  float *x = mica_tensor_data(b->full[X]);
+  b->n = 0;
+  for (int64_t k = 0; k < n; k++) {
+    const int64_t item = s->item[s->order[first + k]];
+    if (mica_prefetch_cancelled(s->prefetch))
+      return mica_fail(MICA_ERR_CANCELLED, "stream: this batch is not wanted any more");
+    const mica_status status = mica_dataset_read(s->ds, item, s->pixels);
+    if (status != MICA_OK) {
+      if (mica_dataset_part_of(s->ds, item) != MICA_PART_COUNT) return status;
+      continue;
+    }
+    example(s, item, x + b->n * size);
+    labels[b->n] = all[item];
+    ids[b->n++] = item;
+  }
+  return b->n ? MICA_OK
+              : mica_fail_within("stream: none of a batch's %lld pictures can be read",
+                                 (long long)n);
+}
+
+/* ---- the stream ---- */
+
+static void drop_given(dataset_stream *s) {
+  for (int i = 0; i < TENSORS; i++) {
+    mica_tensor_free(s->given[i]);
+    s->given[i] = NULL;
+  }
+}
+
+static mica_status seek(void *ctx, int64_t epoch, int64_t batch) {
+  dataset_stream *s = ctx;
+  mica_prefetch_stop(s->prefetch);
+  if (epoch != s->epoch) {
+    s->epoch = epoch;
+    if (s->o.shuffle)
+      mica_random_permutation(mica_key_fold(mica_key_fold_name(s->key, "order"), (uint64_t)epoch),
+                              s->n, s->order);
+  }
+  s->at = batch;
+  s->started = false;
+  return MICA_OK;
+}
+
 static mica_status next(void *ctx, mica_batch *out) {
   dataset_stream *s = ctx;
+  int64_t which;
   memset(out, 0, sizeof *out);
   drop_given(s);
-  const int64_t n = s->n - s->at < s->o.batch ? s->n - s->at : s->o.batch;
-  if (n <= 0) return mica_fail(MICA_ERR_STATE, "stream: the epoch has no more batches");
-  const int64_t size = s->p.height * s->p.width * s->p.channels;
-  const int64_t *all = mica_tensor_data(mica_dataset_labels(s->ds));
-  int64_t *labels = mica_tensor_data(s->labels), *ids = mica_tensor_data(s->ids);
-  const mica_key key = mica_key_fold(mica_key_fold_name(s->key, "augment"), (uint64_t)s->epoch);
-  for (int64_t i = 0; i < n; i++) {
-    const int64_t item = s->item[s->order[s->at + i]];
-    mica_status status = mica_dataset_read(s->ds, item, s->pixels);
-    if (status != MICA_OK) return status;
-    const mica_key own = mica_key_fold(key, (uint64_t)item);
-    const uint64_t side = 2 * (uint64_t)s->o.crop + 1;
-    const int64_t dy = (int64_t)mica_random_below(own, 0, side) - s->o.crop;
-    const int64_t dx = (int64_t)mica_random_below(own, 1, side) - s->o.crop;
-    const bool flip = s->o.flip && mica_random_bits(own, 2) & 1;
-    const bool moved = flip || dy || dx;
-    if (moved) shifted(&s->p, s->pixels, dy, dx, flip, s->pixels + size);
-    mica_image_normalise(&s->p, s->pixels + (moved ? size : 0), 1,
-                         (float *)mica_tensor_data(s->x) + i * size);
-    labels[i] = all[item];
-    ids[i] = item;
-  }
-  s->at += n;
-  mica_tensor *const full[3] = {s->x, s->labels, s->ids};
-  mica_status status = MICA_OK;
-  for (int i = 0; i < 3 && status == MICA_OK; i++)
-    status = mica_tensor_slice(full[i], 0, n, &s->given[i]);
-  *out = (mica_batch){n, s->given[0], s->given[1], s->given[2], NULL, NULL};
-  return status;
+  if (s->at < 0 || s->at >= s->batches)
+    return mica_fail(MICA_ERR_STATE, "stream: the epoch has no more batches");
+  if (!s->started) mica_prefetch_start(s->prefetch, s->at, s->batches);
+  s->started = true;
+  s->at++;
+  mica_status status = mica_prefetch_next(s->prefetch, &which);
+  const slot *b = &s->slots[which];
+  for (int i = 0; i < TENSORS && status == MICA_OK; i++)
+    status = mica_tensor_slice(b->full[i], 0, b->n, &s->given[i]);
+  if (status != MICA_OK) return status;
+  out->n = b->n;
+  out->x = s->given[X];
+  out->labels = s->given[LABELS];
+  out->ids = s->given[IDS];
+  return MICA_OK;
 }
 
 void mica_dataset_stream_free(mica_stream *stream) {
   dataset_stream *s = stream->ctx;
   if (!s) return;
+  mica_prefetch_free(s->prefetch); /* before what its thread uses */
   drop_given(s);
-  mica_tensor_free(s->x);
-  mica_tensor_free(s->labels);
-  mica_tensor_free(s->ids);
+  for (int64_t k = 0; s->slots && k <= s->o.ahead; k++)
+    for (int i = 0; i < TENSORS; i++) mica_tensor_free(s->slots[k].full[i]);
+  mica_free(s->slots);
   mica_free(s->pixels);
   mica_free(s->item);
   mica_free(s->order);
   mica_free(s);
   stream->ctx = NULL;
+}
+
+static mica_status make_slot(slot *b, int64_t batch, const mica_preprocess *p) {
+  mica_status status = mica_tensor_create(
+      MICA_F32, MICA_SHAPE(batch, p->height, p->width, p->channels), &b->full[X]);
+  for (int i = LABELS; i < TENSORS && status == MICA_OK; i++)
+    status = mica_tensor_create(MICA_I64, MICA_SHAPE(batch), &b->full[i]);
+  return status;
 }
 
 mica_status mica_dataset_stream_create(const mica_dataset *ds, mica_part part,
@@ -110,39 +168,44 @@ mica_status mica_dataset_stream_create(const mica_dataset *ds, mica_part part,
                      "%lldx%lldx%lld",
                      (long long)shape.dim[0], (long long)shape.dim[1], (long long)shape.dim[2],
                      (long long)p->height, (long long)p->width, (long long)p->channels);
-  if (o.batch < 1 || o.crop < 0 || o.crop >= p->height || o.crop >= p->width)
+  if (o.batch < 1 || o.crop < 0 || o.crop >= p->height || o.crop >= p->width || o.ahead < 0 ||
+      o.ahead > 64)
     return mica_fail(MICA_ERR_INVALID,
-                     "stream: batch size 1 or more, crop 0 to below the picture's side");
+                     "stream: batch size 1 or more, crop 0 to below the picture's side, 0 to 64 "
+                     "batches ahead");
   const int64_t n = mica_dataset_part_count(ds, part);
   if (!n) return mica_fail(MICA_ERR_NOT_FOUND, "stream: the data set has nothing in that part");
   dataset_stream *s = mica_calloc(1, sizeof *s);
   if (!s) return MICA_ERR_MEMORY;
   out->ctx = s;
   if (o.batch > n) o.batch = n;
+  const int64_t batches = (n + o.batch - 1) / o.batch;
+  if (o.ahead > batches - 1) o.ahead = batches - 1;
   s->ds = ds;
   s->p = *p;
   s->o = o;
   s->key = mica_key_seed(o.seed);
   s->n = n;
   s->epoch = -1;
+  s->batches = batches;
   s->item = mica_malloc((size_t)n * sizeof *s->item);
   s->order = mica_malloc((size_t)n * sizeof *s->order);
   s->pixels = mica_malloc(2 * (size_t)(p->height * p->width * p->channels));
-  mica_status status = s->item && s->order && s->pixels ? MICA_OK : MICA_ERR_MEMORY;
-  if (status == MICA_OK)
-    status =
-        mica_tensor_create(MICA_F32, MICA_SHAPE(o.batch, p->height, p->width, p->channels), &s->x);
-  if (status == MICA_OK) status = mica_tensor_create(MICA_I64, MICA_SHAPE(o.batch), &s->labels);
-  if (status == MICA_OK) status = mica_tensor_create(MICA_I64, MICA_SHAPE(o.batch), &s->ids);
+  s->slots = mica_calloc((size_t)o.ahead + 1, sizeof *s->slots);
+  mica_status status = s->item && s->order && s->pixels && s->slots ? MICA_OK : MICA_ERR_MEMORY;
+  for (int64_t k = 0; k <= o.ahead && status == MICA_OK; k++)
+    status = make_slot(&s->slots[k], o.batch, p);
+  if (status == MICA_OK) status = mica_prefetch_create(make, s, o.ahead, &s->prefetch);
   if (status != MICA_OK) {
     mica_dataset_stream_free(out);
     return status;
   }
   int64_t k = 0;
-  for (int64_t i = 0; i < mica_dataset_count(ds); i++)
+  for (int64_t i = 0; i < mica_dataset_count(ds) && k < n; i++)
     if (mica_dataset_part_of(ds, i) == part) s->item[k++] = i;
-  for (int64_t i = 0; i < n; i++) s->order[i] = i;
-  out->batches = (n + o.batch - 1) / o.batch;
+  s->n = k;
+  for (int64_t i = 0; i < k; i++) s->order[i] = i;
+  out->batches = batches;
   out->seek = seek;
   out->next = next;
   return MICA_OK;
