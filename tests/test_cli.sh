@@ -109,7 +109,7 @@ done
 # ---- a model, and what the verbs make of it ----
 check "a model is trained" 0 "^model: net.mica" "$mica" train convnet:widths=4 --data photos --epochs 1 --batch-size 4 --size 8 -o net.mica
 printf 'not a picture' >photos/dark/broken.png
-check "data info counts" 0 "^16 \|: 16 pictures in 2 classes" "$mica" data info photos
+check "data info counts" 0 "pictures, 16 examples in 2 classes" "$mica" data info photos
 check "and lists what cannot be read" 0 "broken.png" "$mica" data info photos
 check "sizes are those of the files" 0 "sizes: 8x8 to 8x8" "$mica" data info photos
 check "info of a model file" 0 "a model file: convnet:widths=4.*8x8x3, 2 classes" "$mica" info net.mica
@@ -125,6 +125,20 @@ json "list --json" "$mica" list --json
 json "list --json of one" "$mica" list loss ce --json
 json "model list --json" "$mica" model list --json
 json "data list --json" "$mica" data list --json
+printf 'size,colour,kind\n1,red,bolt\n2,blue,nut\n3,red,bolt\n4,?,nut\n' >table.csv
+check "data info of a table" 0 "column colour .*categorical" "$mica" data info table.csv --label kind
+check "its classes" 0 "table, 4 examples in 2 classes" "$mica" data info table.csv --label kind
+check "a table whose label is not told" 0 "table, 4 examples" "$mica" data info table.csv
+check "a label that is not there" 1 "weight" "$mica" data info table.csv --label weight
+json "data info --json of a table" "$mica" data info table.csv --label kind --json
+holds "features with labels" "$mica" embed net.mica --data photos -o f.safetensors
+check "data info of features" 0 "features, 16 examples in 2 classes" "$mica" data info f.safetensors
+json "data info --json of features" "$mica" data info f.safetensors --json
+printf 'photos/dark/1.pgm,d\nphotos/light/1.pgm,l\n' >list.csv
+check "data info of a list" 0 "pictures, 2 examples in 2 classes" "$mica" data info list.csv
+check "with the files' own sizes" 0 "sizes: 8x8 to 8x8 (height x width, of 2" "$mica" data info list.csv
+printf 'a\0b,\1\n' >binary.csv
+check "a file that is nothing of these" 1 "neither pictures (.*) nor a table (" "$mica" data info binary.csv
 json "data info --json" "$mica" data info photos --json
 json "version --json" "$mica" version --json
 quote=$(printf 'photos/a "quoted" \\ name\t\001')

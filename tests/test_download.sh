@@ -202,11 +202,11 @@ fresh
 check "a tar is unpacked" 0 "^data: $work/data/pictures$" "$mica" data get pictures
 holds "without its top folder" cmp data/pictures/dark/0.pgm pictures/dark/0.pgm
 holds "with a record of its source" grep -q '"licence"' data/pictures/.mica.json
-check "its contents" 0 "16 pictures in 2 classes" "$mica" data info pictures
+check "its contents" 0 "16 examples in 2 classes" "$mica" data info pictures
 check "again: already here" 0 "already here" "$mica" data get pictures
 check "--force replaces it" 0 "^data:" "$mica" data get pictures --force
 check "a zip of flat files becomes classes" 0 "^data:" "$mica" data get objects
-check "two of them" 0 "16 pictures in 2 classes" "$mica" data info "$work/data/objects"
+check "two of them" 0 "16 examples in 2 classes" "$mica" data info "$work/data/objects"
 check "a verb takes it by its name" 0 "accuracy" "$mica" eval net.mica --data objects
 check "and tells of one that is not there" 1 "not fetched yet" "$mica" train mlp --data huge
 check "several files" 0 "^data:" "$mica" data get plain

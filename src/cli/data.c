@@ -130,9 +130,11 @@ static int run(const cli_args *a) {
   return info ? run_info(a) : run_get(a);
 }
 
-static const cli_flag flags[] = {{"--force", NULL, NULL, NULL, "fetch again what is there already"},
-                                 {"--names", NULL, NULL, NULL, "list names only, one a line"},
-                                 CLI_COMMON_FLAGS};
+static const cli_flag flags[] = {
+    {"--force", NULL, NULL, NULL, "fetch again what is there already"},
+    {"--names", NULL, NULL, NULL, "list names only, one a line"},
+    {"--label", NULL, "COLUMN", NULL, "info of a table: the column that is to be predicted"},
+    CLI_COMMON_FLAGS};
 
 const cli_verb verb_data = {
     "data",
@@ -145,7 +147,8 @@ const cli_verb verb_data = {
     "examples: mica data list\n"
     "          mica data get fashion-mnist   leaves the folder fashion-mnist in the data folder\n"
     "          mica train resnet --data fashion-mnist\n"
-    "          mica data info photos/        classes, parts, sizes, unreadable files\n\n"
+    "          mica data info photos/        classes, parts, sizes, unreadable files\n"
+    "          mica data info adult.csv --label income\n\n"
     "The folder is $MICA_DATA, else $XDG_CACHE_HOME/mica/data, else ~/.cache/mica/data.\n"
     "Files come from their publishers through the curl program, which heeds https_proxy and\n"
     "no_proxy; a download that broke off is continued, and kept only when its sha256 is right."};
