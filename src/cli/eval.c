@@ -50,7 +50,8 @@ static int64_t *choose_items(job *j, const int64_t *match) {
   for (int unknown = 0; unknown <= cli_on(j->a, "--unknown"); unknown++)
     for (int64_t i = 0; i < all; i++) {
       const int64_t truth = match[labels[i]];
-      if ((test && mica_dataset_part_of(j->ds, i) != MICA_PART_TEST) || (truth < 0) != unknown)
+      const mica_part part = mica_dataset_part_of(j->ds, i);
+      if (part == MICA_PART_COUNT || (test && part != MICA_PART_TEST) || (truth < 0) != unknown)
         continue;
       j->truth[j->n] = truth;
       item[j->n++] = i;

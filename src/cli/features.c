@@ -70,6 +70,18 @@ static mica_status make_parts(const mica_dataset *ds, int64_t width, features *f
   return status;
 }
 
+/* Keep the first n rows. */
+static mica_status shorten(feature_part *part, int64_t n) {
+  mica_tensor *kept = NULL;
+  if (n == part->n) return MICA_OK;
+  const mica_status status = mica_tensor_slice(part->x, 0, n, &kept);
+  if (status != MICA_OK) return status;
+  mica_tensor_free(part->x);
+  part->x = kept;
+  part->n = n;
+  return MICA_OK;
+}
+
 mica_status features_embed(const cli_args *a, mica_model *model, const mica_dataset *ds,
                            features *out) {
   const mica_preprocess *p = mica_model_preprocess(model);
@@ -85,27 +97,30 @@ mica_status features_embed(const cli_args *a, mica_model *model, const mica_data
   mica_status status = pixels ? make_parts(ds, width, out) : MICA_ERR_MEMORY;
   if (status == MICA_OK) status = mica_session_create(model, &session);
   for (int64_t from = 0; from < n && status == MICA_OK;) {
-    /* Items of one part that follow each other go through the network together. */
+    /* Items of one part that follow each other go through the network together; one that turns out
+     * unreadable has left its part and is passed over. */
     const mica_part k = mica_dataset_part_of(ds, from);
-    feature_part *part = &out->part[k];
-    int64_t m = 0;
-    for (; m < PIECE && from + m < n && mica_dataset_part_of(ds, from + m) == k; m++) {
-      status = mica_dataset_read(ds, from + m, pixels + m * size);
-      if (status != MICA_OK) break;
-      part->label[done[k] + m] = labels[from + m];
+    int64_t m = 0, at = from;
+    for (; m < PIECE && at < n && mica_dataset_part_of(ds, at) == k && k < MICA_PART_COUNT; at++) {
+      status = mica_dataset_read(ds, at, pixels + m * size);
+      if (status != MICA_OK && mica_dataset_part_of(ds, at) == k) break;
+      if (status == MICA_OK) out->part[k].label[done[k] + m++] = labels[at];
+      status = MICA_OK;
     }
     const mica_view x =
         mica_view_of(pixels, MICA_U8, MICA_SHAPE(m, p->height, p->width, p->channels));
-    if (status == MICA_OK)
-      status = mica_embed(session, &x, (float *)mica_tensor_data(part->x) + done[k] * width);
-    done[k] += m;
-    from += m;
+    if (status == MICA_OK && m)
+      status = mica_embed(session, &x, (float *)mica_tensor_data(out->part[k].x) + done[k] * width);
+    if (k < MICA_PART_COUNT) done[k] += m;
+    from = at > from ? at : from + 1;
     const double rest = mica_time_left_update(&left, mica_seconds(), from, n);
     if (shown)
       fprintf(stderr, "\r\033[Kfeatures of %lld of %lld pictures, %.0f s left", (long long)from,
               (long long)n, rest > 0 ? rest : 0);
     if (status == MICA_OK && cli_interrupted()) status = mica_fail(MICA_ERR_CANCELLED, "stopped");
   }
+  for (int k = 0; k < MICA_PART_COUNT && status == MICA_OK; k++)
+    status = shorten(&out->part[k], done[k]);
   if (shown) fprintf(stderr, "\r\033[K");
   mica_session_free(session);
   mica_free(pixels);
