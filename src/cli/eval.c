@@ -73,7 +73,31 @@ static mica_status answer_piece(job *j, mica_session *session, const mica_view *
   return status;
 }
 
-static mica_status answer_all(job *j, const int64_t *item) {
+/* Item k turned out unreadable: it leaves the list. */
+static void leave_out(job *j, int64_t *item, int64_t k) {
+  *(j->truth[k] < 0 ? &j->unknown : &j->known) -= 1;
+  j->n--;
+  memmove(item + k, item + k + 1, (size_t)(j->n - k) * sizeof *item);
+  memmove(j->truth + k, j->truth + k + 1, (size_t)(j->n - k) * sizeof *j->truth);
+}
+
+/* The pixels of up to PIECE items from number `from` on; how many there are. */
+static mica_status read_piece(job *j, int64_t *item, int64_t from, uint8_t *pixels, int64_t size,
+                              int64_t *m) {
+  for (*m = 0; *m < PIECE && from + *m < j->n;) {
+    const int64_t k = from + *m;
+    const mica_status status = mica_dataset_read(j->ds, item[k], pixels + *m * size);
+    if (status == MICA_OK)
+      ++*m;
+    else if (mica_dataset_part_of(j->ds, item[k]) == MICA_PART_COUNT)
+      leave_out(j, item, k);
+    else
+      return status;
+  }
+  return MICA_OK;
+}
+
+static mica_status answer_all(job *j, int64_t *item) {
   const mica_preprocess *p = mica_model_preprocess(j->model);
   const int64_t size = p->height * p->width * p->channels;
   const bool shown = isatty(2) && !cli_on(j->a, "--json");
@@ -88,13 +112,11 @@ static mica_status answer_all(job *j, const int64_t *item) {
       pixels && j->predicted && j->anomaly && j->probability ? MICA_OK : MICA_ERR_MEMORY;
   for (int64_t i = 0; i < j->n * j->classes && status == MICA_OK; i++) j->probability[i] = NAN;
   if (status == MICA_OK) status = mica_session_create(j->model, &session);
-  for (int64_t from = 0; from < j->n && status == MICA_OK; from += PIECE) {
-    const int64_t m = from + PIECE < j->n ? PIECE : j->n - from;
+  for (int64_t from = 0, m = 0; from < j->n && status == MICA_OK; from += m) {
+    status = read_piece(j, item, from, pixels, size, &m);
     const mica_view x =
         mica_view_of(pixels, MICA_U8, MICA_SHAPE(m, p->height, p->width, p->channels));
-    for (int64_t i = 0; i < m && status == MICA_OK; i++)
-      status = mica_dataset_read(j->ds, item[from + i], pixels + i * size);
-    if (status == MICA_OK) status = answer_piece(j, session, &x, from, answer);
+    if (status == MICA_OK && m) status = answer_piece(j, session, &x, from, answer);
     const double rest = mica_time_left_update(&left, mica_seconds(), from + m, j->n);
     if (shown)
       fprintf(stderr, "\r\033[K%lld of %lld pictures, %.0f s left", (long long)(from + m),

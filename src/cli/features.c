@@ -40,6 +40,8 @@ mica_status open_pictures(const cli_args *a, const mica_model *model, const char
   o.height = p->height;
   o.width = p->width;
   o.channels = p->channels;
+  o.crop = p->crop == 0 ? 1 : p->crop;
+  o.interpolation = p->interpolation;
   o.classes = classes;
   o.validation = validation;
   o.strict = cli_text(a, "--strict") != NULL;
