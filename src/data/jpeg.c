@@ -17,9 +17,10 @@
 
 #include <jerror.h>
 
-enum {
-  SCANS_MAX = 100 /* each one goes over the whole picture: a small file could ask for days */
-};
+/* Each scan goes over the whole picture: a small file could ask for days. The usual progressive
+ * file has ten. */
+#define SCANS_MAX       100
+#define SCAN_PIXELS_MAX ((uint64_t)1 << 32)
 
 typedef struct job {
   struct jpeg_error_mgr manager; /* first: libjpeg hands us a pointer to it */
@@ -57,7 +58,10 @@ static void warn(j_common_ptr c, int level) {
 
 static void progress(j_common_ptr c) {
   job *j = (job *)(void *)c->err;
-  if (c->is_decompressor && j->c.input_scan_number > SCANS_MAX) fail_with(j, "too many scans");
+  if (!c->is_decompressor) return;
+  const uint64_t scans = (uint64_t)j->c.input_scan_number;
+  const uint64_t pixels = (uint64_t)j->c.image_width * j->c.image_height;
+  if (scans > SCANS_MAX || scans * pixels > SCAN_PIXELS_MAX) fail_with(j, "too many scans");
 }
 
 /* Can n bytes hold that many pixels? A Huffman-coded block of 8x8 samples takes a bit or more, and
