@@ -1,0 +1,287 @@
+/* What composes with what: docs/composition.md is made from the components' descriptors, every pair
+ * that they call legal is trained for two steps, and every pair that they call illegal is refused.
+ *
+ *     build/tests/test_composition --write docs/composition.md
+ */
+#include "support/test.h"
+
+#include <mica/mica.h>
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DOCUMENT "docs/composition.md"
+#define CLASSES  3
+#define EXAMPLES 8
+
+static mica_engine *engine;
+
+/* What a run can bring besides the model. A teacher is given where a loss needs one. */
+#define RUN_HAS                                                                                    \
+  (MICA_NEED_LABELS | MICA_NEED_IDS | MICA_NEED_TARGETS | MICA_NEED_MASK | MICA_NEED_TEACHER)
+
+static const mica_component *at(mica_kind kind, int i) {
+  return mica_component_at(engine, kind, i);
+}
+
+/* Bits that the loss needs and neither the model nor a run has. */
+static uint32_t lacking(const mica_component *model, const mica_component *loss) {
+  return loss->needs & ~(model->provides | RUN_HAS);
+}
+
+/* ---- the document ---- */
+
+typedef struct document {
+  char text[32768];
+  size_t n;
+} document;
+
+static void put(document *d, const char *fmt, ...) MICA_PRINTF(2, 3);
+static void put(document *d, const char *fmt, ...) {
+  va_list args;
+  va_start(args, fmt);
+  const int n = vsnprintf(d->text + d->n, sizeof d->text - d->n, fmt, args);
+  va_end(args);
+  assert_true(n >= 0 && d->n + (size_t)n < sizeof d->text);
+  d->n += (size_t)n;
+}
+
+static void put_kind(document *d, mica_kind kind) {
+  const mica_component *c;
+  char needs[128], provides[128];
+  for (int i = 0; (c = at(kind, i)); i++)
+    put(d, "| %s | `%s` | %s | %s | %s |\n", mica_kind_name(kind), c->name, c->summary,
+        mica_needs_text(c->needs, needs, sizeof needs),
+        mica_needs_text(c->provides, provides, sizeof provides));
+}
+
+static void make_document(document *d) {
+  const mica_component *model, *loss;
+  d->n = 0;
+  put(d,
+      "# What composes with what\n\n"
+      "Made from the components' descriptors by `build/tests/test_composition --write %s`; the "
+      "tests compare it, and train each legal pair.\n\n"
+      "## Losses and models\n\n"
+      "A cell names what a training run must bring besides the model. Losses add up: "
+      "`ce+0.5*kd:T=4` needs what both do. Every loss goes with every optimiser, schedule and "
+      "adapter.\n\n| loss |",
+      DOCUMENT);
+  for (int i = 0; (model = at(MICA_KIND_MODEL, i)); i++) put(d, " %s |", model->name);
+  put(d, "\n| --- |");
+  for (int i = 0; at(MICA_KIND_MODEL, i); i++) put(d, " --- |");
+  put(d, "\n");
+  for (int k = 0; (loss = at(MICA_KIND_LOSS, k)); k++) {
+    put(d, "| `%s` |", loss->name);
+    for (int i = 0; (model = at(MICA_KIND_MODEL, i)); i++) {
+      char text[128];
+      const uint32_t lacks = lacking(model, loss);
+      if (lacks)
+        put(d, " no: %s |", mica_needs_text(lacks, text, sizeof text));
+      else
+        put(d, " %s |", mica_needs_text(loss->needs & RUN_HAS, text, sizeof text));
+    }
+    put(d, "\n");
+  }
+  put(d, "\n## Needs and gives\n\n| kind | name | what it is | needs | gives |\n"
+         "| --- | --- | --- | --- | --- |\n");
+  static const mica_kind kinds[] = {MICA_KIND_MODEL,     MICA_KIND_ADAPTER,  MICA_KIND_LOSS,
+                                    MICA_KIND_OPTIMISER, MICA_KIND_SCHEDULE, MICA_KIND_ESTIMATOR};
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) put_kind(d, kinds[i]);
+}
+
+static void test_document(void **state) {
+  (void)state;
+  static document now;
+  static char kept[sizeof now.text];
+  make_document(&now);
+  FILE *f = fopen(DOCUMENT, "r");
+  if (!f) fail_msg("there is no %s", DOCUMENT);
+  const size_t n = fread(kept, 1, sizeof kept - 1, f);
+  fclose(f);
+  if (n != now.n || memcmp(kept, now.text, n) != 0)
+    fail_msg("%s is not what the descriptors say; write it again with\n"
+             "    build/tests/test_composition --write %s",
+             DOCUMENT, DOCUMENT);
+}
+
+/* ---- the pairs ---- */
+
+/* A stream of one batch that has everything. */
+static mica_status seek(void *ctx, int64_t epoch, int64_t batch) {
+  (void)ctx, (void)epoch, (void)batch;
+  return MICA_OK;
+}
+static mica_status next(void *ctx, mica_batch *out) {
+  *out = *(const mica_batch *)ctx;
+  return MICA_OK;
+}
+
+static mica_batch everything(bool rows) {
+  mica_batch b = {.n = EXAMPLES};
+  const mica_shape x = rows ? MICA_SHAPE(EXAMPLES, 6) : MICA_SHAPE(EXAMPLES, 8, 8, 1);
+  assert_int_equal(mica_tensor_create(MICA_F32, x, &b.x), MICA_OK);
+  assert_int_equal(mica_tensor_create(MICA_I64, MICA_SHAPE(EXAMPLES), &b.labels), MICA_OK);
+  assert_int_equal(mica_tensor_create(MICA_I64, MICA_SHAPE(EXAMPLES), &b.ids), MICA_OK);
+  assert_int_equal(mica_tensor_create(MICA_F32, MICA_SHAPE(EXAMPLES, CLASSES), &b.targets),
+                   MICA_OK);
+  for (int64_t i = 0; i < mica_tensor_count(b.x); i++)
+    mica_tensor_set(b.x, i, mica_random_normal(mica_key_seed(1), (uint64_t)i));
+  for (int64_t i = 0; i < EXAMPLES; i++) {
+    mica_tensor_set(b.labels, i, (double)(i % CLASSES));
+    mica_tensor_set(b.ids, i, (double)i);
+    mica_tensor_set(b.targets, i * CLASSES + i % CLASSES, 1);
+  }
+  return b;
+}
+
+static void batch_free(mica_batch *b) {
+  mica_tensor_free(b->x);
+  mica_tensor_free(b->labels);
+  mica_tensor_free(b->ids);
+  mica_tensor_free(b->targets);
+}
+
+/* Small forms; another component is tried as it is. */
+static const char *small(const char *name) {
+  static const char *const specs[][2] = {{"lora", "lora:rank=1"},
+                                         {"mlp", "mlp:hidden=5"},
+                                         {"convnet", "convnet:widths=3,4"},
+                                         {"resnet", "resnet:depth=8:width=4"},
+                                         {"vit", "vit:patch=4:dim=8:depth=1:heads=2"}};
+  for (size_t i = 0; i < sizeof specs / sizeof *specs; i++)
+    if (strcmp(specs[i][0], name) == 0) return specs[i][1];
+  return name;
+}
+
+/* Images where the model needs them, else rows; a head where it can have one. */
+static bool on_rows(const mica_component *model) {
+  return !(model->needs & MICA_NEED_IMAGES);
+}
+static mica_net *create(const mica_component *model, uint64_t seed) {
+  const bool rows = on_rows(model);
+  const mica_problem problem = {rows ? 0 : 8, rows ? 0 : 8, rows ? 6 : 1,
+                                model->provides & MICA_NEED_LOGITS ? CLASSES : 0};
+  mica_net *net = NULL;
+  if (mica_net_create(engine, small(model->name), &problem, seed, &net) != MICA_OK)
+    fail_msg("%s: %s", model->name, mica_last_error());
+  return net;
+}
+
+static mica_status train(const mica_component *model, const char *loss, const char *optimiser,
+                         const char *schedule, bool teach) {
+  mica_batch b = everything(on_rows(model));
+  const mica_stream stream = {&b, 2, seek, next};
+  mica_net *net = create(model, 1), *teacher = teach ? create(model, 2) : NULL;
+  mica_train_options o = MICA_TRAIN_OPTIONS;
+  mica_train_result result = {0};
+  o.loss = loss;
+  o.optimiser = optimiser;
+  o.schedule = schedule;
+  o.epochs = 1;
+  o.teacher = teacher;
+  const mica_status status = mica_train(net, &stream, NULL, &o, &result);
+  if (status == MICA_OK) assert_true(result.steps == 2 && isfinite(result.loss));
+  mica_net_free(net);
+  mica_net_free(teacher);
+  batch_free(&b);
+  return status;
+}
+
+static void test_losses_with_models(void **state) {
+  (void)state;
+  const mica_component *model, *loss;
+  int legal = 0;
+  for (int i = 0; (model = at(MICA_KIND_MODEL, i)); i++)
+    for (int k = 0; (loss = at(MICA_KIND_LOSS, k)); k++) {
+      const bool teach = loss->needs & MICA_NEED_TEACHER;
+      const bool fits = !lacking(model, loss) && !(loss->needs & MICA_NEED_MASK);
+      const mica_status status = train(model, loss->name, "sgd:lr=0.01", "constant", teach);
+      if ((status == MICA_OK) != fits)
+        fail_msg("%s with %s: %s", model->name, loss->name,
+                 status == MICA_OK ? "trained, but is not called legal" : mica_last_error());
+      legal += fits;
+      /* Without the teacher it is refused by name. */
+      if (teach && fits) {
+        assert_int_equal(train(model, loss->name, "sgd:lr=0.01", "constant", false),
+                         MICA_ERR_INVALID);
+        assert_non_null(strstr(mica_last_error(), "needs teacher"));
+      }
+    }
+  assert_true(legal >= 24);
+}
+
+/* Optimisers and schedules know no layer and no loss: each pair once, on rows. */
+static void test_optimisers_with_schedules(void **state) {
+  (void)state;
+  const mica_component *mlp = mica_component_find(engine, MICA_KIND_MODEL, "mlp");
+  const mica_component *optimiser, *schedule;
+  for (int i = 0; (optimiser = at(MICA_KIND_OPTIMISER, i)); i++)
+    for (int k = 0; (schedule = at(MICA_KIND_SCHEDULE, k)); k++)
+      if (train(mlp, "ce+0.5*mse", optimiser->name, schedule->name, false) != MICA_OK)
+        fail_msg("%s with %s: %s", optimiser->name, schedule->name, mica_last_error());
+}
+
+/* Every adapter on every model trains, and folds back into it. */
+static void test_adapters_with_models(void **state) {
+  (void)state;
+  const mica_component *model, *adapter;
+  for (int i = 0; (model = at(MICA_KIND_MODEL, i)); i++)
+    for (int k = 0; (adapter = at(MICA_KIND_ADAPTER, k)); k++) {
+      int64_t count = 0;
+      mica_batch b = everything(on_rows(model));
+      const mica_stream stream = {&b, 2, seek, next};
+      mica_net *net = create(model, 1);
+      mica_params *p = mica_net_params(net);
+      const int64_t entries = mica_params_count(p);
+      mica_params_flag(p, "*", 0, MICA_PARAM_TRAINABLE);
+      /* Weights of matrices and kernels; normalisation has vectors. */
+      for (int64_t q = 0; q < entries; q++) {
+        char name[160];
+        const mica_param *w = mica_params_at(p, q);
+        const char *path = mica_param_path(w);
+        const size_t n = strlen(path);
+        if (n < 8 || strcmp(path + n - 7, ".weight") != 0 ||
+            mica_tensor_shape(mica_param_value(w))->rank < 2)
+          continue;
+        snprintf(name, sizeof name, "%.*s", (int)(n - 7), path);
+        int64_t one;
+        if (mica_adapt(p, name, small(adapter->name), &one) != MICA_OK)
+          fail_msg("%s on %s %s: %s", adapter->name, model->name, name, mica_last_error());
+        count += one;
+      }
+      assert_true(count > 1 || !entries);
+      mica_train_options o = MICA_TRAIN_OPTIONS;
+      o.optimiser = "sgd:lr=0.01";
+      o.epochs = 1;
+      if (entries && mica_train(net, &stream, NULL, &o, NULL) != MICA_OK)
+        fail_msg("%s on %s: %s", adapter->name, model->name, mica_last_error());
+      assert_int_equal(mica_adapters_merge(p), MICA_OK);
+      assert_int_equal(mica_params_count(p), entries);
+      mica_net_free(net);
+      batch_free(&b);
+    }
+}
+
+int main(int argc, char **argv) {
+  if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
+  if (argc == 3 && strcmp(argv[1], "--write") == 0) {
+    static document d;
+    make_document(&d);
+    FILE *f = fopen(argv[2], "w");
+    const bool written = f && fwrite(d.text, 1, d.n, f) == d.n;
+    if (f && fclose(f) == 0 && written) return 0;
+    fprintf(stderr, "%s cannot be written\n", argv[2]);
+    return 1;
+  }
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_document),
+                                     cmocka_unit_test(test_losses_with_models),
+                                     cmocka_unit_test(test_optimisers_with_schedules),
+                                     cmocka_unit_test(test_adapters_with_models)};
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  mica_engine_free(engine);
+  return failed;
+}
