@@ -13,8 +13,9 @@ _mica() {
     --optimiser | --schedule | --loss | --scheme)
       mapfile -t COMPREPLY < <(compgen -W "$("$tool" list "${previous#--}" --names 2>/dev/null)" -- "$cur")
       return ;;
-    --encoder)
-      mapfile -t COMPREPLY < <(compgen -W "$("$tool" model list --names 2>/dev/null)" -- "$cur"; compgen -f -- "$cur")
+    --encoder | --data)
+      [ "$previous" = --data ] && words=data || words=model
+      mapfile -t COMPREPLY < <(compgen -W "$("$tool" $words list --names 2>/dev/null)" -- "$cur"; compgen -f -- "$cur")
       return ;;
   esac
   case $cur in

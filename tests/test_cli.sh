@@ -116,6 +116,13 @@ check "info of a model file" 0 "a model file: convnet:widths=4.*8x8x3, 2 classes
 check "info tells what loads" 0 "100.0% of the parameters; 0 missing" "$mica" info net.mica
 check "info --stats" 0 "min .* max .* mean" "$mica" info net.mica --stats
 json "train --json" "$mica" train convnet:widths=4 --data photos --epochs 1 --batch-size 4 --size 8 -o net2.mica --json
+json "fit --json" "$mica" fit prototypes knn --encoder net.mica --data photos -o fit.mica --json
+json "fit --json that adds a class" "$mica" fit --add-class grey --encoder fit.mica -o fit.mica photos/dark/1.pgm --json
+check "info tells the heads" 0 "head .*which answers" "$mica" info fit.mica
+json "info --json tells them too" "$mica" info fit.mica --json
+json "eval --json of what is not known" "$mica" eval fit.mica --data photos --unknown --json
+json "embed --json" "$mica" embed net.mica photos/dark/1.pgm -o e.npy --json
+json "train --json with an odd name" "$mica" train convnet:widths=4 --data photos --epochs 1 --batch-size 4 --size 8 -o "$(printf 'a "quoted" \\ name\t')" --json
 json "predict --json" "$mica" predict net.mica photos/dark/1.pgm photos/light/1.pgm --top 2 --json
 json "eval --json" "$mica" eval net.mica --data photos --json
 holds "embed" "$mica" embed net.mica photos/dark/1.pgm -o f.npy
@@ -213,6 +220,11 @@ PY
   check "resnet152 is not claimed" 0 "resnet152, which this version does not have" "$mica" info r152.safetensors
   check "timm's vit" 0 "looks like vit:patch=8:dim=64:depth=3:heads=1 in timm's names, pictures of 32x32x3, 10 classes" "$mica" info vit.safetensors
   check "all of it loads too" 0 "100.0% of the parameters; 0 missing" "$mica" info vit.safetensors
+  check "into another architecture: the account" 0 "taken as resnet:depth=34" "$mica" info r18.safetensors --as resnet:depth=34
+  check "what is missing is named" 0 "missing     layer1.2.conv1.weight" "$mica" info r18.safetensors --as resnet:depth=34:width=8
+  check "into one that does not exist" 0 "does not load: .*resnet" "$mica" info r18.safetensors --as resnett
+  check "a file without a known form" 0 "taken as vit" "$mica" info plain.safetensors --as vit:patch=16
+  json "JSON of that" "$mica" info r18.safetensors --as resnet:depth=34 --json
   check "without a head" 0 "no head" "$mica" info part.safetensors
   check "what is unexpected is named" 0 "unexpected  extra" "$mica" info part.safetensors
   check "NaN are counted" 0 "extra .* NaN 1" "$mica" info part.safetensors --stats

@@ -67,7 +67,7 @@ def file(name, archive=False, **more):
     data = open("www/" + name, "rb").read()
     return dict({"name": name, "url": "https://files.example/some/where/" + name, "bytes": len(data),
                  "sha256": hashlib.sha256(data).hexdigest(), "archive": archive}, **more)
-net = {"name": "net", "summary": "a test", "licence": "MIT", "architecture": "mlp:hidden=4", "side": 8,
+net = {"name": "net", "summary": "a test", "licence": "MIT", "architecture": "mlp:hidden=4", "side": 8, "crop": 0.875,
        "channels": 3, "classes": ["dark", "light"], "mean": [0.5, 0.5, 0.5], "deviation": [0.2, 0.2, 0.2],
        "files": [file("net.safetensors")]}
 other = dict(net, name="other", architecture="mlp:hidden=5")
@@ -136,6 +136,12 @@ check "an unknown model suggests" 1 "did you mean net" "$mica" model get nett
 check "get without a name" 2 "get what" "$mica" model get
 check "an unknown action" 2 "neither list nor get" "$mica" model fetch net
 
+check "the pictures' crop is in the model file" 0 '"crop":0.875' "$mica" info models/net.mica
+check "without MICA_MODELS: the cache folder" 0 "^model: $work/xdg/mica/models/net.mica$" \
+  env -u MICA_MODELS XDG_CACHE_HOME="$work/xdg" "$mica" model get net
+check "or the home folder's" 0 "^data: $work/home/.cache/mica/data/big$" \
+  env -u MICA_DATA -u XDG_CACHE_HOME HOME="$work/home" "$mica" data get big
+
 # ---- the network ----
 fresh; via cut
 check "a cut connection is an error" 1 "the part is kept" "$mica" data get big
@@ -171,6 +177,8 @@ via endless; check "more bytes than promised" 1 "is larger than the 500000 bytes
 fresh; MICA_MIRROR=http://127.0.0.1:1 check "no server" 1 "no connection" env MICA_MIRROR=http://127.0.0.1:1 "$mica" data get big
 check "no such host" 1 "no connection" env MICA_MIRROR=http://host.invalid "$mica" data get big
 check "only https without a mirror" 1 "." env -u MICA_MIRROR https_proxy=http://127.0.0.1:1 "$mica" data get big
+check "a proxy is used" 0 "^data:" env MICA_MIRROR=http://files.invalid/ok http_proxy="$host" no_proxy= "$mica" data get big
+rm -rf data
 check "no curl" 1 "'curl' is not installed" env PATH=/nonexistent "$mica" data get big
 
 fresh; via slow

@@ -88,6 +88,18 @@ static void look_at(const mica_archive *f, architecture_guess *g) {
   mica_json_free(doc);
 }
 
+/* The architecture that the user names, with what the file tells about the pictures. */
+static void take_as(const cli_args *a, architecture_guess *g) {
+  const char *spec = cli_text(a, "--as");
+  if (!spec) return;
+  if (!*g->names) g->problem = (mica_problem){224, 224, 3, 0};
+  if (!g->problem.height && strncmp(spec, "mlp", 3) != 0)
+    g->problem = (mica_problem){224, 224, 3, 0};
+  snprintf(g->spec, sizeof g->spec, "%s", spec);
+  snprintf(g->names, sizeof g->names, "--as");
+  *g->note = 0;
+}
+
 /* Make the network and load the file into it. A model file that lies about its sizes is refused by
  * mica_model_open, so that is what opens one. */
 static void try_to_load(const cli_args *a, const mica_archive *f, const architecture_guess *g,
@@ -137,9 +149,9 @@ static void print_architecture(const architecture_guess *g, const account *k, co
   if (strcmp(g->names, "mica") == 0)
     printf("a model file: ");
   else
-    printf("looks like ");
+    printf(strcmp(g->names, "--as") == 0 ? "taken as " : "looks like ");
   put_text(g->spec, 400);
-  if (strcmp(g->names, "mica") != 0) printf(" in %s", g->names);
+  if (strcmp(g->names, "mica") != 0 && strcmp(g->names, "--as") != 0) printf(" in %s", g->names);
   if (p->height)
     printf(", pictures of %" PRId64 "x%" PRId64 "x%" PRId64, p->height, p->width, p->channels);
   else
@@ -329,6 +341,7 @@ static int run(const cli_args *a) {
   architecture_guess guess;
   account k;
   look_at(f, &guess);
+  take_as(a, &guess);
   try_to_load(a, f, &guess, &k);
   const mica_status status =
       cli_on(a, "--json") ? print_json(a, f, &guess, &k) : print_text(a, f, &guess, &k);
@@ -339,6 +352,7 @@ static int run(const cli_args *a) {
 
 static const cli_flag flags[] = {
     {"--stats", NULL, NULL, NULL, "smallest, largest, mean, and how many are not finite"},
+    {"--as", NULL, "SPEC", NULL, "try to load it into this architecture, not the guessed one"},
     {"--all", NULL, NULL, NULL, "metadata in full length"},
     CLI_COMMON_FLAGS};
 
@@ -353,4 +367,5 @@ const cli_verb verb_info = {
     "FILE is safetensors (model files are), .pth, .npz or .npy. The architecture is guessed from\n"
     "names and shapes, and the network made to tell what loads: loaded, missing, unexpected,\n"
     "of another shape.\n"
-    "example: mica info resnet18-f37072fd.pth --stats"};
+    "examples: mica info resnet18-f37072fd.pth --stats\n"
+    "          mica info other.pth --as resnet:depth=50"};

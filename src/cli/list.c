@@ -30,6 +30,12 @@ static void write_text(mica_json_writer *w, const char *name, const char *text) 
   mica_json_write_string(w, text);
 }
 
+static const char *type_word(mica_option_type type) {
+  static const char *const words[] = {"bool",   "int",  "float",  "string",
+                                      "choice", "ints", "floats", "spec"};
+  return words[type];
+}
+
 static mica_status print_json(const char *kind, const mica_component *c) {
   mica_bytes b = {0};
   mica_json_writer w = {.out = &b};
@@ -44,7 +50,7 @@ static mica_status print_json(const char *kind, const mica_component *c) {
   for (const mica_option *o = c->options; o && o->name; o++) {
     mica_json_begin_object(&w);
     write_text(&w, "name", o->name);
-    write_text(&w, "type", mica_option_type_name(o->type));
+    write_text(&w, "type", type_word(o->type));
     write_text(&w, "default", o->def ? o->def : "");
     if (o->lo != 0 || o->hi != 0) {
       mica_json_write_name(&w, "from");

@@ -31,7 +31,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.close_connection = True
-        mode, _, rest = self.path.lstrip("/").partition("/")
+        path = self.path.partition("//")[2].partition("/")[2] if "://" in self.path[:8] else self.path
+        mode, _, rest = path.lstrip("/").partition("/")  # a proxy is asked for http://HOST/PATH
         wanted = self.headers.get("Range", "-")
         with open(log, "a") as f:
             f.write(f"{mode} {rest} {wanted}\n")
@@ -49,14 +50,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     self.wfile.write(b"x" * 65536)
             except OSError:
                 return
-        path = os.path.join(folder, os.path.basename(rest.partition("?")[0]))
-        if mode == "missing" or not os.path.isfile(path):
+        served = os.path.join(folder, os.path.basename(rest.partition("?")[0]))
+        if mode == "missing" or not os.path.isfile(served):
             self.send_response(404)
             self.send_header("Content-Length", "5")
             self.end_headers()
             self.wfile.write(b"gone\n")
             return
-        with open(path, "rb") as f:
+        with open(served, "rb") as f:
             data = f.read()
         if mode == "wrong":
             data = data[:-1] + bytes([data[-1] ^ 1])
