@@ -66,6 +66,13 @@ static bool make_dense(mica_param *q) {
   return true;
 }
 
+void *mica_param_dense(mica_param *q) {
+  if (!make_dense(q)) return NULL;
+  if (q->grad_kind == MICA_GRAD_NONE) memset(q->dense, 0, bytes(q));
+  q->grad_kind = MICA_GRAD_DENSE;
+  return q->dense;
+}
+
 /* ---- the sink that the tape writes to ---- */
 
 static void *sink_dense(void *owner, bool *fresh) {
@@ -76,8 +83,7 @@ static void *sink_dense(void *owner, bool *fresh) {
   return q->dense;
 }
 
-static mica_status sink_rows(void *owner, const int64_t *ids, const void *values, int64_t n) {
-  mica_param *q = owner;
+mica_status mica_param_add_rows(mica_param *q, const int64_t *ids, const void *values, int64_t n) {
   const int64_t width = row_width(q);
   if (q->grad_kind == MICA_GRAD_DENSE) {
     for (int64_t i = 0; i < n; i++)
@@ -106,6 +112,10 @@ static mica_status sink_rows(void *owner, const int64_t *ids, const void *values
   q->coalesced = false;
   q->grad_kind = MICA_GRAD_ROWS;
   return MICA_OK;
+}
+
+static mica_status sink_rows(void *owner, const int64_t *ids, const void *values, int64_t n) {
+  return mica_param_add_rows(owner, ids, values, n);
 }
 
 static void sink_invalidate(void *owner) {

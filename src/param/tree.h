@@ -60,5 +60,9 @@ bool mica_tree_room(void **v, int64_t n, int64_t *cap, size_t size);
 /* Fill the value from `init`, drawing from the tree's seed and the entry's path. */
 mica_status mica_init_fill(mica_param *q, const mica_init *init);
 void mica_param_free_grad(mica_param *q);
+/* The gradient made dense, zeros where there was none; NULL when memory is short. */
+void *mica_param_dense(mica_param *q);
+/* Rows (ids, values [n, row]) added to the gradient. */
+mica_status mica_param_add_rows(mica_param *q, const int64_t *ids, const void *values, int64_t n);
 
 #endif
