@@ -38,11 +38,10 @@ demo: ## train on real images, teach the result new classes, write a report (abo
 	$(call build,$(BUILD),-DCMAKE_BUILD_TYPE=Release)
 	@scripts/demo $(BUILD)
 
-bench: ## measure speed against PyTorch and the machine's peak
-	$(call need,scripts/bench,benchmark)
-	@scripts/setup build test
+bench: ## measure speed beside PyTorch and the machine's peak (T=case: one of them)
+	@scripts/setup build test bench
 	$(call build,$(BUILD),-DCMAKE_BUILD_TYPE=Release)
-	@scripts/bench $(BUILD)
+	@scripts/bench $(BUILD) $(T)
 
 claims: ## run the claims of all papers that this release carries
 	$(call need,src/paper,paper)
