@@ -142,7 +142,7 @@ typedef struct setting {
       packed; /* packed: q, k, v interleaved in one array, [batch, token, (h + 2 g) * dim] */
   int64_t offset, window;
   int bias; /* 0 none, 1 full, 2 over heads only, 3 one row of keys for each batch entry, 4 one
-               number row */
+               number row, 5 none and scores that grow from key to key */
 } setting;
 
 static const setting settings[] = {
@@ -161,6 +161,8 @@ static const setting settings[] = {
     {1, 2, 2, 12, 0, 4, 4, false, false, 0, 0, 0},
     {0, 2, 2, 12, 5, 4, 4, false, false, 0, 0, 0},
     {1, 1, 1, 200, 190, 33, 31, true, false, -5, 64, 1},
+    {1, 1, 1, 70, 150, 6, 16, false, false, 0, 0, 5},
+    {1, 2, 2, 130, 150, 16, 8, true, false, 20, 0, 5},
 };
 
 static void check(int number, const setting *s, int e, mica_dtype dtype) {
@@ -211,7 +213,10 @@ static void check(int number, const setting *s, int e, mica_dtype dtype) {
   } else if (s->bias == 4) {
     nbias = s->keys;
   }
-  double *x = random_array(total), *grads = zeros(total), *bias = random_array(nbias);
+  double *x = random_array(total);
+  if (s->bias == 5) /* each tile's scores exceed those before it */
+    for (int64_t i = nq; i < nq + nk; i++) x[i] *= (double)(i - nq) / (double)nk * 8;
+  double *grads = zeros(total), *bias = random_array(nbias);
   for (int64_t i = 0; i < nbias; i += 11) bias[i] = (double)-INFINITY;
   tensors t = {.q = x,
                .k = x + k0,
@@ -325,6 +330,124 @@ static void test_nan_survives(void **state) {
   }
 }
 
+/* Keys, values and queries that a mask hides are NaN or infinite: nothing of it arrives anywhere.
+ */
+static void check_hidden(int e, bool causal, bool by_query, int64_t dim) {
+  enum { N = 150, SEEN = 90 };
+  const int64_t n = N * dim;
+  const mica_attention_strides s = {n, dim, 0};
+  float *bias = zeros(N * N);
+  for (int64_t i = 0; i < N * N; i++) bias[i] = i % N < SEEN && i / N < SEEN ? 0 : -INFINITY;
+  mica_attention_args a = {.dtype = MICA_F32,
+                           .batch = 1,
+                           .heads = 1,
+                           .kv_heads = 1,
+                           .queries = N,
+                           .keys = N,
+                           .dim = dim,
+                           .value_dim = dim,
+                           .scale = 0.5,
+                           .causal = causal,
+                           .q = s,
+                           .k = s,
+                           .v = s,
+                           .out = s};
+  if (causal) {
+    a.queries = SEEN; /* each sees the keys up to its own position */
+  } else {
+    a.bias = bias;
+    a.bias_query = by_query ? N : 0;
+    if (!by_query) a.queries = SEEN;
+  }
+  double *x = random_array(4 * n);
+  float *in[2], *to[2];
+  for (int spoilt = 0; spoilt < 2; spoilt++) {
+    float *q = in[spoilt] = narrowed(MICA_F32, x, 4 * n), *k = q + n, *v = k + n, *dout = v + n;
+    float *out = to[spoilt] = zeros(4 * n + N), *lse = out + n, *dq = lse + N, *dk = dq + n,
+          *dv = dk + n;
+    if (spoilt)
+      for (int64_t i = SEEN * dim; i < n; i += 3)
+        q[i] = k[i] = v[i] = dout[i] = i % 2 ? NAN : INFINITY;
+    assert_int_equal(mica_attention_forward(engines[e], &a, q, k, v, out, lse), MICA_OK);
+    assert_int_equal(
+        mica_attention_backward(engines[e], &a, q, k, v, out, dout, lse, NULL, dq, dk, dv, NULL),
+        MICA_OK);
+    for (int64_t i = a.queries; i < N; i++) lse[i] = 0;
+    if (by_query && !causal)
+      for (int64_t i = SEEN; i < N; i++) {
+        assert_true(isinf(lse[i]) && lse[i] < 0);
+        for (int64_t c = 0; c < dim; c++)
+          assert_true(out[i * dim + c] == 0 && dq[i * dim + c] == 0);
+      }
+    for (int64_t i = SEEN * dim; i < n; i++) assert_true(dk[i] == 0 && dv[i] == 0);
+    for (int64_t i = 0; i < SEEN * dim; i++)
+      assert_true(isfinite(out[i]) && isfinite(dq[i]) && isfinite(dk[i]) && isfinite(dv[i]));
+  }
+  /* Tiles that are not finite are added up in another order. */
+  for (int64_t i = 0; i < SEEN * dim; i++)
+    for (int part = 0; part < 4; part++) {
+      const int64_t at = part * n + (part ? N : 0) + i;
+      assert_true(fabsf(to[0][at] - to[1][at]) <= 1e-5f);
+    }
+  for (int i = 0; i < 2; i++) free(in[i]), free(to[i]);
+  free(x), free(bias);
+}
+
+static void test_hidden_stays_hidden(void **state) {
+  (void)state;
+  for (int e = 0; e < ENGINES; e++)
+    for (int form = 0; engines[e] && form < 3; form++) {
+      check_hidden(e, form == 0, form == 1, 16);
+      check_hidden(e, form == 0, form == 1, 5);
+    }
+}
+
+/* A bias that batch entries or heads share: the sum of its gradient has one order. */
+static void test_shared_bias_same_bits(void **state) {
+  (void)state;
+  enum { N = 70, D = 8, HEADS = 4, BATCH = 3 };
+  const int64_t n = BATCH * N * HEADS * D, rows = BATCH * HEADS * N;
+  const mica_attention_strides s = {N * HEADS * D, HEADS * D, D};
+  double *x = random_array(n);
+  float *q = narrowed(MICA_F32, x, n);
+  for (int shared = 0; shared < 3; shared++) { /* by all, by the batch, by the heads */
+    float *bias = zeros(HEADS * N * N), *result[2];
+    mica_attention_args a = {.dtype = MICA_F32,
+                             .batch = BATCH,
+                             .heads = HEADS,
+                             .kv_heads = HEADS,
+                             .queries = N,
+                             .keys = N,
+                             .dim = D,
+                             .value_dim = D,
+                             .scale = 1,
+                             .q = s,
+                             .k = s,
+                             .v = s,
+                             .out = s,
+                             .bias = bias,
+                             .bias_batch = shared == 2 ? N * N : 0,
+                             .bias_head = shared == 1 ? N * N : 0,
+                             .bias_query = N};
+    for (int e = 0; e < 2; e++) {
+      mica_engine_options o = MICA_ENGINE_OPTIONS;
+      o.threads = e + 1;
+      mica_engine *engine;
+      assert_int_equal(mica_engine_create(&o, &engine), MICA_OK);
+      float *r = result[e] = zeros(4 * n + rows + HEADS * N * N);
+      assert_int_equal(mica_attention_forward(engine, &a, q, q, q, r, r + 4 * n), MICA_OK);
+      assert_int_equal(mica_attention_backward(engine, &a, q, q, q, r, q, r + 4 * n, NULL, r + n,
+                                               r + 2 * n, r + 3 * n, r + 4 * n + rows),
+                       MICA_OK);
+      mica_engine_free(engine);
+    }
+    assert_memory_equal(result[0], result[1],
+                        (size_t)(4 * n + rows + HEADS * N * N) * sizeof(float));
+    free(bias), free(result[0]), free(result[1]);
+  }
+  free(x), free(q);
+}
+
 static void test_refusals(void **state) {
   (void)state;
   float x[4] = {0};
@@ -347,10 +470,9 @@ static void test_refusals(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_against_definition),
-      cmocka_unit_test(test_threads_same_bits),
-      cmocka_unit_test(test_nan_survives),
-      cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_against_definition),    cmocka_unit_test(test_threads_same_bits),
+      cmocka_unit_test(test_nan_survives),          cmocka_unit_test(test_hidden_stays_hidden),
+      cmocka_unit_test(test_shared_bias_same_bits), cmocka_unit_test(test_refusals),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

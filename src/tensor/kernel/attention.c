@@ -1,6 +1,6 @@
-/* Attention over threads: forward by blocks of queries, backward by batch entry and key/value head,
- * so that no two threads write the same element. A bias that several of those share is the
- * exception: its gradient is made by one thread, in order. */
+/* Attention over threads: forward by pieces of the queries of a head, backward by batch entry and
+ * key/value head, so that no two threads write the same element. Where the gradient of a bias is
+ * shared by several of those, one task takes them all, in order. */
 #include "tensor/kernel/attention.h"
 
 #include "tensor/kernel/kernel.h"
@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { QUERIES = 32 }; /* of a chunk */
+enum { TASKS_WANTED = 16 };
 
 typedef struct job {
   const mica_engine *engine;
@@ -18,32 +18,44 @@ typedef struct job {
   size_t size;
   const void *q, *k, *v, *out, *dout, *lse, *dlse;
   void *to, *to_lse, *dq, *dk, *dv, *dbias;
+  int64_t pieces, piece;     /* forward: of a head's queries, and the length of one */
+  int64_t batches, kv_heads; /* backward: of a task */
   atomic_bool failed;
 } job;
 
 static void forward_range(void *ctx, int64_t begin, int64_t end) {
   job *j = ctx;
-  const int64_t rows = j->a->batch * j->a->heads * j->a->queries;
-  void *scratch = mica_workspace_acquire(j->engine, (size_t)j->a->keys * j->size);
+  const mica_attention_args *a = j->a;
+  void *scratch = mica_workspace_acquire(j->engine, (size_t)j->loops->forward_scratch(a) * j->size);
   if (!scratch) {
     j->failed = true;
     return;
   }
-  const int64_t last = end * QUERIES < rows ? end * QUERIES : rows;
-  j->loops->forward(j->a, j->q, j->k, j->v, begin * QUERIES, last, j->to, j->to_lse, scratch);
+  for (int64_t n = begin; n < end; n++) {
+    const int64_t first = n % j->pieces * j->piece, left = a->queries - first;
+    const int64_t h = n / j->pieces % a->heads, b = n / j->pieces / a->heads;
+    j->loops->forward(a, j->q, j->k, j->v, b, h, first, first + (left < j->piece ? left : j->piece),
+                      j->to, j->to_lse, scratch);
+  }
   mica_workspace_release(j->engine, scratch);
 }
 
 static void backward_range(void *ctx, int64_t begin, int64_t end) {
   job *j = ctx;
-  void *scratch = mica_workspace_acquire(j->engine, 2 * (size_t)j->a->keys * j->size);
+  const mica_attention_args *a = j->a;
+  void *scratch =
+      mica_workspace_acquire(j->engine, (size_t)j->loops->backward_scratch(a) * j->size);
   if (!scratch) {
     j->failed = true;
     return;
   }
+  const int64_t columns = a->kv_heads / j->kv_heads;
   for (int64_t n = begin; n < end; n++)
-    j->loops->backward(j->a, j->q, j->k, j->v, j->out, j->dout, j->lse, j->dlse, n / j->a->kv_heads,
-                       n % j->a->kv_heads, j->dq, j->dk, j->dv, j->dbias, scratch);
+    for (int64_t i = 0; i < j->batches * j->kv_heads; i++)
+      j->loops->backward(a, j->q, j->k, j->v, j->out, j->dout, j->lse, j->dlse,
+                         n / columns * j->batches + i / j->kv_heads,
+                         n % columns * j->kv_heads + i % j->kv_heads, j->dq, j->dk, j->dv, j->dbias,
+                         scratch);
   mica_workspace_release(j->engine, scratch);
 }
 
@@ -75,15 +87,20 @@ mica_status mica_attention_forward(const mica_engine *engine, const mica_attenti
            .v = v,
            .to = out,
            .to_lse = lse};
-  const int64_t rows = a->batch * a->heads * a->queries;
-  mica_parallel_for(engine, (rows + QUERIES - 1) / QUERIES, forward_range, &j);
+  /* Each piece looks at all keys first: no more pieces than threads may want. */
+  const int64_t heads = a->batch * a->heads, block = MICA_ATTENTION_QUERIES;
+  const int64_t blocks = (a->queries + block - 1) / block;
+  j.pieces = heads && heads < TASKS_WANTED ? (TASKS_WANTED + heads - 1) / heads : 1;
+  if (j.pieces > blocks) j.pieces = blocks;
+  if (!j.pieces) return MICA_OK;
+  j.piece = (blocks + j.pieces - 1) / j.pieces * block;
+  j.pieces = (a->queries + j.piece - 1) / j.piece;
+  mica_parallel_for(engine, heads * j.pieces, forward_range, &j);
   return outcome(&j);
 }
 
-/* Elements of the bias as it lies in memory, and whether two (batch, head) pairs meet in one. */
-static int64_t bias_extent(const mica_attention_args *a, bool *shared) {
-  const int64_t group = a->heads / a->kv_heads;
-  *shared = (a->batch > 1 && !a->bias_batch) || (a->heads > group && !a->bias_head);
+/* Elements of the bias as it lies in memory. */
+static int64_t bias_extent(const mica_attention_args *a) {
   return (a->batch - 1) * a->bias_batch + (a->heads - 1) * a->bias_head +
          (a->queries - 1) * a->bias_query + a->keys;
 }
@@ -109,13 +126,13 @@ mica_status mica_attention_backward(const mica_engine *engine, const mica_attent
            .dk = dk,
            .dv = dv,
            .dbias = dbias};
-  const int64_t pairs = a->batch * a->kv_heads;
-  bool shared = false;
-  if (dbias && pairs && a->queries && a->keys)
-    memset(dbias, 0, (size_t)bias_extent(a, &shared) * j.size);
-  if (shared)
-    backward_range(&j, 0, pairs);
-  else
-    mica_parallel_for(engine, pairs, backward_range, &j);
+  if (!a->batch) return MICA_OK;
+  j.batches = j.kv_heads = 1;
+  if (dbias) {
+    if (!a->bias_batch) j.batches = a->batch;
+    if (!a->bias_head) j.kv_heads = a->kv_heads;
+    if (a->queries && a->keys) memset(dbias, 0, (size_t)bias_extent(a) * j.size);
+  }
+  mica_parallel_for(engine, a->batch / j.batches * (a->kv_heads / j.kv_heads), backward_range, &j);
   return outcome(&j);
 }

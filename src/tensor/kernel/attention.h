@@ -3,7 +3,7 @@
  * For each batch entry b, head h and query i: weights = softmax over keys j of
  * scale * <q_i, k_j> + bias[b, h, i, j], result = sum of weights_j * v_j. Scores are made tile by
  * tile with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022) and made again in the
- * backward.
+ * backward. What a mask hides may be NaN or infinite: it does not reach the result.
  *
  * Every operand has strides for batch, token and head, in elements, with the channels of one head
  * side by side: packed QKV, grouped heads and caches need no copy. Query head h reads key/value
@@ -48,7 +48,8 @@ mica_status mica_attention_forward(const mica_engine *engine, const mica_attenti
 /* dq, dk, dv have the layouts of q, k, v and are overwritten; `out` and `dout` share a layout;
  * `lse` is the forward's. `dlse`, dense like lse, is the gradient that arrives at lse, or NULL.
  * `dbias` has the layout of bias and is overwritten (shared elements receive the sum over all that
- * share them), or is NULL. dq, dk and dv are all needed. */
+ * share them), or is NULL. dq, dk and dv are all needed.
+ * Threads work on different batch entries and key/value heads. */
 mica_status mica_attention_backward(const mica_engine *engine, const mica_attention_args *args,
                                     const void *q, const void *k, const void *v, const void *out,
                                     const void *dout, const void *lse, const void *dlse, void *dq,
@@ -56,12 +57,19 @@ mica_status mica_attention_backward(const mica_engine *engine, const mica_attent
 
 /* ---- loops/attention.c ---- */
 
+enum { MICA_ATTENTION_QUERIES = 64 }; /* of a block; a multiple of every vector's width */
+
 typedef struct mica_attention_kernels {
-  /* Query rows [begin, end) of batch * heads * queries; scratch: keys elements. lse may be NULL. */
+  /* Elements of scratch that a call of forward and of backward needs. */
+  int64_t (*forward_scratch)(const mica_attention_args *args);
+  int64_t (*backward_scratch)(const mica_attention_args *args);
+  /* Queries [begin, end) of batch entry b and head h; begin is a multiple of a block. lse may be
+   * NULL. */
   void (*forward)(const mica_attention_args *args, const void *q, const void *k, const void *v,
-                  int64_t begin, int64_t end, void *out, void *lse, void *scratch);
+                  int64_t b, int64_t h, int64_t begin, int64_t end, void *out, void *lse,
+                  void *scratch);
   /* Batch entry b and key/value head g: dq of its query heads, dk, dv, and dbias where wanted
-   * (added). scratch: 2 keys elements. */
+   * (added). */
   void (*backward)(const mica_attention_args *args, const void *q, const void *k, const void *v,
                    const void *out, const void *dout, const void *lse, const void *dlse, int64_t b,
                    int64_t g, void *dq, void *dk, void *dv, void *dbias, void *scratch);
