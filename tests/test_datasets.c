@@ -702,8 +702,8 @@ static void test_published_files(void **state) {
   }
   mica_dataset_options o = MICA_DATASET_OPTIONS;
   o.validation = 0;
-  mica_dataset *ds;
 #ifdef MICA_HAVE_ZLIB
+  mica_dataset *ds;
   snprintf(path, sizeof path, "%s/cifar-10", data);
   if (mica_dataset_open(path, &o, &ds) != MICA_OK) fail_msg("%s", mica_last_error());
   assert_int_equal(mica_dataset_count(ds), 4000);
@@ -735,11 +735,11 @@ static void test_published_files(void **state) {
       "\\.png\\)$|\\1\\2__\\3,\\2|p' | (echo path,label; cat) > all.csv",
       root);
   assert_int_equal(system(path), 0);
-  ds = open_it("coil/all.csv", &o);
-  assert_int_equal(mica_dataset_count(ds), 720);
-  assert_int_equal(mica_dataset_classes(ds), 20);
-  assert_int_equal(mica_dataset_skipped(ds), 0);
-  mica_dataset_free(ds);
+  mica_dataset *coil = open_it("coil/all.csv", &o);
+  assert_int_equal(mica_dataset_count(coil), 720);
+  assert_int_equal(mica_dataset_classes(coil), 20);
+  assert_int_equal(mica_dataset_skipped(coil), 0);
+  mica_dataset_free(coil);
 #endif
 }
 

@@ -123,6 +123,7 @@ mica_status mica_dataset_open(const char *path, const mica_dataset_options *give
                      "data set: pictures of 1 to 4096 pixels a side, 1 or 3 channels, a validation "
                      "share from 0 to below 1, a crop of 0.01 to 1, a known interpolation and a "
                      "memory of 0 or more");
+  if (!path) return mica_fail(MICA_ERR_INVALID, "data set: no path to open");
   mica_dataset *ds = mica_calloc(1, sizeof *ds);
   if (!ds) return MICA_ERR_MEMORY;
   ds->o = o;

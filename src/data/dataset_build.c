@@ -1,5 +1,6 @@
 /* What the readers of data sets fill in: names, classes, blocks of pictures, items. */
 #include "base/file.h"
+#include "base/system.h"
 #include "data/dataset.h"
 #include "data/input.h"
 
@@ -158,7 +159,7 @@ mica_status mica_folder_names(const char *path, char ***names, int64_t *n) {
   *names = NULL;
   *n = 0;
   DIR *d = opendir(path);
-  if (!d) return mica_fail(MICA_ERR_IO, "%s: cannot be listed", path);
+  if (!d) return mica_fail_errno(path, "cannot list");
   mica_status status = MICA_OK;
   for (struct dirent *e; status == MICA_OK && (e = readdir(d));) {
     if (e->d_name[0] == '.') continue;

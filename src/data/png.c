@@ -63,6 +63,8 @@ static void give_back(png_structp png, png_voidp block) {
 static void decode(job *j) {
   png_set_read_fn(j->png, j, read_bytes);
   png_set_user_limits(j->png, (png_uint_32)MICA_IMAGE_SIDE_MAX, (png_uint_32)MICA_IMAGE_SIDE_MAX);
+  /* A chunk is not longer than the file, whatever it claims. */
+  png_set_chunk_malloc_max(j->png, j->n);
   png_read_info(j->png, j->info);
   const int64_t h = png_get_image_height(j->png, j->info);
   const int64_t w = png_get_image_width(j->png, j->info);
