@@ -139,6 +139,27 @@ static void test_grad_leaves_stored_gradients(void **state) {
   mica_tape_free(t);
 }
 
+/* A retained gradient of one backward does not flow into the next. */
+static void test_retained_gradients_stay_apart(void **state) {
+  (void)state;
+  mica_tape *t = tape_new();
+  mica_tensor *data = tensor(2, 3);
+  mica_var x = mica_leaf(t, data), g;
+  mica_var h = mica_retain_grad(t, mul(t, x, x)), y = sum(t, mul(t, h, x));
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(mica_grad(t, y, 1, &x, &g, true), MICA_OK);
+    assert_close(at(t, g, 1), 3 * 16, 1e-12);
+  }
+  mica_var other = sum(t, mul(t, x, x));
+  assert_int_equal(mica_backward(t, y), MICA_OK);
+  assert_close(at(t, mica_gradient(t, h), 0), 3, 1e-12);
+  /* Its graph is used up, but this one has no part in it; leaves add up. */
+  assert_int_equal(mica_backward(t, other), MICA_OK);
+  assert_close(at(t, mica_gradient(t, x), 0), 27 + 6, 1e-12);
+  mica_tensor_free(data);
+  mica_tape_free(t);
+}
+
 /* ---- errors ---- */
 
 static void test_errors_latch(void **state) {
@@ -365,6 +386,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_gradients_add_up),
       cmocka_unit_test(test_grad_leaves_stored_gradients),
+      cmocka_unit_test(test_retained_gradients_stay_apart),
       cmocka_unit_test(test_errors_latch),
       cmocka_unit_test(test_released_handles_are_errors),
       cmocka_unit_test(test_scopes_bound_memory),

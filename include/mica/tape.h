@@ -178,7 +178,8 @@ MICA_API mica_status mica_backward_from(mica_tape *t, mica_var y, mica_var gradi
  * made inside mica_recompute cannot be asked for. */
 MICA_API mica_status mica_grad(mica_tape *t, mica_var loss, int n, const mica_var *wrt,
                                mica_var *out, bool keep_graph);
-/* Ask that backward leaves the gradient of an intermediate tensor. Returns v. */
+/* Ask that backward leaves the gradient of an intermediate tensor, until the next backward. Returns
+ * v. */
 MICA_API mica_var mica_retain_grad(mica_tape *t, mica_var v);
 /* The gradient that backward left, as a constant; MICA_NONE (no error) where none came. */
 MICA_API mica_var mica_gradient(mica_tape *t, mica_var v);

@@ -380,7 +380,17 @@ static void invalidate(mica_tape *t) {
     if (t->values.v[i].sink) t->values.v[i].sink->invalidate(t->values.v[i].owner);
 }
 
+/* What an earlier backward left at results of operations does not flow again; at leaves it adds up.
+ */
+static void forget_earlier(mica_tape *t) {
+  for (uint32_t i = 1; i < t->values.n; i++) {
+    value *v = &t->values.v[i];
+    if (v->producer && v->grad_kind == GRAD_OWN) mica_value_drop_grad(t, v);
+  }
+}
+
 static mica_status backward(mica_tape *t, mica_var y, const mica_view *gradient) {
+  if (mica_ok(t)) forget_earlier(t);
   if (mica_ok(t) && seed(t, y, gradient, "backward")) {
     t->to_sinks = true;
     mica_record_range(t, 0, false);
@@ -450,6 +460,7 @@ mica_status mica_grad(mica_tape *t, mica_var loss, int n, const mica_var *wrt, m
     v->grad = NULL;
     v->retain = true;
   }
+  forget_earlier(t);
   uint32_t top = mica_value_slot(t, loss, "grad");
   if (top && seed(t, loss, NULL, "grad")) {
     t->marking = true;
