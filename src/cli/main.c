@@ -30,6 +30,7 @@ bool cli_interrupted(void) {
 }
 void cli_catch_interrupt(void) {
   signal(SIGINT, on_interrupt);
+  signal(SIGTERM, on_interrupt);
 }
 
 /* ---- messages ---- */
@@ -187,6 +188,9 @@ static int finish(int code) {
 int main(int argc, char **argv) {
   static cli_args args;
   hold_standard_streams();
+  /* A file that may not grow is then an error that tells its name, here and in programs we start.
+   */
+  signal(SIGXFSZ, SIG_IGN);
   const char *name = argc > 1 ? argv[1] : "help";
   if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
   if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) name = "version";

@@ -20,8 +20,6 @@ mica_status program_start(program *p, const char *const *argv, const char *what)
   *p = (program){.pid = -1, .pipe = -1};
   if (pipe2(ends, O_CLOEXEC) != 0)
     return mica_fail(MICA_ERR_IO, "no pipe for %s: %s", argv[0], strerror(errno));
-  /* A file that may not grow is then an error that the program reports, not its death. */
-  signal(SIGXFSZ, SIG_IGN);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);

@@ -4,6 +4,8 @@
 
 #include <mica/data.h>
 
+#include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -74,8 +76,18 @@ static mica_status read_entry(const mica_archive *a, const char *prefix, const m
   return mica_archive_read(a, i, out);
 }
 
+/* The first four counters are whole numbers, which a double holds exactly up to 2^53. */
+static mica_status check_counters(const double *c, const char *path) {
+  static const char *const names[] = {"epoch", "step", "step in the epoch", "best epoch"};
+  for (int i = 0; i < 4; i++)
+    if (!(c[i] >= (i == 3 ? -1 : 0) && c[i] <= 0x1p53 && c[i] == floor(c[i])))
+      return mica_fail(MICA_ERR_FORMAT, "%s: run: the %s is %g, expected a whole number", path,
+                       names[i], c[i]);
+  return MICA_OK;
+}
+
 mica_status mica_run_state_load(run_state *s, const char *path) {
-  if (access(path, F_OK) != 0) return MICA_OK;
+  if (access(path, F_OK) != 0 && errno == ENOENT) return MICA_OK;
   mica_archive *a;
   mica_status status = mica_archive_open(path, &a);
   if (status != MICA_OK) return status;
@@ -98,6 +110,7 @@ mica_status mica_run_state_load(run_state *s, const char *path) {
     else
       status = mica_archive_read(a, i, &run);
   }
+  if (status == MICA_OK) status = check_counters(mica_tensor_data(run), path);
   /* Everything was read: now change the state. */
   at = 0;
   for (int k = 0; k < n_trees && status == MICA_OK; k++)

@@ -98,21 +98,24 @@ static mica_status step(trainer *r, int64_t micro, double factor, double *loss) 
 
 /* ---- an epoch ---- */
 
-static mica_status save(trainer *r, const char *name) {
+static mica_status path_of(const trainer *r, const char *name, char path[4096]) {
+  if (snprintf(path, 4096, "%s/%s", r->o->dir, name) < 4096) return MICA_OK;
+  return mica_fail(MICA_ERR_INVALID, "'%s' is too long a path", r->o->dir);
+}
+
+static mica_status save_last(trainer *r) {
   char path[4096];
   if (!r->o->dir) return MICA_OK;
-  if (snprintf(path, sizeof path, "%s/%s", r->o->dir, name) >= (int)sizeof path)
-    return mica_fail(MICA_ERR_INVALID, "'%s' is too long a path", r->o->dir);
-  return mica_run_state_save(&r->state, path);
+  mica_status status = path_of(r, "last.safetensors", path);
+  return status == MICA_OK ? mica_run_state_save(&r->state, path) : status;
 }
 
 static mica_status save_best(trainer *r) {
   char path[4096];
   if (!r->o->dir) return MICA_OK;
-  if (snprintf(path, sizeof path, "%s/best.safetensors", r->o->dir) >= (int)sizeof path)
-    return mica_fail(MICA_ERR_INVALID, "'%s' is too long a path", r->o->dir);
-  return mica_params_save(r->state.average ? r->state.average : mica_net_params(r->net), path, NULL,
-                          0);
+  const mica_params *best = r->state.average ? r->state.average : mica_net_params(r->net);
+  mica_status status = path_of(r, "best.safetensors", path);
+  return status == MICA_OK ? mica_params_save(best, path, NULL, 0) : status;
 }
 
 static mica_status validate(trainer *r, mica_train_metrics *m) {
@@ -148,7 +151,7 @@ static mica_status validate(trainer *r, mica_train_metrics *m) {
 
 static mica_status report(trainer *r, const mica_train_metrics *m) {
   if (r->o->report && r->o->report(r->o->report_ctx, m)) {
-    mica_status status = save(r, "last.safetensors");
+    mica_status status = save_last(r);
     return status != MICA_OK ? status
                              : mica_fail(MICA_ERR_CANCELLED, "training was stopped by the caller");
   }
@@ -179,8 +182,7 @@ static mica_status epoch(trainer *r, double *epoch_loss) {
     m.step = s->step;
     m.lr = current_lr(r, factor);
     m.grad_norm = mica_optimiser_grad_norm(s->optimiser);
-    if (!last && o->save_every && s->step % o->save_every == 0)
-      status = save(r, "last.safetensors");
+    if (!last && o->save_every && s->step % o->save_every == 0) status = save_last(r);
     if (!last && o->report_every && s->step % o->report_every == 0 && status == MICA_OK) {
       m.loss = since / (double)counted;
       m.seconds = now() - r->start;
@@ -199,7 +201,7 @@ static mica_status epoch(trainer *r, double *epoch_loss) {
   s->step_in_epoch = 0;
   s->loss_sum = 0;
   s->last_loss = *epoch_loss;
-  if (status == MICA_OK) status = save(r, "last.safetensors");
+  if (status == MICA_OK) status = save_last(r);
   return status == MICA_OK ? report(r, &m) : status;
 }
 
@@ -225,13 +227,39 @@ static mica_status check_loss(const trainer *r) {
 
 static mica_status check(const trainer *r) {
   const mica_train_options *o = r->o;
-  if (o->epochs < 1 || o->accumulate < 1 || !(o->clip >= 0) || !(o->average >= 0 && o->average < 1))
-    return mica_fail(MICA_ERR_INVALID,
-                     "training: epochs and accumulate must be 1 or more, clip 0 or more, "
-                     "average from 0 to below 1");
+  if (o->epochs < 1 || o->accumulate < 1 || !(o->clip >= 0) ||
+      !(o->average >= 0 && o->average < 1) || o->save_every < 0 || o->patience < 0 ||
+      o->report_every < 0)
+    return mica_fail(
+        MICA_ERR_INVALID,
+        "training: epochs and accumulate must be 1 or more, clip, save_every, patience "
+        "and report_every 0 or more, average from 0 to below 1");
   if (r->train->batches < 1)
     return mica_fail(MICA_ERR_INVALID, "training: the stream has no batches");
   return check_loss(r);
+}
+
+/* Take up the run in `dir`. The streams must be those it was started with: other batches would be a
+ * run that nobody can repeat. */
+static mica_status resume(trainer *r) {
+  char path[4096];
+  run_state *s = &r->state;
+  mica_status status = path_of(r, "last.safetensors", path);
+  if (status == MICA_OK) status = mica_run_state_load(s, path);
+  if (status != MICA_OK) return status;
+  const int64_t steps = steps_of_epoch(r);
+  if (s->step_in_epoch < steps && (s->step - s->step_in_epoch) % steps == 0 &&
+      (s->step - s->step_in_epoch) / steps == s->epoch)
+    return MICA_OK;
+  return mica_fail(MICA_ERR_FORMAT,
+                   "%s: step %lld in epoch %lld is of another run than this one with %lld steps an "
+                   "epoch; resume with the data, batch size and accumulation it was started with",
+                   path, (long long)s->step, (long long)s->epoch, (long long)steps);
+}
+
+static bool patience_is_over(const trainer *r) {
+  return r->o->patience && r->validation &&
+         r->state.epoch - 1 - r->state.best_epoch >= r->o->patience;
 }
 
 mica_status mica_train(mica_net *net, const mica_stream *train, const mica_stream *validation,
@@ -254,25 +282,18 @@ mica_status mica_train(mica_net *net, const mica_stream *train, const mica_strea
   if (status == MICA_OK && o.average > 0) status = mica_params_clone(params, &r.state.average);
   if (status == MICA_OK) {
     mica_optimiser_clip(r.state.optimiser, o.clip);
-    if (o.resume && o.dir) {
-      char path[4096];
-      snprintf(path, sizeof path, "%s/last.safetensors", o.dir);
-      status = mica_run_state_load(&r.state, path);
-    }
+    if (o.resume && o.dir) status = resume(&r);
   }
-  bool early = false;
   double loss = r.state.last_loss;
-  while (status == MICA_OK && r.state.epoch < o.epochs && !early) {
+  while (status == MICA_OK && r.state.epoch < o.epochs && !patience_is_over(&r))
     status = epoch(&r, &loss);
-    early = o.patience && validation && r.state.epoch - 1 - r.state.best_epoch >= o.patience;
-  }
   if (result)
     *result = (mica_train_result){r.state.epoch,
                                   r.state.step,
                                   loss,
                                   r.state.best_epoch < 0 ? NAN : r.state.best_accuracy,
                                   r.state.best_epoch,
-                                  early && r.state.epoch < o.epochs,
+                                  patience_is_over(&r) && r.state.epoch < o.epochs,
                                   r.state.best_epoch < 0 ? NAN : r.state.best_loss};
   if (status == MICA_OK && r.state.average) status = mica_params_copy(params, r.state.average);
   mica_params_free(r.state.average);
