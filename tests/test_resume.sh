@@ -1,4 +1,3 @@
-# shellcheck shell=bash
 # A run that is killed and taken up again leaves the files of the run that was never stopped, to
 # the last byte: checkpoints, curves, model file. A run that cannot write leaves what was there.
 work=$(mktemp -d)
@@ -59,7 +58,8 @@ for _ in $(seq 60); do
   sleep "$(LC_ALL=C awk -v s="$seconds" -v r="$RANDOM" -v p=$patience 'BEGIN { printf "%.4f", 0.02 + s * r / 32768 * (1 + p) / 8 }')"
   kill -9 "$job" 2>>aside
   if wait "$job" 2>>aside; then
-    same "a run killed $kills times is resumed to the same bytes" whole killed
+    echo "# killed $kills times so far"
+    same "a killed run is resumed to the same bytes" whole killed
     rm -rf killed
     runs=$((runs + 1)) patience=1
     [ $kills -lt 6 ] || break
