@@ -61,6 +61,10 @@ PY
 MICA_CATALOGUE='' "$mica" train mlp:hidden=4 --data pictures --size 8 --epochs 1 --batch-size 4 -o net.mica >train.log 2>&1 ||
   { sed 's/^/# /' train.log; echo "not ok a network to serve"; exit 1; }
 cp net.mica www/net.safetensors
+# The README's first screen needs a resnet18; this one is narrow.
+MICA_CATALOGUE='' "$mica" train resnet:depth=18:width=8 --data pictures --size 64 --epochs 1 --batch-size 4 -o narrow.mica >train.log 2>&1 ||
+  { sed 's/^/# /' train.log; echo "not ok a resnet18 to serve"; exit 1; }
+cp narrow.mica www/resnet18-f37072fd.pth
 python3 - <<'PY'
 import hashlib, json, os
 def file(name, archive=False, **more):
@@ -70,6 +74,8 @@ def file(name, archive=False, **more):
 net = {"name": "net", "summary": "a test", "licence": "MIT", "architecture": "mlp:hidden=4", "side": 8, "crop": 0.875,
        "channels": 3, "classes": ["dark", "light"], "mean": [0.5, 0.5, 0.5], "deviation": [0.2, 0.2, 0.2],
        "files": [file("net.safetensors")]}
+resnet = dict(net, name="resnet18", architecture="resnet:depth=18:width=8", side=64,
+              files=[file("resnet18-f37072fd.pth")])
 other = dict(net, name="other", architecture="mlp:hidden=5")
 short = dict(net, name="short", files=[file("net.safetensors", sha256=file("net.safetensors")["sha256"][:8])])
 data = [{"name": "pictures", "files": [file("pictures.tar.gz", True)]},
@@ -83,7 +89,7 @@ data = [{"name": "pictures", "files": [file("pictures.tar.gz", True)]},
 for name in sorted(os.listdir("www")):
     if name.partition(".")[0] in ("up", "root", "soft", "hard", "device", "broken", "deep"):
         data.append({"name": name.replace(".", "-"), "files": [file(name, True)]})
-json.dump({"models": [net, other, short], "data": data}, open("catalogue.json", "w"))
+json.dump({"models": [net, resnet, other, short], "data": data}, open("catalogue.json", "w"))
 PY
 python3 "$MICA_SOURCE/tests/support/http_server.py" "$work/www" "$work/port" "$work/log" &
 server=$!
@@ -137,6 +143,9 @@ check "get without a name" 2 "get what" "$mica" model get
 check "an unknown action" 2 "neither list nor get" "$mica" model fetch net
 
 check "the pictures' crop is in the model file" 0 '"crop":0.875' "$mica" info models/net.mica
+check "the first screen of the README: get" 0 "^model: .*resnet18.mica" "$mica" model get resnet18
+check "fit" 0 "parts.mica" "$mica" fit prototypes --encoder resnet18 --data pictures/ -o parts.mica
+check "predict" 0 "pictures/dark/0.pgm,1,dark" "$mica" predict parts.mica pictures/dark/0.pgm
 check "without MICA_MODELS: the cache folder" 0 "^model: $work/xdg/mica/models/net.mica$" \
   env -u MICA_MODELS XDG_CACHE_HOME="$work/xdg" "$mica" model get net
 check "or the home folder's" 0 "^data: $work/home/.cache/mica/data/big$" \

@@ -5,7 +5,7 @@
 Serves FOLDER on 127.0.0.1; the port is written to PORT_FILE. The first part of a path is how to answer:
 ok, norange (ignores Range), cut (the first answer for a path ends halfway), slow, endless, wrong (one byte
 changed), empty, redirect (to ok), loop, file (redirect to a local file). LOG has a line a request: mode,
-path, Range. Ends by itself after two minutes.
+path, Range. Ends by itself after ten minutes.
 """
 import http.server
 import os
@@ -86,7 +86,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 for i in range(0, len(body), 4096):
                     self.wfile.write(body[i : i + 4096])
                     self.wfile.flush()
-                    time.sleep(0.05)
+                    time.sleep(0.2)
             else:
                 self.wfile.write(body)
         except OSError:
@@ -98,5 +98,5 @@ server.daemon_threads = True
 with open(port_file + ".new", "w") as f:
     f.write(str(server.server_address[1]))
 os.rename(port_file + ".new", port_file)
-threading.Timer(120, lambda: os._exit(0)).start()
+threading.Timer(600, lambda: os._exit(0)).start()
 server.serve_forever()
