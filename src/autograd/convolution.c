@@ -1,11 +1,10 @@
 /* Convolution, channels last: 1-D and 2-D, and the transposed forms, which are its backward_data.
  */
-#include <mica/op.h>
+#include "autograd/ranges.h"
+
 #include <mica/ops.h>
 
 #include "tensor/kernel/convolution.h"
-#include "tensor/kernel/kernel.h"
-#include "tensor/kernel/reduce.h"
 
 #include <string.h>
 
@@ -13,17 +12,6 @@ typedef struct conv_context {
   mica_convolution conv;
   bool transposed;
 } conv_context;
-
-/* gb [o] = the columns of gy [.., o] */
-static void bias_gradient(mica_call *c, mica_dtype dtype, int64_t rows, int64_t cols,
-                          const void *gy, void *gb) {
-  const mica_kernels *k = mica_kernels_of(c->engine, dtype);
-  double *sum = mica_call_scratch(c, (size_t)cols * sizeof *sum);
-  if (!sum) return;
-  memset(sum, 0, (size_t)cols * sizeof *sum);
-  k->reduce->column_sum(rows, cols, gy, cols, sum);
-  k->reduce->combine(cols, 1, sum, 1, gb);
-}
 
 /* Gradients of weights and bias from `conv->n` images of x and gy; gw and gb may be NULL. */
 static mica_status weight_gradients(mica_call *c, const conv_context *o,
@@ -38,7 +26,7 @@ static mica_status weight_gradients(mica_call *c, const conv_context *o,
     status = mica_convolution_backward_weights(c->engine, conv, x, gy, gw, gb);
   const int64_t rows = o->conv.n ? mica_view_rows(g) / o->conv.n * conv->n : 0;
   if (status == MICA_OK && gb && (!gw || o->transposed))
-    bias_gradient(c, g->dtype, rows, channels, gy, gb);
+    mica_sum_axis(c, g->dtype, 1, rows, channels, 1, gy, gb);
   return status;
 }
 

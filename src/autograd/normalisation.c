@@ -3,10 +3,11 @@
  * Rows and examples are cut into chunks of a fixed size; each chunk adds its part of the gradients
  * of gain and bias to its own sums, which are combined in order.
  */
-#include <mica/op.h>
+#include "autograd/ranges.h"
+
 #include <mica/ops.h>
 
-#include "tensor/kernel/kernel.h"
+#include "tensor/element.h"
 #include "tensor/kernel/norm.h"
 #include "tensor/kernel/reduce.h"
 
@@ -53,8 +54,17 @@ static bool gain_bias_fit(const mica_call *c, int64_t channels) {
   return true;
 }
 
-static bool is_float(const mica_view *v) {
-  return v->dtype == MICA_F32 || v->dtype == MICA_F64;
+/* What every job has, in forward and in backward: its input, gain and bias as rows and columns. */
+static norm_job job_of(const mica_call *c) {
+  const mica_view *x = &c->in[0];
+  return (norm_job){.k = mica_kernels_of(c->engine, x->dtype),
+                    .size = mica_dtype_size(x->dtype),
+                    .rows = mica_view_rows(x),
+                    .cols = mica_view_cols(x),
+                    .stride = x->row_stride,
+                    .x = x->data,
+                    .gain = c->in[1].data,
+                    .gy = c->grad_out ? c->grad_out[0].data : NULL};
 }
 
 /* Room for the chunks' sums of gain and bias where their gradients are asked for. */
@@ -129,18 +139,11 @@ static void row_backward(mica_call *c) {
   const bool rms = c->n_in == 2;
   const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
   const int64_t chunk = chunk_rows(c, rows, ROWS), chunks = chunks_of(rows, chunk);
-  norm_job job = {.k = mica_kernels_of(c->engine, x->dtype),
-                  .size = mica_dtype_size(x->dtype),
-                  .rows = rows,
-                  .cols = cols,
-                  .stride = x->row_stride,
-                  .chunk = chunk,
-                  .rms = rms,
-                  .x = x->data,
-                  .gain = c->in[1].data,
-                  .gy = c->grad_out[0].data,
-                  .rstd = c->saved[0],
-                  .mean = rms ? NULL : c->saved[1]};
+  norm_job job = job_of(c);
+  job.chunk = chunk;
+  job.rms = rms;
+  job.rstd = c->saved[0];
+  job.mean = rms ? NULL : c->saved[1];
   mica_view *gx = mica_call_grad(c, 0);
   job.y = gx ? gx->data : NULL;
   if (!gradient_sums(c, chunks, cols, &job)) return;
@@ -161,7 +164,7 @@ static mica_var row_norm(mica_tape *t, const mica_op *op, int n_in, const mica_v
   if (!mica_call_begin_optional(&c, t, op, n_in, in, 6)) return MICA_NONE;
   const mica_view *x = &c.in[0];
   const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
-  if (!is_float(x) || x->shape.rank < 1 || !gain_bias_fit(&c, cols))
+  if (!mica_is_float(x) || x->shape.rank < 1 || !gain_bias_fit(&c, cols))
     return mica_call_fail(&c, MICA_ERR_SHAPE,
                           "gain and bias must be [channels] of the input's type:");
   const bool rms = n_in == 2;
@@ -173,19 +176,13 @@ static mica_var row_norm(mica_tape *t, const mica_op *op, int n_in, const mica_v
   void *rstd = mica_call_saved(&c, (size_t)rows * size);
   void *mean = rms ? NULL : mica_call_saved(&c, (size_t)rows * size);
   if (mica_ok(t)) {
-    norm_job job = {.k = mica_kernels_of(c.engine, x->dtype),
-                    .size = size,
-                    .rows = rows,
-                    .cols = cols,
-                    .stride = x->row_stride,
-                    .eps = eps,
-                    .rms = rms,
-                    .x = x->data,
-                    .gain = c.in[1].data,
-                    .bias = rms ? NULL : c.in[2].data,
-                    .y = y->data,
-                    .mean = mean,
-                    .rstd = rstd};
+    norm_job job = job_of(&c);
+    job.eps = eps;
+    job.rms = rms;
+    job.bias = rms ? NULL : c.in[2].data;
+    job.y = y->data;
+    job.mean = mean;
+    job.rstd = rstd;
     mica_parallel_for(c.engine, chunks_of(rows, ROWS), row_range, &job);
   }
   mica_call_save_input(&c, 0);
@@ -241,16 +238,11 @@ static void group_backward(mica_call *c) {
   const mica_view *x = &c->in[0];
   int64_t n, p, ch;
   group_sizes(x, &n, &p, &ch);
-  norm_job job = {.k = mica_kernels_of(c->engine, x->dtype),
-                  .size = mica_dtype_size(x->dtype),
-                  .cols = ch,
-                  .positions = p,
-                  .groups = o->groups,
-                  .x = x->data,
-                  .gain = c->in[1].data,
-                  .gy = c->grad_out[0].data,
-                  .mean = c->saved[0],
-                  .rstd = c->saved[1]};
+  norm_job job = job_of(c);
+  job.positions = p;
+  job.groups = o->groups;
+  job.mean = c->saved[0];
+  job.rstd = c->saved[1];
   mica_view *gx = mica_call_grad(c, 0);
   job.y = gx ? gx->data : NULL;
   job.scratch = mica_call_scratch(c, (size_t)(n * 3 * ch) * sizeof(double));
@@ -268,7 +260,7 @@ mica_var mica_group_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias
   if (!mica_call_begin_optional(&c, t, &group_norm_op, 3, (mica_var[]){xv, gain, bias}, 6))
     return MICA_NONE;
   const mica_view *x = &c.in[0];
-  if (!is_float(x) || x->shape.rank < 2)
+  if (!mica_is_float(x) || x->shape.rank < 2)
     return mica_call_fail(&c, MICA_ERR_SHAPE, "expected float [N,..,C]:");
   int64_t n, p, ch;
   group_sizes(x, &n, &p, &ch);
@@ -282,19 +274,15 @@ mica_var mica_group_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias
   void *rstd = mica_call_saved(&c, (size_t)(n * groups) * size);
   double *scratch = mica_call_scratch(&c, (size_t)(n * 3 * ch) * sizeof *scratch);
   if (mica_ok(t)) {
-    norm_job job = {.k = mica_kernels_of(c.engine, x->dtype),
-                    .size = size,
-                    .cols = ch,
-                    .positions = p,
-                    .groups = groups,
-                    .eps = eps,
-                    .x = x->data,
-                    .gain = c.in[1].data,
-                    .bias = c.in[2].data,
-                    .y = y->data,
-                    .mean = mean,
-                    .rstd = rstd,
-                    .scratch = scratch};
+    norm_job job = job_of(&c);
+    job.positions = p;
+    job.groups = groups;
+    job.eps = eps;
+    job.bias = c.in[2].data;
+    job.y = y->data;
+    job.mean = mean;
+    job.rstd = rstd;
+    job.scratch = scratch;
     mica_parallel_for(c.engine, n, group_range, &job);
   }
   mica_call_mixes(&c, 1);
@@ -381,21 +369,13 @@ static void batch_backward(mica_call *c) {
   const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
   const int64_t chunk = chunk_rows(c, rows, batch_rows(cols));
   const int64_t chunks = chunks_of(rows, chunk);
-  const mica_kernels *k = mica_kernels_of(c->engine, x->dtype);
   const size_t bytes = (size_t)(chunks * cols) * sizeof(double);
-  norm_job job = {.k = k,
-                  .size = mica_dtype_size(x->dtype),
-                  .rows = rows,
-                  .cols = cols,
-                  .stride = x->row_stride,
-                  .chunk = chunk,
-                  .x = x->data,
-                  .gain = c->in[1].data,
-                  .bias = o->relu ? c->out[0].data : NULL,
-                  .gy = c->grad_out[0].data,
-                  .mean = c->saved[0],
-                  .rstd = c->saved[1],
-                  .count = (double)rows};
+  norm_job job = job_of(c);
+  job.chunk = chunk;
+  job.bias = o->relu ? c->out[0].data : NULL;
+  job.mean = c->saved[0];
+  job.rstd = c->saved[1];
+  job.count = (double)rows;
   mica_view *gx = mica_call_grad(c, 0);
   for (int i = 0; i < 2; i++)
     job.grad[i] =
@@ -468,7 +448,7 @@ mica_var mica_batch_norm_train(mica_tape *t, mica_var xv, mica_var gain, mica_va
     return MICA_NONE;
   const mica_view *x = &c.in[0];
   const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
-  if (!is_float(x) || x->shape.rank < 2 || !gain_bias_fit(&c, cols))
+  if (!mica_is_float(x) || x->shape.rank < 2 || !gain_bias_fit(&c, cols))
     return mica_call_fail(&c, MICA_ERR_SHAPE,
                           "expected float [..,C], gain and bias [C] of the same type:");
   if (!rows) return mica_call_fail(&c, MICA_ERR_SHAPE, "no rows to take statistics of:");
@@ -489,18 +469,12 @@ mica_var mica_batch_norm_train(mica_tape *t, mica_var xv, mica_var gain, mica_va
     k->reduce->combine(cols, 1, m, 1, mean);
     for (int64_t j = 0; j < cols; j++) m2[j] = 1 / sqrt(m2[j] + eps);
     k->reduce->combine(cols, 1, m2, 1, rstd);
-    norm_job job = {.k = k,
-                    .size = size,
-                    .rows = rows,
-                    .cols = cols,
-                    .stride = x->row_stride,
-                    .relu = o.relu,
-                    .x = x->data,
-                    .gain = c.in[1].data,
-                    .bias = c.in[2].data,
-                    .y = y->data,
-                    .mean = mean,
-                    .rstd = rstd};
+    norm_job job = job_of(&c);
+    job.relu = o.relu;
+    job.bias = c.in[2].data;
+    job.y = y->data;
+    job.mean = mean;
+    job.rstd = rstd;
     mica_parallel_for(c.engine, chunks_of(rows, batch_rows(cols)), batch_range, &job);
   }
   mica_call_context(&c, &o, sizeof o);
@@ -522,8 +496,8 @@ mica_var mica_batch_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias
     return MICA_NONE;
   const mica_view *x = &c.in[0];
   const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
-  if (!is_float(x) || x->shape.rank < 1 || !gain_bias_fit(&c, cols) || c.in[3].dtype != x->dtype ||
-      c.in[4].dtype != x->dtype || mica_view_count(&c.in[3]) != cols ||
+  if (!mica_is_float(x) || x->shape.rank < 1 || !gain_bias_fit(&c, cols) ||
+      c.in[3].dtype != x->dtype || c.in[4].dtype != x->dtype || mica_view_count(&c.in[3]) != cols ||
       mica_view_count(&c.in[4]) != cols)
     return mica_call_fail(&c, MICA_ERR_SHAPE,
                           "gain, bias, mean and variance must be [channels] of the input's type:");
@@ -538,23 +512,15 @@ mica_var mica_batch_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias
        *rstd = mica_call_saved(&c, (size_t)cols * size);
   if (mica_ok(t)) {
     memcpy(mean, c.in[3].data, (size_t)cols * size);
+    const mica_view r = mica_view_of(rstd, x->dtype, MICA_SHAPE(cols));
     for (int64_t j = 0; j < cols; j++)
-      if (x->dtype == MICA_F32)
-        ((float *)rstd)[j] = (float)(1 / sqrt((double)((const float *)c.in[4].data)[j] + eps));
-      else
-        ((double *)rstd)[j] = 1 / sqrt(((const double *)c.in[4].data)[j] + eps);
-    norm_job job = {.k = mica_kernels_of(c.engine, x->dtype),
-                    .size = size,
-                    .rows = rows,
-                    .cols = cols,
-                    .stride = x->row_stride,
-                    .relu = o.relu,
-                    .x = x->data,
-                    .gain = c.in[1].data,
-                    .bias = c.in[2].data,
-                    .y = y->data,
-                    .mean = mean,
-                    .rstd = rstd};
+      mica_view_put(&r, j, 1 / sqrt(mica_view_element(&c.in[4], j) + eps));
+    norm_job job = job_of(&c);
+    job.relu = o.relu;
+    job.bias = c.in[2].data;
+    job.y = y->data;
+    job.mean = mean;
+    job.rstd = rstd;
     mica_parallel_for(c.engine, chunks_of(rows, batch_rows(cols)), batch_range, &job);
   }
   mica_call_context(&c, &o, sizeof o);

@@ -11,7 +11,6 @@
 #include "tensor/kernel/elementwise.h"
 #include "tensor/kernel/gemm.h"
 #include "tensor/kernel/kernel.h"
-#include "tensor/kernel/reduce.h"
 
 #include <string.h>
 
@@ -221,44 +220,11 @@ mica_var mica_matmul(mica_tape *t, mica_var a, mica_var b) {
 
 /* ---- linear ---- */
 
-/* gb[o] = sum over rows of gy, in chunks of rows added in order. */
-#define BIAS_ROWS 256
-
-typedef struct bias_job {
-  const mica_kernels *k;
-  const char *gy;
-  size_t size;
-  int64_t rows, cols;
-  double *partial;
-} bias_job;
-
-static void bias_range(void *ctx, int64_t begin, int64_t end) {
-  const bias_job *j = ctx;
-  for (int64_t i = begin; i < end; i++) {
-    int64_t from = i * BIAS_ROWS, rows = j->rows - from < BIAS_ROWS ? j->rows - from : BIAS_ROWS;
-    double *acc = j->partial + i * j->cols;
-    memset(acc, 0, (size_t)j->cols * sizeof *acc);
-    j->k->reduce->column_sum(rows, j->cols, j->gy + (size_t)(from * j->cols) * j->size, j->cols,
-                             acc);
-  }
-}
-
-static void bias_gradient(mica_call *c, const mica_view *gb, int64_t rows, const void *gy) {
-  const int64_t cols = mica_view_count(gb), chunks = (rows + BIAS_ROWS - 1) / BIAS_ROWS;
-  double *partial = mica_call_scratch(c, (size_t)(chunks * cols) * sizeof *partial);
-  if (!partial) return;
-  const mica_kernels *k = mica_kernels_of(c->engine, gb->dtype);
-  bias_job job = {k, gy, mica_dtype_size(gb->dtype), rows, cols, partial};
-  mica_parallel_for(c->engine, chunks, bias_range, &job);
-  k->reduce->combine(cols, chunks, partial, 1, gb->data);
-}
-
 /* gw[e] = gy[e]^T x[e] and gb[e], the column sums of gy[e], over the rows of each example. */
 static mica_status linear_examples(mica_call *c, int64_t examples) {
   const mica_view *x = &c->in[0], *gy = &c->grad_out[0];
   const int64_t o = c->in[1].shape.dim[0], i = c->in[1].shape.dim[1];
   const int64_t rows = mica_view_rows(x) / examples;
-  const mica_kernels *k = mica_kernels_of(c->engine, gy->dtype);
   const size_t size = mica_dtype_size(gy->dtype);
   mica_status status = MICA_OK;
   mica_view *gw = mica_call_grad_examples(c, 1), *gb = mica_call_grad_examples(c, 2);
@@ -281,12 +247,10 @@ static mica_status linear_examples(mica_call *c, int64_t examples) {
                         .stride_c = o * i};
     status = run(c->tape, &g);
   }
-  double *sum = gb ? mica_call_scratch(c, (size_t)o * sizeof *sum) : NULL;
-  for (int64_t e = 0; e < examples && sum; e++) {
-    memset(sum, 0, (size_t)o * sizeof *sum);
-    k->reduce->column_sum(rows, o, (const char *)gy->data + (size_t)(e * rows * o) * size, o, sum);
-    k->reduce->combine(o, 1, sum, 1, (char *)gb->data + (size_t)(e * o) * size);
-  }
+  for (int64_t e = 0; e < examples && gb; e++)
+    mica_sum_axis(c, gy->dtype, 1, rows, o, 1,
+                  (const char *)gy->data + (size_t)(e * rows * o) * size,
+                  (char *)gb->data + (size_t)(e * o) * size);
   return status;
 }
 
@@ -333,7 +297,7 @@ static void linear_backward(mica_call *c) {
                         .batch = 1};
     status = run(t, &g);
   }
-  if (gb) bias_gradient(c, gb, rows, gy);
+  if (gb) mica_sum_axis(c, dtype, 1, rows, o, 1, gy, gb->data);
   if (status != MICA_OK) mica_latch(t, status, "linear backward: %s", mica_last_error());
 }
 
