@@ -30,6 +30,9 @@ MICA_API mica_status mica_params_create(mica_engine *engine, uint64_t seed, mica
 /* The seed of what is drawn from now on (a new head, an adapter). */
 MICA_API void mica_params_set_seed(mica_params *p, uint64_t seed);
 MICA_API void mica_params_free(mica_params *p);
+/* Let the entries have at most so many elements in all, 0: any number; one that would go beyond is
+ * MICA_ERR_FORMAT. For sizes that come from outside. */
+MICA_API void mica_params_set_limit(mica_params *params, int64_t elements);
 MICA_API mica_engine *mica_params_engine(const mica_params *p);
 MICA_API mica_node *mica_params_root(mica_params *p);
 

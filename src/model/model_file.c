@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "model/checkpoint.h"
 #include "model/head.h"
+#include "model/net.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -287,7 +288,17 @@ static mica_status read_preprocess(const mica_json *object, mica_preprocess *p) 
   return status == MICA_OK ? status : mica_fail_within("preprocess");
 }
 
-static mica_status parse(mica_engine *engine, mica_model *m, const mica_json *root) {
+/* What the file holds bounds the network that it may announce, with room for a tensor that is
+ * missing and will be told by its name. */
+static int64_t elements_allowed(const mica_archive *archive) {
+  int64_t n = 0;
+  for (int64_t i = 0; i < mica_archive_count(archive); i++)
+    n += mica_shape_count(mica_archive_shape(archive, i));
+  return 2 * n + 65536;
+}
+
+static mica_status parse(mica_engine *engine, mica_model *m, const mica_archive *archive,
+                         const mica_json *root) {
   int64_t format;
   const char *architecture;
   const mica_json *input, *classes, *preprocess;
@@ -314,9 +325,9 @@ static mica_status parse(mica_engine *engine, mica_model *m, const mica_json *ro
   m->preprocess = (mica_preprocess)MICA_PREPROCESS(problem.height, problem.width, problem.channels);
   if (status == MICA_OK && problem.height) status = read_preprocess(preprocess, &m->preprocess);
   problem.classes = m->n_classes;
-  return status == MICA_OK
-             ? mica_net_create(engine, architecture, &problem, MICA_SEED_NONE, &m->net)
-             : status;
+  return status == MICA_OK ? mica_net_create_within(engine, architecture, &problem, MICA_SEED_NONE,
+                                                    elements_allowed(archive), &m->net)
+                           : status;
 }
 
 /* ---- reading heads ---- */
@@ -397,6 +408,7 @@ static mica_status read_parameters(const mica_model *m, const char *path) {
   mica_load_report report = {0};
   o.strip = "";
   o.new_head = false;
+  o.partial = true; /* every lack is told below */
   mica_status status = mica_params_load(mica_net_params(m->net), path, &o, &report);
   mica_params_set_seed(mica_net_params(m->net), 0);
   if (status == MICA_OK && (report.missing || report.reshaped))
@@ -424,7 +436,7 @@ mica_status mica_model_open(mica_engine *engine, const char *path, mica_model **
   if (status == MICA_OK && !text)
     status = mica_fail(MICA_ERR_FORMAT, "no metadata 'mica': a file of tensors, not a model");
   if (status == MICA_OK) status = mica_json_parse(text, strlen(text), &doc);
-  if (status == MICA_OK) status = parse(engine, m, mica_json_root(doc));
+  if (status == MICA_OK) status = parse(engine, m, archive, mica_json_root(doc));
   if (status == MICA_OK) status = keep_metadata(archive, "mica.training", &m->training);
   if (status == MICA_OK) status = keep_metadata(archive, "mica.columns", &m->columns);
   if (status == MICA_OK) status = read_heads(m, archive, mica_json_root(doc));

@@ -1,5 +1,5 @@
 /* A network: an architecture chosen by text, with its parameters. */
-#include <mica/model.h>
+#include "model/net.h"
 
 #include <string.h>
 
@@ -11,8 +11,8 @@ struct mica_net {
   mica_problem task;
 };
 
-mica_status mica_net_create(mica_engine *engine, const char *text, const mica_problem *task,
-                            uint64_t seed, mica_net **out) {
+mica_status mica_net_create_within(mica_engine *engine, const char *text, const mica_problem *task,
+                                   uint64_t seed, int64_t elements, mica_net **out) {
   *out = NULL;
   if (task->channels < 1 || task->height < 0 || task->width < 0 || task->classes < 0 ||
       (task->height == 0) != (task->width == 0))
@@ -29,8 +29,10 @@ mica_status mica_net_create(mica_engine *engine, const char *text, const mica_pr
   mica_status status = mica_spec_parse(engine, MICA_KIND_MODEL, text, &net->spec);
   if (status == MICA_OK) status = mica_params_create(engine, seed, &net->params);
   if (status == MICA_OK) {
+    mica_params_set_limit(net->params, elements);
     net->f = mica_spec_component(net->spec)->functions;
     status = net->f->init(mica_params_root(net->params), mica_spec_options(net->spec), task);
+    mica_params_set_limit(net->params, 0);
   }
   if (status != MICA_OK) {
     mica_net_free(net);
@@ -38,6 +40,11 @@ mica_status mica_net_create(mica_engine *engine, const char *text, const mica_pr
   }
   *out = net;
   return MICA_OK;
+}
+
+mica_status mica_net_create(mica_engine *engine, const char *text, const mica_problem *task,
+                            uint64_t seed, mica_net **out) {
+  return mica_net_create_within(engine, text, task, seed, 0, out);
 }
 
 void mica_net_free(mica_net *net) {
@@ -85,8 +92,11 @@ mica_status mica_net_set_classes(mica_net *net, int64_t classes) {
   if (classes == net->task.classes) return MICA_OK;
   if (classes < 1)
     return mica_fail(MICA_ERR_INVALID, "%lld classes, expected 1 or more", (long long)classes);
-  mica_node *node =
-      mica_node_child(mica_params_root(net->params), net->f->head(mica_spec_options(net->spec)));
+  const char *head = net->f->head(mica_spec_options(net->spec));
+  if (!head)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "model %s has no classes of its own",
+                     mica_net_component(net)->name);
+  mica_node *node = mica_node_child(mica_params_root(net->params), head);
   if (!node) return mica_last_status();
   const int64_t features = mica_net_features(net);
   mica_param *w = mica_node_param(node, "weight"), *b = mica_node_param(node, "bias");

@@ -205,6 +205,10 @@ static mica_status name_check(const mica_node *node, const char *name) {
   return MICA_OK;
 }
 
+void mica_params_set_limit(mica_params *params, int64_t elements) {
+  params->limit = elements;
+}
+
 mica_status mica_param_add(mica_node *node, const char *name, mica_dtype dtype, mica_shape shape,
                            uint32_t flags, const mica_init *init, mica_param **out) {
   if (out) *out = NULL;
@@ -214,6 +218,11 @@ mica_status mica_param_add(mica_node *node, const char *name, mica_dtype dtype, 
     return mica_fail(MICA_ERR_INVALID, "parameter '%s.%s' is %s, expected float32 or float64",
                      node->path, name, mica_dtype_name(dtype));
   mica_params *p = node->tree;
+  const int64_t elements = mica_shape_count(&shape);
+  if (p->limit && elements > p->limit - p->elements)
+    return mica_fail(MICA_ERR_FORMAT,
+                     "'%s.%s' would make more than the %lld elements that are allowed", node->path,
+                     name, (long long)p->limit);
   if (!mica_tree_room((void **)&p->param, p->n, &p->cap, sizeof *p->param)) return MICA_ERR_MEMORY;
   mica_param *q = mica_calloc(1, sizeof *q);
   if (!q) return MICA_ERR_MEMORY;
@@ -231,6 +240,7 @@ mica_status mica_param_add(mica_node *node, const char *name, mica_dtype dtype, 
     return status;
   }
   p->param[p->n++] = q;
+  p->elements += elements;
   if (out) *out = q;
   return MICA_OK;
 }

@@ -48,6 +48,7 @@ typedef struct tree_tie {
 struct mica_params {
   mica_engine *engine;
   uint64_t seed;
+  int64_t elements, limit; /* of all entries together; limit 0: none */
   mica_node *root;
   mica_param **param; /* in order of creation, owned */
   int64_t n, cap;
