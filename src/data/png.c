@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define DEFLATE_RATIO 1032
+#define ROWS_MAX      ((size_t)MICA_IMAGE_SIDE_MAX * 16)
 
 typedef struct job {
   const uint8_t *bytes;
@@ -47,8 +48,11 @@ static void quiet(png_structp png, png_const_charp text) {
   (void)png, (void)text;
 }
 
+/* libpng asks for a chunk's memory before it looks whether the chunk is there. Two rows of the
+ * widest picture, or the file's own length, are all that it may need at once. */
 static png_voidp take(png_structp png, png_alloc_size_t n) {
   job *j = png_get_mem_ptr(png);
+  if (n > j->n + ROWS_MAX) return NULL;
   void *block = mica_malloc(n);
   j->no_memory |= !block;
   return block;
@@ -63,8 +67,6 @@ static void give_back(png_structp png, png_voidp block) {
 static void decode(job *j) {
   png_set_read_fn(j->png, j, read_bytes);
   png_set_user_limits(j->png, (png_uint_32)MICA_IMAGE_SIDE_MAX, (png_uint_32)MICA_IMAGE_SIDE_MAX);
-  /* A chunk is not longer than the file, whatever it claims. */
-  png_set_chunk_malloc_max(j->png, j->n);
   png_read_info(j->png, j->info);
   const int64_t h = png_get_image_height(j->png, j->info);
   const int64_t w = png_get_image_width(j->png, j->info);
