@@ -95,6 +95,9 @@ typedef struct mica_data_table mica_data_table;
 
 /* Can this be a table: is it a file, or a folder with train.csv or train.tsv (.gz or not)? */
 MICA_API bool mica_is_table(const char *path);
+/* The file of a part in such a folder (train, val, test), to release with mica_free. NULL where
+ * there is none, or, with *status set, where memory is short. */
+MICA_API char *mica_table_part_path(const char *folder, mica_part part, mica_status *status);
 /* Open a file (the training part), or a folder with train.csv and, where they are there, val.csv
  * and test.csv (.tsv, .gz too). With `columns`, and no label in the file, rows have no labels. Each
  * file is read twice to learn columns, once with given ones. A missing column, a label outside the

@@ -1,5 +1,5 @@
 /* mica train: a network from pictures or a table to a model file. */
-#include "cli/train.h"
+#include "cli/train_run.h"
 
 #include "base/buffer.h"
 #include "base/file.h"
@@ -35,7 +35,7 @@ static const cli_flag flags[] = {
     {"--average", NULL, "X", "0", "decay of a moving average of the weights"},
     {"--clip", NULL, "X", "0", "largest norm of the gradients; 0: no bound"},
     {"--patience", NULL, "N", "0", "stop after N epochs without a better validation; 0: never"},
-    {"--run", NULL, "DIR", NULL, "folder for checkpoints (OUT.run)"},
+    {"--run", NULL, "DIR", NULL, "folder for checkpoints and metrics (OUT.run)"},
     {"--resume", NULL, NULL, NULL, "continue the run in that folder"},
     {"--report", NULL, "DIR", NULL, "write DIR/report.html and DIR/summary.json"},
     {"--seed", NULL, "N", "0", "of everything random"},
@@ -51,6 +51,7 @@ typedef struct job {
   mica_engine *engine;
   train_data data;
   mica_net *net;
+  mica_run_record *record;
   mica_model *model; /* once made, it owns the network */
 } job;
 
@@ -176,10 +177,14 @@ static int train(job *j) {
   mica_train_result result;
   mica_evaluation test = {0};
   status = optimiser ? mica_make_folders(folder) : MICA_ERR_MEMORY;
+  if (status == MICA_OK) status = train_run_record(a, &j->data, &o, j->net, seed, &j->record);
+  if (status == MICA_OK) status = train_run_begin(w, folder, o.resume, j->record);
   if (status == MICA_OK)
     status = mica_train(j->net, &j->data.part[MICA_PART_TRAIN], validation->ctx ? validation : NULL,
                         &o, &result);
   mica_free(optimiser);
+  if (*w->failure) status = mica_fail(MICA_ERR_IO, "%s", w->failure);
+  if (status == MICA_OK) status = train_run_end(w);
   if (status != MICA_OK) {
     const int code = cli_failed(a);
     if (code == EXIT_STOPPED) fprintf(stderr, "stopped; `--resume` continues from %s\n", folder);
@@ -195,7 +200,8 @@ static int train(job *j) {
   if (status == MICA_OK && j->data.part[MICA_PART_TEST].ctx)
     status =
         mica_evaluate(j->net, &j->data.part[MICA_PART_TEST], page != NULL, page != NULL, &test);
-  const train_outcome outcome = {j->engine, a, &j->data, w, j->net, &result, &test, seed};
+  const train_outcome outcome = {j->engine, a,     &j->data,  w,   j->net,
+                                 &result,   &test, j->record, seed};
   if (status == MICA_OK) status = write_model(j, &outcome, out);
   if (status == MICA_OK && page) status = train_report(&outcome, page);
   if (status == MICA_OK) tell(&outcome, out, page);
@@ -211,6 +217,7 @@ static int run(const cli_args *a) {
   else
     mica_net_free(j.net);
   train_data_free(&j.data);
+  mica_run_record_free(j.record);
   mica_engine_free(j.engine);
   train_watch_free(&j.watch);
   return code;

@@ -39,13 +39,19 @@ mica_status train_table_open(const cli_args *a, mica_engine *engine, int64_t bat
 typedef struct train_watch {
   bool json, terminal;
   mica_time_left left;
-  mica_epoch *epoch; /* of this run; a resumed run knows only its own */
+  mica_epoch *epoch; /* of the run, with those before it was resumed */
   int64_t epochs;
   double seconds;
+  char failure[512]; /* what stopped a report; "": nothing */
+  /* The folder it writes to, see train_run.h. */
+  mica_run *run;
+  const char *folder;
+  const mica_run_record *record;
 } train_watch;
 
 /* A mica_train_fn; ctx is a train_watch. */
 int train_watch_report(void *ctx, const mica_train_metrics *m);
+mica_status train_watch_epoch(train_watch *w, const mica_epoch *e);
 void train_watch_free(train_watch *w);
 
 /* ---- afterwards ---- */
@@ -58,6 +64,7 @@ typedef struct train_outcome {
   mica_net *net;
   const mica_train_result *result;
   const mica_evaluation *test; /* n 0: no test part */
+  const mica_run_record *record;
   int64_t seed;
 } train_outcome;
 

@@ -102,7 +102,6 @@ mica_status train_report(const train_outcome *r, const char *folder) {
   mica_evaluation validation = {0};
   mica_report_options o = MICA_REPORT_OPTIONS;
   mica_report *report = NULL;
-  mica_run_record *record = NULL;
   if (!test && !held_out->ctx)
     return mica_fail(MICA_ERR_INVALID, "--report needs a validation or test part");
   o.title = "Training report";
@@ -112,12 +111,8 @@ mica_status train_report(const train_outcome *r, const char *folder) {
   if (status == MICA_OK)
     status = (train_data_regression(r->data) ? regression_sections : classifier_sections)(
         r, test, test ? r->test : &validation, report);
-  if (status == MICA_OK) status = mica_run_record_create(&record);
-  if (status == MICA_OK) status = mica_run_record_text(record, "command", r->args->command);
-  if (status == MICA_OK) status = mica_run_record_environment(record);
-  if (status == MICA_OK) status = mica_report_record(report, record);
+  if (status == MICA_OK) status = mica_report_record(report, r->record);
   if (status == MICA_OK) status = mica_report_write(report, folder);
-  mica_run_record_free(record);
   mica_report_free(report);
   mica_evaluation_clear(&validation);
   return status;
@@ -148,6 +143,13 @@ char *train_record(const train_outcome *r) {
   mica_json_write_string(&w, r->args->command);
   mica_json_write_name(&w, "seed");
   mica_json_write_int(&w, r->seed);
+  static const char *const data[] = {"data", "data_sha256", "data_fingerprint"};
+  for (size_t i = 0; i < sizeof data / sizeof *data; i++) {
+    const char *value = mica_run_record_get(r->record, data[i]);
+    if (!value) continue;
+    mica_json_write_name(&w, data[i]);
+    mica_json_write_string(&w, value);
+  }
   mica_json_write_name(&w, "epochs");
   mica_json_write_int(&w, r->result->epochs);
   put(&w, "loss", r->result->loss);

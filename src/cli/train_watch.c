@@ -1,19 +1,26 @@
 /* What `mica train` says while it runs. */
-#include "cli/train.h"
+#include "cli/train_run.h"
 
 #include <math.h>
-#include <stdlib.h>
+
+mica_status train_watch_epoch(train_watch *w, const mica_epoch *e) {
+  mica_epoch *more = mica_realloc_array(w->epoch, (size_t)w->epochs + 1, sizeof *more);
+  if (!more) return MICA_ERR_MEMORY;
+  w->epoch = more;
+  more[w->epochs++] = *e;
+  return MICA_OK;
+}
 
 int train_watch_report(void *ctx, const mica_train_metrics *m) {
   train_watch *w = ctx;
   const double left = mica_time_left_update(&w->left, mica_seconds(), m->step, m->steps_total);
   w->seconds = m->seconds;
-  if (m->end_of_epoch) {
-    mica_epoch *more = realloc(w->epoch, ((size_t)w->epochs + 1) * sizeof *more);
-    if (more) {
-      w->epoch = more;
-      more[w->epochs++] = (mica_epoch){m->loss, m->val_loss, m->val_accuracy};
-    }
+  mica_status status = train_run_log(w, m);
+  if (status == MICA_OK && m->end_of_epoch)
+    status = train_watch_epoch(w, &(mica_epoch){m->loss, m->val_loss, m->val_accuracy});
+  if (status != MICA_OK) {
+    snprintf(w->failure, sizeof w->failure, "%s", mica_last_error());
+    return 1;
   }
   if (w->json) {
     printf("{\"epoch\": %lld, \"step\": %lld, \"steps\": %lld, \"loss\": %.9g, \"lr\": %.9g",
@@ -41,6 +48,7 @@ int train_watch_report(void *ctx, const mica_train_metrics *m) {
 }
 
 void train_watch_free(train_watch *w) {
-  free(w->epoch);
+  (void)train_run_end(w);
+  mica_free(w->epoch);
   w->epoch = NULL;
 }

@@ -157,12 +157,12 @@ static mica_status load(mica_data_table *t, const char *path, mica_part part, mi
 
 /* ---- files and parts ---- */
 
-/* FOLDER/NAME.csv and its relatives; NULL when none is there. */
-static char *part_path(const char *folder, const char *name, mica_status *status) {
+char *mica_table_part_path(const char *folder, mica_part part, mica_status *status) {
+  static const char *const names[MICA_PART_COUNT] = {"train", "val", "test"};
   static const char *const endings[] = {".csv", ".tsv", ".csv.gz", ".tsv.gz"};
   for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
     mica_bytes b = {0};
-    mica_bytes_printf(&b, "%s/%s%s", folder, name, endings[i]);
+    mica_bytes_printf(&b, "%s/%s%s", folder, names[part], endings[i]);
     char *path = mica_bytes_take(&b);
     if (!path) *status = MICA_ERR_MEMORY;
     if (!path || (mica_file_exists(path) && !mica_is_folder(path))) return path;
@@ -171,12 +171,10 @@ static char *part_path(const char *folder, const char *name, mica_status *status
   return NULL;
 }
 
-static const char *const part_names[MICA_PART_COUNT] = {"train", "val", "test"};
-
 bool mica_is_table(const char *path) {
   mica_status status = MICA_OK;
   if (!mica_is_folder(path)) return mica_file_exists(path);
-  char *train = part_path(path, part_names[0], &status);
+  char *train = mica_table_part_path(path, MICA_PART_TRAIN, &status);
   const bool there = train != NULL;
   mica_free(train);
   return there;
@@ -209,7 +207,8 @@ static mica_status open_parts(mica_data_table *t, const char *path) {
   if (!mica_is_folder(path)) {
     if (!(file[0] = mica_strdup(path))) return MICA_ERR_MEMORY;
   } else {
-    for (int k = 0; k < MICA_PART_COUNT; k++) file[k] = part_path(path, part_names[k], &status);
+    for (int k = 0; k < MICA_PART_COUNT; k++)
+      file[k] = mica_table_part_path(path, (mica_part)k, &status);
     if (status == MICA_OK && !file[0])
       status = mica_fail(MICA_ERR_NOT_FOUND, "%s: no train.csv, train.tsv or either .gz", path);
   }

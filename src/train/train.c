@@ -201,8 +201,10 @@ static mica_status epoch(trainer *r, double *epoch_loss) {
   s->step_in_epoch = 0;
   s->loss_sum = 0;
   s->last_loss = *epoch_loss;
-  if (status == MICA_OK) status = save_last(r);
-  return status == MICA_OK ? report(r, &m) : status;
+  /* Reported first: a run that is killed between the two reports the epoch again when resumed,
+   * instead of never. */
+  if (status == MICA_OK) status = report(r, &m);
+  return status == MICA_OK ? save_last(r) : status;
 }
 
 /* ---- the run ---- */
