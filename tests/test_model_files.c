@@ -82,8 +82,10 @@ static char *replaced(const char *text, const char *from, const char *to) {
   return out;
 }
 
-/* Write `bad` as `good`, with the metadata changed and without the tensor `drop` (NULL: all). */
-static void write_bad(const char *metadata, const char *drop) {
+/* Write `bad` as `good`, with other metadata, without the tensor `drop`, and with no number at the
+ * start of `poison` (NULL: none). */
+static void write_worse(const char *metadata, const char *training, const char *drop,
+                        const char *poison) {
   mica_archive *a;
   assert_int_equal(mica_archive_open(good, &a), MICA_OK);
   const int64_t n = mica_archive_count(a);
@@ -96,15 +98,27 @@ static void write_bad(const char *metadata, const char *drop) {
     if (drop && strcmp(name, drop) == 0) continue;
     assert_int_equal(mica_archive_read(a, i, &tensor[kept]), MICA_OK);
     views[kept] = (mica_named_view){name, mica_tensor_view(tensor[kept])};
+    if (poison && strcmp(name, poison) == 0) {
+      const bool wide = mica_tensor_dtype(tensor[kept]) == MICA_F64;
+      if (wide)
+        *(double *)mica_tensor_data(tensor[kept]) = NAN;
+      else
+        *(float *)mica_tensor_data(tensor[kept]) = NAN;
+    }
     kept++;
   }
   assert_true(!drop || kept == n - 1);
-  const mica_text_pair pair = {"mica", metadata};
-  assert_int_equal(mica_safetensors_write(bad, views, kept, &pair, metadata ? 1 : 0), MICA_OK);
+  const mica_text_pair pairs[] = {{"mica", metadata}, {"mica.training", training}};
+  const int64_t n_pairs = training ? 2 : metadata ? 1 : 0;
+  assert_int_equal(mica_safetensors_write(bad, views, kept, pairs, n_pairs), MICA_OK);
   for (int64_t i = 0; i < kept; i++) mica_tensor_free(tensor[i]);
   free(tensor);
   free(views);
   mica_archive_close(a);
+}
+
+static void write_bad(const char *metadata, const char *drop) {
+  write_worse(metadata, NULL, drop, NULL);
 }
 
 /* Opening `bad` fails with a message that names the file and has `text` in it. */
@@ -163,6 +177,8 @@ static void each_wrong_field_is_named(void **state) {
        "two classes 'left'"},
       {"\"features\":\"features\"", "\"features\":\"layer3\"", MICA_ERR_UNSUPPORTED, "layer3"},
       {"\\\"features\\\":4", "\\\"features\\\":5", MICA_ERR_FORMAT, "heads[0]"},
+      {"\\\"features\\\":4", "\\\"features\\\":2000000000", MICA_ERR_FORMAT, "in tensors of"},
+      {"\\\"format\\\":1", "\\\"format\\\":2", MICA_ERR_UNSUPPORTED, "a newer mica wrote it"},
       {"prototypes", "knn", MICA_ERR_FORMAT, "heads[0]"},
       {"\"answers\":\"sides\"", "\"answers\":\"tops\"", MICA_ERR_NOT_FOUND, "no head 'tops'"},
       {"\"answers\":\"sides\"", "\"answers\":3", MICA_ERR_FORMAT, "answers"}};
@@ -201,6 +217,36 @@ static void deep_and_missing_parts_are_refused(void **state) {
   refused(MICA_ERR_FORMAT, "two heads are called 'sides'");
   free(again);
   free(text);
+}
+
+static void what_is_no_number_or_no_object_is_refused(void **state) {
+  (void)state;
+  char *text = metadata_of(good);
+  write_worse(text, NULL, NULL, "stages.0.conv1.weight");
+  refused(MICA_ERR_FORMAT, "tensor 'stages.0.conv1.weight': element 0 is ");
+  write_worse(text, NULL, NULL, "mica.head.sides.mean");
+  refused(MICA_ERR_FORMAT, "\"mean\" is not finite");
+  write_worse(text, "{\"seed\":", NULL, NULL);
+  refused(MICA_ERR_FORMAT, "mica.training");
+  write_worse(text, "[7]", NULL, NULL);
+  refused(MICA_ERR_FORMAT, "mica.training: expected a JSON object");
+  free(text);
+}
+
+static void bytes_in_memory_open_too(void **state) {
+  (void)state;
+  FILE *f = fopen(good, "rb");
+  static char bytes[1 << 16];
+  assert_non_null(f);
+  const size_t n = fread(bytes, 1, sizeof bytes, f);
+  assert_int_equal(fclose(f), 0);
+  mica_model *m;
+  if (mica_model_open_memory(engine, bytes, n, "flash", &m)) fail_msg("%s", mica_last_error());
+  memset(bytes, 0xaa, 100); /* they are not needed any more */
+  assert_string_equal(mica_model_class(m, 2), "both");
+  mica_model_free(m);
+  assert_int_not_equal(mica_model_open_memory(engine, bytes, n, "flash", &m), MICA_OK);
+  assert_non_null(strstr(mica_last_error(), "flash"));
 }
 
 static void a_cut_file_is_refused_wherever_it_is_cut(void **state) {
@@ -270,6 +316,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_wrong_field_is_named),
       cmocka_unit_test(deep_and_missing_parts_are_refused),
+      cmocka_unit_test(what_is_no_number_or_no_object_is_refused),
+      cmocka_unit_test(bytes_in_memory_open_too),
       cmocka_unit_test(a_cut_file_is_refused_wherever_it_is_cut),
       cmocka_unit_test(files_of_earlier_releases_answer_as_they_did),
   };

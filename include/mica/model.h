@@ -121,8 +121,13 @@ typedef struct mica_model mica_model;
 MICA_API mica_status mica_model_create(mica_net *net, const mica_preprocess *preprocess,
                                        const char *const *classes, const char *training,
                                        mica_model **out);
-/* Read a model file. MICA_ERR_UNSUPPORTED for a file of a newer format. */
+/* Read a model file. MICA_ERR_UNSUPPORTED for a file of a newer format, MICA_ERR_FORMAT where a
+ * field or tensor is not as expected; the message names it. */
 MICA_API mica_status mica_model_open(mica_engine *engine, const char *path, mica_model **out);
+/* The same from a file's bytes in memory, which are not needed afterwards; `name` is for messages.
+ */
+MICA_API mica_status mica_model_open_memory(mica_engine *engine, const void *bytes, size_t n,
+                                            const char *name, mica_model **out);
 /* Write the model with all its heads as a safetensors file in the reference layout, whose metadata
  * "mica" is one JSON object; atomically. Other threads may predict meanwhile. */
 MICA_API mica_status mica_model_save(const mica_model *model, const char *path);

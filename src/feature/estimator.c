@@ -434,7 +434,19 @@ static mica_status load(const mica_engine *engine, const mica_record *record, co
   mica_estimator *e;
   status = mica_estimator_create(engine, d.spec, &e);
   if (status) return status;
-  if (!e->fn->load)
+  /* Before memory is taken by their word. Every estimator stores at least a number for each feature
+   * and output, and what it makes of them is of the order of what it stores. */
+  int64_t held = 0;
+  const int64_t features = d.fitted.features, outputs = d.fitted.outputs;
+  for (int64_t i = 0; i < mica_record_count(record); i++)
+    held += mica_tensor_count(mica_record_at(record, i, NULL));
+  if (features > held || features * outputs > 64 * held + (1 << 20) ||
+      d.fitted.classes > 64 * held + (1 << 20))
+    status = mica_fail(MICA_ERR_FORMAT,
+                       "estimator record: %lld features and %lld outputs, in tensors of %lld "
+                       "elements",
+                       (long long)features, (long long)outputs, (long long)held);
+  if (!status && !e->fn->load)
     status = mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s cannot be loaded", name_of(e));
   e->fitted = d.fitted;
   if (!status)

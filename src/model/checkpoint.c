@@ -215,20 +215,17 @@ static void plan_load(mica_params *params, const char *prefix, bool new_head, lo
   }
 }
 
-mica_status mica_params_load(mica_params *params, const char *path, const mica_load_options *given,
-                             mica_load_report *report) {
+mica_status mica_params_load_from(mica_params *params, const mica_archive *archive,
+                                  const mica_load_options *given, mica_load_report *report) {
   mica_load_options o = MICA_LOAD_OPTIONS;
   if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
   mica_load_report r = {0};
   if (report) *report = r;
-  mica_archive *archive;
-  mica_status status = mica_archive_open(path, &archive);
-  if (status != MICA_OK) return status;
   const int64_t n = mica_params_count(params);
   load_plan p = {archive, mica_calloc((size_t)n + 1, sizeof(int64_t)), 0, 0};
   mica_tensor **values = mica_calloc((size_t)n + 1, sizeof *values);
   mica_bytes text = {0};
-  status = p.source && values ? MICA_OK : MICA_ERR_MEMORY;
+  mica_status status = p.source && values ? MICA_OK : MICA_ERR_MEMORY;
   if (status == MICA_OK) {
     plan_load(params, o.strip ? o.strip : best_prefix(params, archive), o.new_head, &p, &r, &text);
     status = text.status;
@@ -239,8 +236,8 @@ mica_status mica_params_load(mica_params *params, const char *path, const mica_l
         MICA_ERR_FORMAT,
         "%s: only %.0f%% of the parameters would be loaded (%lld tensors fit, %lld missing, "
         "%lld unexpected, %lld of another shape), expected 90%% or --partial",
-        path, 100 * r.share, (long long)r.loaded, (long long)r.missing, (long long)r.unexpected,
-        (long long)r.reshaped);
+        mica_archive_path(archive), 100 * r.share, (long long)r.loaded, (long long)r.missing,
+        (long long)r.unexpected, (long long)r.reshaped);
   /* Read everything before anything is changed. */
   for (int64_t i = 0; i < n && status == MICA_OK; i++)
     if (p.source[i] >= 0) status = mica_archive_read(archive, p.source[i], &values[i]);
@@ -252,11 +249,21 @@ mica_status mica_params_load(mica_params *params, const char *path, const mica_l
     for (int64_t i = 0; i < n; i++) mica_tensor_free(values[i]);
   mica_free(values);
   mica_free(p.source);
-  mica_archive_close(archive);
   if (report) {
     *report = r;
     report->text = words;
   }
   mica_bytes_free(&text);
+  return status;
+}
+
+mica_status mica_params_load(mica_params *params, const char *path, const mica_load_options *o,
+                             mica_load_report *report) {
+  if (report) *report = (mica_load_report){0};
+  mica_archive *archive;
+  mica_status status = mica_archive_open(path, &archive);
+  if (status != MICA_OK) return status;
+  status = mica_params_load_from(params, archive, o, report);
+  mica_archive_close(archive);
   return status;
 }

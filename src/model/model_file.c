@@ -46,6 +46,17 @@ static mica_status check_preprocess(const mica_preprocess *p) {
   return MICA_OK;
 }
 
+/* Is it the text of one JSON object? */
+static mica_status check_object(const char *text) {
+  mica_json_doc *doc;
+  mica_status status = mica_json_parse(text, strlen(text), &doc);
+  if (status != MICA_OK) return status;
+  if (mica_json_type_of(mica_json_root(doc)) != MICA_JSON_OBJECT)
+    status = mica_fail(MICA_ERR_FORMAT, "expected a JSON object");
+  mica_json_free(doc);
+  return status;
+}
+
 /* All of a model but its network, which is lent. */
 static mica_status describe(mica_model *m, const mica_net *net, const mica_preprocess *p,
                             const char *const *classes, const char *training) {
@@ -59,6 +70,8 @@ static mica_status describe(mica_model *m, const mica_net *net, const mica_prepr
   mica_status status = check_preprocess(p);
   m->preprocess = *p;
   if (status == MICA_OK) status = keep_classes(m, classes, problem->classes);
+  if (status == MICA_OK && training && (status = check_object(training)) != MICA_OK)
+    status = mica_fail_within("training record");
   if (status == MICA_OK && training && !(m->training = mica_strdup(training)))
     status = MICA_ERR_MEMORY;
   return status;
@@ -402,37 +415,56 @@ static mica_status read_heads(mica_model *m, const mica_archive *archive, const 
 
 /* ---- opening ---- */
 
+/* Weights that are not numbers answer nothing: told here, not by nonsense later. */
+static mica_status check_finite(const mica_params *params) {
+  for (int64_t i = 0; i < mica_params_count(params); i++) {
+    const mica_param *q = mica_params_at(params, i);
+    const mica_tensor *value = mica_param_value(q);
+    const mica_dtype dtype = mica_tensor_dtype(value);
+    const float *narrow = mica_tensor_data(value);
+    const double *wide = mica_tensor_data(value);
+    const int64_t n = dtype == MICA_F32 || dtype == MICA_F64 ? mica_tensor_count(value) : 0;
+    for (int64_t k = 0; k < n; k++) {
+      const double x = dtype == MICA_F32 ? (double)narrow[k] : wide[k];
+      if (!isfinite(x))
+        return mica_fail(MICA_ERR_FORMAT, "tensor '%s': element %lld is %g, expected a number",
+                         mica_param_path(q), (long long)k, x);
+    }
+  }
+  return MICA_OK;
+}
+
 /* The archive's tensors into the network that the metadata announced. */
-static mica_status read_parameters(const mica_model *m, const char *path) {
+static mica_status read_parameters(const mica_model *m, const mica_archive *archive) {
   mica_load_options o = MICA_LOAD_OPTIONS;
   mica_load_report report = {0};
   o.strip = "";
   o.new_head = false;
   o.partial = true; /* every lack is told below */
-  mica_status status = mica_params_load(mica_net_params(m->net), path, &o, &report);
+  mica_status status = mica_params_load_from(mica_net_params(m->net), archive, &o, &report);
   mica_params_set_seed(mica_net_params(m->net), 0);
   if (status == MICA_OK && (report.missing || report.reshaped))
-    status = mica_fail(MICA_ERR_FORMAT, "%s: tensors do not fit the architecture:\n%s", path,
+    status = mica_fail(MICA_ERR_FORMAT, "tensors do not fit the architecture:\n%s",
                        report.text ? report.text : "");
   mica_free(report.text);
-  return status;
+  return status == MICA_OK ? check_finite(mica_net_params(m->net)) : status;
 }
 
+/* A further JSON object of the metadata, as text. */
 static mica_status keep_metadata(const mica_archive *archive, const char *key, char **out) {
   const char *text = mica_archive_metadata(archive, key);
+  mica_status status = text ? check_object(text) : MICA_OK;
+  if (status != MICA_OK) return mica_fail_within("%s", key);
   *out = text ? mica_strdup(text) : NULL;
   return text && !*out ? MICA_ERR_MEMORY : MICA_OK;
 }
 
-mica_status mica_model_open(mica_engine *engine, const char *path, mica_model **out) {
-  *out = NULL;
-  mica_archive *archive;
-  mica_status status = mica_archive_open(path, &archive);
-  if (status != MICA_OK) return status;
+static mica_status open_archive(mica_engine *engine, const mica_archive *archive,
+                                mica_model **out) {
   mica_model *m = NULL;
   mica_json_doc *doc = NULL;
   const char *text = mica_archive_metadata(archive, "mica");
-  status = mica_model_new(&m);
+  mica_status status = mica_model_new(&m);
   if (status == MICA_OK && !text)
     status = mica_fail(MICA_ERR_FORMAT, "no metadata 'mica': a file of tensors, not a model");
   if (status == MICA_OK) status = mica_json_parse(text, strlen(text), &doc);
@@ -441,14 +473,34 @@ mica_status mica_model_open(mica_engine *engine, const char *path, mica_model **
   if (status == MICA_OK) status = keep_metadata(archive, "mica.columns", &m->columns);
   if (status == MICA_OK) status = read_heads(m, archive, mica_json_root(doc));
   mica_json_free(doc);
-  mica_archive_close(archive);
-  status = status == MICA_OK ? read_parameters(m, path) : mica_fail_within("%s", path);
+  if (status == MICA_OK) status = read_parameters(m, archive);
   if (status != MICA_OK) {
     mica_model_free(m);
-    return status;
+    return mica_fail_within("%s", mica_archive_path(archive));
   }
   *out = m;
   return MICA_OK;
+}
+
+mica_status mica_model_open(mica_engine *engine, const char *path, mica_model **out) {
+  *out = NULL;
+  mica_archive *archive;
+  mica_status status = mica_archive_open(path, &archive);
+  if (status != MICA_OK) return status;
+  status = open_archive(engine, archive, out);
+  mica_archive_close(archive);
+  return status;
+}
+
+mica_status mica_model_open_memory(mica_engine *engine, const void *bytes, size_t n,
+                                   const char *name, mica_model **out) {
+  *out = NULL;
+  mica_archive *archive;
+  mica_status status = mica_archive_open_memory(bytes, n, name, &archive);
+  if (status != MICA_OK) return status;
+  status = open_archive(engine, archive, out);
+  mica_archive_close(archive);
+  return status;
 }
 
 const mica_net *mica_model_net(const mica_model *m) {
