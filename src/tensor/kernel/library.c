@@ -168,9 +168,12 @@ void mica_library_threads_restore(int before) {
 
 /* ---- primitives ---- */
 
-void *mica_primitive_take(const mica_engine *engine, const void *key, size_t bytes) {
+mica_status mica_primitive_take(const mica_engine *engine, const void *key, size_t bytes,
+                                void **out) {
+  *out = NULL;
+  if (getpid() != engine->creator) return MICA_OK;
   library *l = library_of(engine);
-  if (!l) return NULL;
+  if (!l) return MICA_ERR_MEMORY;
   const uint64_t hash = mica_hash64(key, bytes, 0);
   void *object = NULL;
   pthread_mutex_lock(&l->lock);
@@ -181,7 +184,8 @@ void *mica_primitive_take(const mica_engine *engine, const void *key, size_t byt
     *p = l->primitives[--l->count];
   }
   pthread_mutex_unlock(&l->lock);
-  return object;
+  *out = object;
+  return MICA_OK;
 }
 
 void mica_primitive_put(const mica_engine *engine, const void *key, size_t bytes, void *object,

@@ -31,8 +31,10 @@ void mica_library_threads_restore(int before);
  * them. */
 #define MICA_PRIMITIVE_KEY_MAX 256
 
-/* Take the object kept under a key; NULL when there is none (make one). */
-void *mica_primitive_take(const mica_engine *engine, const void *key, size_t bytes);
+/* Take the object kept under a key; NULL when there is none (make one). MICA_ERR_MEMORY where there
+ * is no room to keep anything. */
+mica_status mica_primitive_take(const mica_engine *engine, const void *key, size_t bytes,
+                                void **object);
 /* Keep an object under a key, releasing the one unused for longest when the cache is full; an
  * object that cannot be kept is destroyed at once. */
 void mica_primitive_put(const mica_engine *engine, const void *key, size_t bytes, void *object,

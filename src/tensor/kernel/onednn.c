@@ -295,7 +295,10 @@ typedef void (*build_fn)(compiled *c, const void *ctx);
 static mica_status run_cached(const mica_engine *engine, const void *key, size_t key_bytes,
                               int threads, build_fn build, const void *ctx, void *const *user,
                               bool *done) {
-  compiled *c = mica_primitive_take(engine, key, key_bytes);
+  void *kept;
+  mica_status status = mica_primitive_take(engine, key, key_bytes, &kept);
+  if (status != MICA_OK) return status;
+  compiled *c = kept;
   if (!c) {
     c = compiled_new();
     if (!c) return MICA_ERR_MEMORY;
@@ -308,7 +311,6 @@ static mica_status run_cached(const mica_engine *engine, const void *key, size_t
     }
     if (c->status != dnnl_success) c->slow = true;
   }
-  mica_status status = MICA_OK;
   if (!c->slow) {
     status = run_compiled(engine, c, threads, user);
     *done = status == MICA_OK;
