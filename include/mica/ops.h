@@ -283,6 +283,10 @@ MICA_API mica_var mica_attention(mica_tape *t, mica_var q, mica_var k, mica_var 
 MICA_API mica_var mica_masked_attention(mica_tape *t, mica_var q, mica_var k, mica_var v,
                                         mica_var bias, const mica_attention_options *o,
                                         mica_var *lse);
+/* The same of queries, keys and values that lie side by side, as one projection makes them: x
+ * [N,L,3 C], C channels of `heads` heads each, to [N,L,C]. Nothing is copied apart. */
+MICA_API mica_var mica_packed_attention(mica_tape *t, mica_var x, int64_t heads, mica_var bias,
+                                        const mica_attention_options *o);
 
 /* ---- distances ---- */
 

@@ -111,6 +111,7 @@
 #define mica_resize(t, ...) mica_resize(MICA_HERE(t), __VA_ARGS__)
 #define mica_attention(t, ...) mica_attention(MICA_HERE(t), __VA_ARGS__)
 #define mica_masked_attention(t, ...) mica_masked_attention(MICA_HERE(t), __VA_ARGS__)
+#define mica_packed_attention(t, ...) mica_packed_attention(MICA_HERE(t), __VA_ARGS__)
 #define mica_squared_distances(t, ...) mica_squared_distances(MICA_HERE(t), __VA_ARGS__)
 #define mica_cosine_similarity(t, ...) mica_cosine_similarity(MICA_HERE(t), __VA_ARGS__)
 #define mica_cross_entropy(t, ...) mica_cross_entropy(MICA_HERE(t), __VA_ARGS__)

@@ -49,6 +49,19 @@ static mica_var only_lse(mica_tape *t, const mica_var *in) {
   return l;
 }
 
+static mica_var packed(mica_tape *t, const mica_var *in) {
+  return mica_packed_attention(t, in[0], 2, MICA_NONE, NULL);
+}
+static mica_var packed_biased(mica_tape *t, const mica_var *in) {
+  const double keep[2][3] = {{1, 0, 1}, {0, 1, 1}};
+  const mica_view view = mica_view_of((void *)(uintptr_t)keep, MICA_F64, MICA_SHAPE(2, 3));
+  mica_attention_options o = MICA_ATTENTION_OPTIONS;
+  o.window = 2;
+  mica_scope_begin(t, NULL);
+  mica_set_mask(t, mica_constant(t, &view));
+  return mica_scope_end(t, mica_packed_attention(t, in[0], 3, in[1], &o));
+}
+
 #define B 2e-5
 #define IN(...)                                                                                    \
   { MICA_SHAPE(__VA_ARGS__), -1.5, 1.5, 0, false }
@@ -146,6 +159,31 @@ static const gradient_case cases[] = {
      3,
      {IN(1, 3, 2, 2), IN(1, 3, 2, 2), IN(1, 3, 2, 2)},
      only_lse,
+     B,
+     false,
+     false},
+    {"attention",
+     "several tiles",
+     4,
+     {IN(1, 67, 2, 3), IN(1, 52, 1, 3), IN(1, 52, 1, 2), IN(67, 52)},
+     biased,
+     B,
+     false,
+     false},
+    {"attention",
+     "several tiles, window",
+     3,
+     {IN(1, 66, 1, 2), IN(1, 99, 1, 2), IN(1, 99, 1, 2)},
+     window,
+     B,
+     false,
+     false},
+    {"packed_attention", "", 1, {IN(2, 3, 12)}, packed, B, false, false},
+    {"packed_attention",
+     "bias and mask",
+     2,
+     {IN(2, 3, 18), IN(3, 3, 3)},
+     packed_biased,
      B,
      false,
      false},

@@ -110,6 +110,8 @@ static mica_var run_nothing_seen(mica_tape *t, const mica_var *in) {
   return mica_scope_end(t, mica_masked_attention(t, in[0], in[1], in[2], MICA_NONE, NULL, NULL));
 }
 
+RUN(packed_attention, mica_packed_attention(t, in[0], 1, MICA_NONE, NULL))
+
 static mica_var labels(mica_tape *t, mica_var x) {
   return gradient_ids(t, MICA_SHAPE(mica_dim(t, x, 0)), 0, 1, 1);
 }
@@ -200,6 +202,8 @@ static const gradient_case cases[] = {
     CASE(attention, "no keys", 3, IN(2, 3, 2, 3), IN(2, 0, 1, 3), IN(2, 0, 1, 2)),
     CASE(masked_attention, "one", 3, Q(1, 1, 1, 1)), CASE(masked_attention, "none", 3, Q(0, 2, 1, 3)),
     {"masked_attention", "nothing seen", 3, {Q(1, 2, 1, 3)}, run_nothing_seen, B, false, false},
+    CASE(packed_attention, "one", 1, IN(1, 1, 3)), CASE(packed_attention, "none", 1, IN(0, 2, 3)),
+    CASE(packed_attention, "no tokens", 1, IN(2, 0, 6)),
 
     CASE(cross_entropy, "one", 1, IN(1, 1)), CASE(cross_entropy, "none", 1, IN(0, 3)),
     ROWS(soft_cross_entropy), ROWS(bce), ROWS(kl),
