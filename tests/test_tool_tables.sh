@@ -85,6 +85,20 @@ check "embed" "$mica" embed kind.mica same.csv -o features.npy
 check "json" above row 0 "$mica" predict kind.mica <(head -n 2 same.csv) --json
 check "info" "$mica" info kind.mica
 
+# Estimators on the rows themselves.
+check "fit compares and keeps the best" "$mica" fit logistic ridge prototypes --data train.csv --label kind \
+  --ignore id,note,price -o fitted.mica
+check "eval of a fitted model" above accuracy 0.8 "$mica" eval fitted.mica --data test.csv --json
+check "a head without probabilities" "$mica" fit ridge --data train.csv --label kind --ignore id,note,price -o ridge.mica
+without_probabilities() { "$mica" predict ridge.mica same.csv >d && [ "$(wc -l <d)" = 41 ] && grep -q '^same.csv,1,1,[a-z]*,$' d; }
+check "predict without probabilities" without_probabilities
+check "eval without probabilities" above accuracy 0.8 "$mica" eval ridge.mica --data test.csv --json
+check "fit on the features of a network" "$mica" fit logistic --encoder kind.mica --data train.csv -o deep.mica
+check "eval of that" above accuracy 0.93 "$mica" eval deep.mica --data test.csv --json
+check "a numeric target cannot be fitted" says "'price' is a numeric target, and only classes can be fitted" \
+  "$mica" fit ridge --data train.csv --label price --ignore id,note
+check "embed rows with labels" "$mica" embed kind.mica --data test.csv -o rows.safetensors
+
 check "train on a numeric target" "$mica" train mlp:hidden=32 --data train.csv --label price --ignore id,note,kind \
   --epochs 30 --lr 0.01 --batch-size 64 -o price.mica --report price
 check "its report has R2" grep -q '"validation_r2"' price/summary.json

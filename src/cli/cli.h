@@ -61,7 +61,8 @@ void cli_result(const cli_args *a, const char *what, const char *path);
 void cli_print_json(const char *text);
 void cli_print_csv(const char *text);
 /* The `top` most likely classes of one example, or "none of these", as CSV lines of file, row (0:
- * it has none), rank, class and probability, or as one JSON line. Uses p [classes] up. */
+ * it has none), rank, class and probability, or as one JSON line. Uses p [classes] up; NULL: there
+ * are no probabilities. */
 void cli_print_answer(const mica_model *model, const char *file, int64_t row,
                       const mica_answer *answer, double *p, int64_t classes, int64_t top,
                       bool json);

@@ -24,6 +24,10 @@ void features_free(features *f);
  * The data set's classes give the labels. */
 mica_status features_embed(const cli_args *a, mica_model *model, const mica_dataset *ds,
                            features *out);
+/* The rows of a table: as they are, with columns learnt as the options say (their text goes to
+ * *columns, to release with mica_free), or through a model that has columns. */
+mica_status features_rows(const mica_data_table_options *o, mica_model *model, const char *path,
+                          features *out, char **columns);
 /* A file of features: .npy [N, D], or .npz or .safetensors with `features` and, where they are
  * there, `labels` (int64 [N]), `part` (mica_part [N]) and the names of the classes in the metadata
  * `classes`. `labels`: an .npy file of labels, or NULL. Without parts, a share of the rows goes to

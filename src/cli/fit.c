@@ -1,5 +1,6 @@
 /* mica fit: estimators on the features of a network, made into a model file. */
 #include "cli/features.h"
+#include "cli/table.h"
 
 #include "base/buffer.h"
 #include "base/json.h"
@@ -15,7 +16,8 @@ static const cli_flag flags[] = {
     {"--encoder", NULL, "MODEL", NULL,
      "model file whose features are used, or the name of a fetched one; not for feature files"},
     {"--data", NULL, "PATH", NULL,
-     "pictures with labels (as for train), or a file of features (.npy, .npz, .safetensors)"},
+     "pictures with labels (as for train), a file of features (.npy, .npz, .safetensors), or with "
+     "--label a table"},
     {"--labels", NULL, "FILE", NULL, ".npy file of labels for a file of features"},
     {"--out", "-o", "FILE", NULL, "the model file to write; without it only the comparison"},
     {"--classes", NULL, "A,B", NULL, "only these classes"},
@@ -28,7 +30,8 @@ static const cli_flag flags[] = {
     {"--add-class", NULL, "NAME", NULL,
      "add a class to the model --encoder from the pictures that are the operands"},
     {"--seed", NULL, "N", "0", "of folds and held-out shares"},
-    {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
+    {"--strict", NULL, NULL, NULL, "stop at a picture or row that cannot be read"},
+    CLI_TABLE_FLAGS,
     CLI_COMMON_FLAGS};
 
 typedef struct job {
@@ -82,6 +85,20 @@ static mica_status identity_model(job *j) {
   return status;
 }
 
+/* Rows of a table: through the encoder where it reads such rows, else as they are. */
+static mica_status open_rows(job *j) {
+  mica_data_table_options o;
+  char *columns = NULL;
+  if (!cli_table_options(j->a, &o)) return MICA_ERR_INVALID;
+  mica_status status = features_rows(&o, j->model, cli_text(j->a, "--data"), &j->f, &columns);
+  if (status == MICA_OK && !j->model) {
+    status = identity_model(j);
+    if (status == MICA_OK) status = mica_model_set_columns(j->model, columns);
+  }
+  mica_free(columns);
+  return status;
+}
+
 static mica_status open_data(job *j, double validation) {
   const cli_args *a = j->a;
   const char *data = cli_text(a, "--data"), *encoder = cli_text(a, "--encoder");
@@ -97,8 +114,11 @@ static mica_status open_data(job *j, double validation) {
                     (long long)j->f.width, (long long)mica_net_features(mica_model_net(j->model)));
     return status;
   }
+  if (cli_text(a, "--label") || (j->model && mica_model_columns(j->model))) return open_rows(j);
   if (!encoder)
-    return mica_fail(MICA_ERR_INVALID, "--encoder is missing: the model whose features are used");
+    return mica_fail(MICA_ERR_INVALID,
+                     "--encoder is missing: the model whose features are used (of a table, --label "
+                     "COLUMN names what to predict)");
   status = open_pictures(a, j->model, data, cli_text(a, "--classes"), validation, &j->ds);
   if (status == MICA_OK) status = features_embed(a, j->model, j->ds, &j->f);
   return status;

@@ -115,12 +115,13 @@ static int predict(const cli_args *a, work *w) {
     if (status == MICA_OK) {
       const mica_view x = mica_tensor_view(image);
       status = mica_predict(w->session, &x, &answer);
-      if (status == MICA_OK)
+      if (status == MICA_OK && !isnan(answer.probability))
         status = mica_predict_probabilities(w->session, &x, classes, probability);
     }
     mica_tensor_free(image);
     if (status == MICA_OK) {
-      cli_print_answer(w->model, w->files.v[i], 0, &answer, probability, classes, top, json);
+      cli_print_answer(w->model, w->files.v[i], 0, &answer,
+                       isnan(answer.probability) ? NULL : probability, classes, top, json);
       continue;
     }
     failed++;
@@ -138,10 +139,19 @@ static int predict(const cli_args *a, work *w) {
 static mica_status embed_data(const cli_args *a, work *w, const char *out, int64_t *rows) {
   features f = {0};
   mica_dataset *ds = NULL;
-  mica_status status = open_pictures(a, w->model, cli_text(a, "--data"), NULL, 0, &ds);
-  if (status == MICA_OK) status = features_embed(a, w->model, ds, &f);
+  mica_status status;
+  if (mica_model_columns(w->model)) {
+    mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
+    o.strict = cli_on(a, "--strict");
+    status = features_rows(&o, w->model, cli_text(a, "--data"), &f, NULL);
+  } else {
+    status = open_pictures(a, w->model, cli_text(a, "--data"), NULL, 0, &ds);
+    if (status == MICA_OK) status = features_embed(a, w->model, ds, &f);
+  }
+  if (status == MICA_OK && !f.names)
+    status = mica_fail(MICA_ERR_NOT_FOUND, "%s: the rows have no labels", cli_text(a, "--data"));
   if (status == MICA_OK) status = features_write(&f, out);
-  if (status == MICA_OK) *rows = mica_dataset_count(ds);
+  for (int k = 0; k < MICA_PART_COUNT; k++) *rows += f.part[k].n;
   features_free(&f);
   mica_dataset_free(ds);
   return status;

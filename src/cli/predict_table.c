@@ -69,11 +69,12 @@ static mica_status predict_classes(void *ctx, const piece *p) {
   predicting *w = ctx;
   const mica_view x = view_of(p);
   mica_status status = mica_predict(w->session, &x, w->answer);
-  if (status == MICA_OK)
-    status = mica_predict_probabilities(w->session, &x, w->classes, w->probability);
+  const bool probable = status == MICA_OK && !isnan(w->answer[0].probability);
+  if (probable) status = mica_predict_probabilities(w->session, &x, w->classes, w->probability);
   for (int64_t i = 0; i < p->n && status == MICA_OK; i++)
-    cli_print_answer(w->model, p->file, p->row[i], &w->answer[i], w->probability + i * w->classes,
-                     w->classes, w->top, w->json);
+    cli_print_answer(w->model, p->file, p->row[i], &w->answer[i],
+                     probable ? w->probability + i * w->classes : NULL, w->classes, w->top,
+                     w->json);
   return status;
 }
 
@@ -170,6 +171,7 @@ typedef struct measuring {
   mica_part part;
   int64_t n, classes;
   int64_t *truth, *predicted;           /* classes */
+  bool probable;                        /* the head gives probabilities */
   double *probability, *target, *value; /* [n, classes]; numbers */
 } measuring;
 
@@ -193,7 +195,8 @@ static mica_status ask(measuring *m) {
     if (m->truth) {
       status = mica_predict(m->session, &rows, answer);
       for (int64_t r = 0; r < k && status == MICA_OK; r++) m->predicted[at + r] = answer[r].label;
-      if (status == MICA_OK)
+      if (status == MICA_OK) m->probable = !isnan(answer[0].probability);
+      if (status == MICA_OK && m->probable)
         status = mica_predict_probabilities(m->session, &rows, m->classes,
                                             m->probability + at * m->classes);
     } else {
@@ -211,18 +214,21 @@ static mica_status tell_classes(const cli_args *a, const measuring *m) {
   mica_status status = mica_accuracy(m->n, m->truth, m->predicted, 0.95, &accuracy);
   if (status != MICA_OK) return status;
   double loss = 0;
-  for (int64_t i = 0; i < m->n; i++)
+  for (int64_t i = 0; i < m->n && m->probable; i++)
     loss -= log(fmax(m->probability[i * m->classes + m->truth[i]], 1e-300));
   loss /= (double)m->n;
   if (cli_on(a, "--json")) {
-    printf("{\"examples\": %lld, \"accuracy\": %.9g, \"accuracy_low\": %.9g, \"accuracy_high\": "
-           "%.9g, \"loss\": %.9g}\n",
-           (long long)m->n, accuracy.value, accuracy.interval.lo, accuracy.interval.hi, loss);
+    printf(
+        "{\"examples\": %lld, \"accuracy\": %.9g, \"accuracy_low\": %.9g, \"accuracy_high\": %.9g",
+        (long long)m->n, accuracy.value, accuracy.interval.lo, accuracy.interval.hi);
+    if (m->probable) printf(", \"loss\": %.9g", loss);
+    printf("}\n");
     return MICA_OK;
   }
-  printf("%lld rows: accuracy %.2f%% (95%% interval %.2f to %.2f), cross-entropy %.4f\n",
-         (long long)m->n, 100 * accuracy.value, 100 * accuracy.interval.lo,
-         100 * accuracy.interval.hi, loss);
+  printf("%lld rows: accuracy %.2f%% (95%% interval %.2f to %.2f)", (long long)m->n,
+         100 * accuracy.value, 100 * accuracy.interval.lo, 100 * accuracy.interval.hi);
+  if (m->probable) printf(", cross-entropy %.4f", loss);
+  printf("\n");
   for (int64_t c = 0; c < m->classes; c++) {
     int64_t there = 0, right = 0;
     for (int64_t i = 0; i < m->n; i++) {

@@ -50,8 +50,13 @@ void cli_print_answer(const mica_model *model, const char *file, int64_t row,
   } else if (answer->label < 0) {
     print_where(file, row);
     printf("0,%s,\n", answer->name);
+  } else if (!p) {
+    print_where(file, row);
+    printf("1,");
+    cli_print_csv(answer->name);
+    printf(",\n");
   }
-  for (int64_t k = 0; k < top; k++) {
+  for (int64_t k = 0; p && k < top; k++) {
     int64_t best = 0;
     for (int64_t c = 1; c < classes; c++)
       if (p[c] > p[best]) best = c;
