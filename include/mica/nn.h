@@ -38,6 +38,14 @@ MICA_API mica_status mica_nn_batch_norm_init(mica_node *node, int64_t channels);
 MICA_API mica_var mica_nn_batch_norm(mica_tape *t, mica_node *node, mica_activation act,
                                      mica_var x);
 
+/* act(norm(conv(x)) + residual): a convolution with the batch norm that follows it; residual
+ * MICA_NONE adds nothing. In evaluation without recording, float32 and without an adapter or taps,
+ * the norm is folded into the convolution's weights (kept until a value is written): the same
+ * within 1e-5 of the largest result. */
+MICA_API mica_var mica_nn_conv2d_norm(mica_tape *t, mica_node *conv, mica_node *norm,
+                                      const mica_conv_options *o, mica_activation act, mica_var x,
+                                      mica_var residual);
+
 /* weight [c] = 1, bias [c] = 0, no weight decay. */
 MICA_API mica_status mica_nn_layer_norm_init(mica_node *node, int64_t channels);
 MICA_API mica_var mica_nn_layer_norm(mica_tape *t, mica_node *node, double eps, mica_var x);

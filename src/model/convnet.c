@@ -41,10 +41,14 @@ static void forward(mica_tape *t, mica_node *root, const void *options, mica_var
     mica_scope_begin(t, name);
     mica_var h = x;
     if (i && mica_dim(t, h, 1) > 1 && mica_dim(t, h, 2) > 1) h = mica_max_pool2d(t, h, NULL);
-    h = mica_replace(t, h, mica_nn_conv2d(t, mica_node_find(stage, "conv1"), &conv, h));
-    h = mica_replace(t, h, mica_nn_batch_norm(t, mica_node_find(stage, "bn1"), MICA_RELU, h));
-    h = mica_replace(t, h, mica_nn_conv2d(t, mica_node_find(stage, "conv2"), &conv, h));
-    h = mica_replace(t, h, mica_nn_batch_norm(t, mica_node_find(stage, "bn2"), MICA_RELU, h));
+    h = mica_replace(t, h,
+                     mica_nn_conv2d_norm(t, mica_node_find(stage, "conv1"),
+                                         mica_node_find(stage, "bn1"), &conv, MICA_RELU, h,
+                                         MICA_NONE));
+    h = mica_replace(t, h,
+                     mica_nn_conv2d_norm(t, mica_node_find(stage, "conv2"),
+                                         mica_node_find(stage, "bn2"), &conv, MICA_RELU, h,
+                                         MICA_NONE));
     x = mica_scope_end(t, h);
     if (i < MICA_PYRAMID_MAX) out->pyramid[out->n_pyramid++] = x;
   }

@@ -68,8 +68,8 @@ static const char *shortcut_name(const plan *p) {
   return p->cifar ? "shortcut" : "downsample";
 }
 
-static mica_status conv_bn(mica_node *node, const char *conv, const char *bn, int64_t in,
-                           int64_t out, int64_t k) {
+static mica_status conv_norm_init(mica_node *node, const char *conv, const char *bn, int64_t in,
+                                  int64_t out, int64_t k) {
   const mica_init he = {MICA_INIT_KAIMING_NORMAL, 0, 0, 1.4142135623730951, true};
   mica_status status =
       mica_nn_conv2d_init(mica_node_child(node, conv), in, out, k, k, 1, false, &he);
@@ -81,39 +81,37 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
   mica_status status = plan_of(options, &p);
   if (status != MICA_OK) return status;
   if (!task->height) return mica_fail(MICA_ERR_INVALID, "resnet reads images, not rows");
-  status = conv_bn(root, "conv1", "bn1", task->channels, p.width, p.cifar || p.small ? 3 : 7);
+  status =
+      conv_norm_init(root, "conv1", "bn1", task->channels, p.width, p.cifar || p.small ? 3 : 7);
   int64_t in = p.width;
   for (int s = 0; s < p.stages && status == MICA_OK; s++)
     for (int b = 0; b < p.blocks[s] && status == MICA_OK; b++) {
       mica_node *node = mica_node_childf(root, "layer%d.%d", s + 1, b);
       const int64_t width = stage_width(&p, s), out = stage_out(&p, s);
       if (p.bottleneck) {
-        status = conv_bn(node, "conv1", "bn1", in, width, 1);
-        if (status == MICA_OK) status = conv_bn(node, "conv2", "bn2", width, width, 3);
-        if (status == MICA_OK) status = conv_bn(node, "conv3", "bn3", width, out, 1);
+        status = conv_norm_init(node, "conv1", "bn1", in, width, 1);
+        if (status == MICA_OK) status = conv_norm_init(node, "conv2", "bn2", width, width, 3);
+        if (status == MICA_OK) status = conv_norm_init(node, "conv3", "bn3", width, out, 1);
       } else {
-        status = conv_bn(node, "conv1", "bn1", in, width, 3);
-        if (status == MICA_OK) status = conv_bn(node, "conv2", "bn2", width, width, 3);
+        status = conv_norm_init(node, "conv1", "bn1", in, width, 3);
+        if (status == MICA_OK) status = conv_norm_init(node, "conv2", "bn2", width, width, 3);
       }
       if (status == MICA_OK && p.shortcut_b && (in != out || (s && !b)))
-        status = conv_bn(mica_node_child(node, shortcut_name(&p)), "0", "1", in, out, 1);
+        status = conv_norm_init(mica_node_child(node, shortcut_name(&p)), "0", "1", in, out, 1);
       in = out;
     }
   if (status != MICA_OK || !task->classes) return status;
   return mica_nn_linear_init(mica_node_child(root, head_name(&p)), in, task->classes, true);
 }
 
-static mica_var conv(mica_tape *t, mica_node *node, const char *name, int k, int stride,
-                     mica_var x) {
+/* act(bn(conv(x)) + residual) */
+static mica_var conv_norm(mica_tape *t, mica_node *node, const char *conv, const char *bn, int k,
+                          int stride, mica_activation act, mica_var x, mica_var residual) {
   mica_conv_options o = MICA_CONV_OPTIONS;
   o.stride[0] = o.stride[1] = stride;
   for (int i = 0; i < 4; i++) o.pad[i] = k / 2;
-  return mica_nn_conv2d(t, mica_node_find(node, name), &o, x);
-}
-
-static mica_var norm(mica_tape *t, mica_node *node, const char *name, mica_activation act,
-                     mica_var x) {
-  return mica_nn_batch_norm(t, mica_node_find(node, name), act, x);
+  return mica_nn_conv2d_norm(t, mica_node_find(node, conv), mica_node_find(node, bn), &o, act, x,
+                             residual);
 }
 
 /* Every second row and column, channels padded with zeros on both sides: no parameters. */
@@ -128,22 +126,22 @@ static mica_var block(mica_tape *t, mica_node *node, const plan *p, int stride, 
                       mica_var x) {
   mica_nn_enter(t, node);
   mica_var skip = x, h;
-  if (p->bottleneck) {
-    h = norm(t, node, "bn1", MICA_RELU, conv(t, node, "conv1", 1, 1, x));
-    h = mica_replace(t, h, norm(t, node, "bn2", MICA_RELU, conv(t, node, "conv2", 3, stride, h)));
-    h = mica_replace(t, h, norm(t, node, "bn3", MICA_IDENTITY, conv(t, node, "conv3", 1, 1, h)));
-  } else {
-    h = norm(t, node, "bn1", MICA_RELU, conv(t, node, "conv1", 3, stride, x));
-    h = mica_replace(t, h, norm(t, node, "bn2", MICA_IDENTITY, conv(t, node, "conv2", 3, 1, h)));
-  }
   mica_node *down = mica_node_find(node, shortcut_name(p));
   if (down) {
     mica_nn_enter(t, down);
-    skip = mica_scope_end(t, norm(t, down, "1", MICA_IDENTITY, conv(t, down, "0", 1, stride, x)));
+    skip = mica_scope_end(t, conv_norm(t, down, "0", "1", 1, stride, MICA_IDENTITY, x, MICA_NONE));
   } else if (stride > 1) {
     skip = shortcut_a(t, x, out);
   }
-  return mica_scope_end(t, mica_relu(t, mica_add(t, h, skip)));
+  if (p->bottleneck) {
+    h = conv_norm(t, node, "conv1", "bn1", 1, 1, MICA_RELU, x, MICA_NONE);
+    h = mica_replace(t, h, conv_norm(t, node, "conv2", "bn2", 3, stride, MICA_RELU, h, MICA_NONE));
+    h = mica_replace(t, h, conv_norm(t, node, "conv3", "bn3", 1, 1, MICA_RELU, h, skip));
+  } else {
+    h = conv_norm(t, node, "conv1", "bn1", 3, stride, MICA_RELU, x, MICA_NONE);
+    h = mica_replace(t, h, conv_norm(t, node, "conv2", "bn2", 3, 1, MICA_RELU, h, skip));
+  }
+  return mica_scope_end(t, h);
 }
 
 static void forward(mica_tape *t, mica_node *root, const void *options, mica_var x,
@@ -157,7 +155,7 @@ static void forward(mica_tape *t, mica_node *root, const void *options, mica_var
   const bool small = p.cifar || p.small;
   mica_scope_begin(t, NULL);
   mica_var h =
-      norm(t, root, "bn1", MICA_RELU, conv(t, root, "conv1", small ? 3 : 7, small ? 1 : 2, x));
+      conv_norm(t, root, "conv1", "bn1", small ? 3 : 7, small ? 1 : 2, MICA_RELU, x, MICA_NONE);
   if (!small) {
     const mica_pool_options o = {sizeof o, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}, false, false};
     h = mica_max_pool2d(t, h, &o);

@@ -1,7 +1,8 @@
 /* Normalisation layers: batch, layer, RMS, group. */
 #include <mica/nn.h>
 
-#define BATCH_EPS      1e-5
+#include "nn/batch_norm.h"
+
 #define BATCH_MOMENTUM 0.1
 
 static mica_status add(mica_node *node, const char *name, mica_dtype dtype, mica_shape shape,
@@ -38,10 +39,10 @@ mica_var mica_nn_batch_norm(mica_tape *t, mica_node *node, mica_activation act, 
   if (!mica_ok(t)) return mica_scope_end(t, MICA_NONE);
   if (!mica_is_training(t)) {
     mica_var m = mica_param_var(t, mean), v = mica_param_var(t, var);
-    return mica_scope_end(t, mica_batch_norm(t, x, gain, bias, m, v, BATCH_EPS, act));
+    return mica_scope_end(t, mica_batch_norm(t, x, gain, bias, m, v, MICA_BATCH_NORM_EPS, act));
   }
   mica_var m, v;
-  mica_var y = mica_batch_norm_train(t, x, gain, bias, BATCH_EPS, act, &m, &v);
+  mica_var y = mica_batch_norm_train(t, x, gain, bias, MICA_BATCH_NORM_EPS, act, &m, &v);
   const mica_view view = mica_read(t, x);
   const double rows = (double)mica_view_rows(&view);
   if (mica_ok(t)) {

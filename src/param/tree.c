@@ -139,7 +139,8 @@ mica_status mica_params_create(mica_engine *engine, uint64_t seed, mica_params *
   p->engine = engine;
   p->seed = seed;
   p->root = node_new(p, mica_strdup(""));
-  if (!p->root) {
+  if (!p->root || pthread_mutex_init(&p->lock, NULL) != 0) {
+    node_free(p->root);
     mica_free(p);
     return MICA_ERR_MEMORY;
   }
@@ -148,6 +149,7 @@ mica_status mica_params_create(mica_engine *engine, uint64_t seed, mica_params *
 }
 
 static void param_free(mica_param *q) {
+  mica_derived_free(q);
   mica_tensor_free(q->value);
   mica_param_free_grad(q);
   mica_free(q->path);
@@ -165,6 +167,7 @@ void mica_params_free(mica_params *p) {
   for (int64_t i = 0; i < p->n_tie; i++) mica_free(p->tie[i].path);
   mica_free(p->param);
   mica_free(p->tie);
+  pthread_mutex_destroy(&p->lock);
   mica_free(p);
 }
 

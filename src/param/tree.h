@@ -2,7 +2,9 @@
 #ifndef MICA_PARAM_TREE_H
 #define MICA_PARAM_TREE_H
 
-#include <mica/param.h>
+#include "param/derived.h"
+
+#include <pthread.h>
 
 struct mica_param {
   mica_params *tree;
@@ -20,6 +22,8 @@ struct mica_param {
   void *rows;
   int64_t n_rows, cap_rows;
   bool coalesced;
+
+  mica_derived *derived; /* under the tree's lock: see derived.h */
 };
 
 typedef struct tree_entry {
@@ -47,6 +51,7 @@ typedef struct tree_tie {
 
 struct mica_params {
   mica_engine *engine;
+  pthread_mutex_t lock; /* of derived values */
   uint64_t seed;
   int64_t elements, limit; /* of all entries together; limit 0: none */
   mica_node *root;

@@ -165,6 +165,32 @@ static mica_status library_forward(job *j, bool *done) {
   return MICA_OK;
 }
 
+mica_status mica_convolution_pack(const mica_engine *engine, const mica_convolution *v,
+                                  const void *w, void **packed) {
+  *packed = NULL;
+  if (!mica_libraries_usable(engine) || depthwise(v)) return MICA_OK;
+  return mica_onednn_pack(engine, v, true, w, packed);
+}
+
+mica_status mica_convolution_forward_packed(const mica_engine *engine, const mica_convolution *v,
+                                            const void *x, const void *packed, const void *bias,
+                                            const void *residual, bool relu, void *y, bool *done) {
+  job j;
+  *done = false;
+  mica_status status = job_of(engine, v, &j);
+  if (status == MICA_OK)
+    status = mica_onednn_convolution(engine, v, MICA_ONEDNN_FORWARD_PACKED, (void *)(uintptr_t)x,
+                                     (void *)(uintptr_t)packed, (void *)(uintptr_t)bias, y, done);
+  if (status == MICA_OK && *done)
+    finish((ending){.j = &j,
+                    .residual = residual,
+                    .y = y,
+                    .relu = relu,
+                    .rows = v->n * j.out_h * j.out_w,
+                    .cols = v->o});
+  return status;
+}
+
 static mica_status library_data(job *j, bool *done) {
   const mica_status status =
       mica_onednn_convolution(j->engine, j->v, MICA_ONEDNN_DATA, j->dx, (void *)(uintptr_t)j->w,

@@ -35,6 +35,16 @@ mica_status mica_convolution_forward(const mica_engine *engine, const mica_convo
                                      const void *x, const void *w, const void *bias,
                                      const void *residual, bool relu, void *y);
 
+/* Weights laid out once for many calls of mica_convolution_forward_packed, which are those of the
+ * same geometry and number of threads, with a bias. *packed is NULL (and MICA_OK) where nothing is
+ * gained; free with mica_free_aligned. */
+mica_status mica_convolution_pack(const mica_engine *engine, const mica_convolution *conv,
+                                  const void *w, void **packed);
+/* *done false and nothing written: use mica_convolution_forward. */
+mica_status mica_convolution_forward_packed(const mica_engine *engine, const mica_convolution *conv,
+                                            const void *x, const void *packed, const void *bias,
+                                            const void *residual, bool relu, void *y, bool *done);
+
 /* dx = gradient of the input, plus bias [c] (NULL for a gradient, a layer's bias for a transposed
  * convolution). dx is overwritten. */
 mica_status mica_convolution_backward_data(const mica_engine *engine, const mica_convolution *conv,

@@ -150,6 +150,7 @@ typedef struct compiled {
   step steps[STEPS];
   int buffer_count, step_count;
   size_t scratch;
+  size_t packed;        /* bytes of packed weights */
   dnnl_status_t status; /* the first failure while it is being built */
 } compiled;
 
@@ -506,6 +507,13 @@ enum { USER_SRC, USER_WEIGHTS, USER_BIAS, USER_DST };
 static void wire(compiled *c, const convolution_key *k, const parts *p, bool round,
                  const_dnnl_primitive_desc_t pd) {
   const mica_onednn_pass pass = (mica_onednn_pass)k->pass;
+  if (pass == MICA_ONEDNN_PACK) {
+    layout_ref wanted = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
+    c->packed = dnnl_memory_desc_get_size(wanted);
+    add_reorder(c, add_buffer(c, ref(&p->weights), USER_WEIGHTS), ref(&p->weights),
+                add_buffer(c, wanted, USER_DST), wanted);
+    return;
+  }
   const int at_bias = k->has_bias ? add_buffer(c, ref(&p->bias), USER_BIAS) : -1;
   if (pass == MICA_ONEDNN_WEIGHTS) {
     layout_ref wanted = dnnl_primitive_desc_query_md(pd, dnnl_query_diff_weights_md, 0);
@@ -526,8 +534,11 @@ static void wire(compiled *c, const convolution_key *k, const parts *p, bool rou
     if (!same) add_reorder(c, weights, wanted, user, ref(&p->weights));
     return;
   }
-  const int weights = add_input(c, USER_WEIGHTS, &p->weights, round ? &p->weights16 : NULL,
-                                dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0));
+  layout_ref wanted = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
+  const int weights =
+      pass == MICA_ONEDNN_FORWARD_PACKED
+          ? add_buffer(c, wanted, USER_WEIGHTS)
+          : add_input(c, USER_WEIGHTS, &p->weights, round ? &p->weights16 : NULL, wanted);
   if (pass == MICA_ONEDNN_DATA) {
     const int dst = add_input(c, USER_DST, &p->dst, round ? &p->dst16 : NULL,
                               dnnl_primitive_desc_query_md(pd, dnnl_query_diff_dst_md, 0));
@@ -592,6 +603,38 @@ mica_status mica_onednn_convolution(const mica_engine *engine, const mica_convol
   return run_cached(engine, &key, sizeof key, key.threads, build_convolution, &key, user, done);
 }
 
+mica_status mica_onednn_pack(const mica_engine *engine, const mica_convolution *conv, bool bias,
+                             const void *weights, void **packed) {
+  *packed = NULL;
+  if (conv->dtype != MICA_F32 || conv->compute != MICA_F32) return MICA_OK;
+  convolution_key key;
+  memset(&key, 0, sizeof key);
+  key.kind = 2;
+  key.threads = mica_library_threads(engine);
+  key.pass = MICA_ONEDNN_PACK;
+  key.has_bias = bias;
+  key.conv = *conv;
+  compiled *c = compiled_new();
+  if (!c) return MICA_ERR_MEMORY;
+  const int before = mica_library_threads_set(key.threads);
+  if (c->status == dnnl_success) build_convolution(c, &key);
+  mica_library_threads_restore(before);
+  mica_status status = MICA_OK;
+  if (c->status == dnnl_out_of_memory) {
+    status = mica_fail(MICA_ERR_MEMORY, "oneDNN ran out of memory");
+  } else if (c->status == dnnl_success && !c->slow) {
+    *packed = mica_malloc_aligned(c->packed);
+    void *const user[] = {NULL, (void *)(uintptr_t)weights, NULL, *packed};
+    status = *packed ? run_compiled(engine, c, key.threads, user) : MICA_ERR_MEMORY;
+    if (status != MICA_OK) {
+      mica_free_aligned(*packed);
+      *packed = NULL;
+    }
+  }
+  compiled_free(c);
+  return status;
+}
+
 #else
 
 mica_status mica_onednn_gemm(const mica_engine *engine, const mica_gemm_args *args, bool *done) {
@@ -605,6 +648,13 @@ mica_status mica_onednn_convolution(const mica_engine *engine, const mica_convol
                                     void *dst, bool *done) {
   (void)engine, (void)conv, (void)pass, (void)src, (void)weights, (void)bias, (void)dst;
   *done = false;
+  return MICA_OK;
+}
+
+mica_status mica_onednn_pack(const mica_engine *engine, const mica_convolution *conv, bool bias,
+                             const void *weights, void **packed) {
+  (void)engine, (void)conv, (void)bias, (void)weights;
+  *packed = NULL;
   return MICA_OK;
 }
 

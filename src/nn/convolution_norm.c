@@ -1,0 +1,193 @@
+/* A convolution with the batch norm that follows it.
+ *
+ * In evaluation a norm is a gain and a shift of each channel, so it can go into the weights:
+ * gain / sqrt(var + eps) into each filter, what is left into a bias. The weights so made are laid
+ * out as the convolution reads them, once for all calls and threads, and kept beside the weight.
+ */
+#include <mica/nn.h>
+#include <mica/op.h>
+
+#include "autograd/tape.h"
+#include "nn/batch_norm.h"
+#include "param/derived.h"
+#include "tensor/kernel/convolution.h"
+#include "tensor/kernel/library.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The entries that go into the folded weights. */
+enum { WEIGHT, CONV_BIAS, GAIN, BIAS, MEAN, VAR, ENTRIES };
+
+typedef struct folding {
+  const mica_engine *engine;
+  mica_param *entry[ENTRIES]; /* CONV_BIAS may be NULL */
+  mica_convolution conv;
+} folding;
+
+typedef struct folded {
+  void *packed; /* NULL: nothing is gained for this geometry */
+  float *bias;  /* [o] */
+} folded;
+
+static const float *values(const mica_param *q) {
+  return q ? mica_tensor_data(mica_param_value(q)) : NULL;
+}
+
+static void folded_free(void *object) {
+  folded *f = object;
+  mica_free_aligned(f->packed);
+  mica_free(f->bias);
+  mica_free(f);
+}
+
+static mica_status fold(void *ctx, void **object) {
+  const folding *g = ctx;
+  const mica_convolution *v = &g->conv;
+  const int64_t width = v->kh * v->kw * (v->c / v->groups);
+  const float *w = values(g->entry[WEIGHT]), *b = values(g->entry[CONV_BIAS]);
+  folded *f = mica_calloc(1, sizeof *f);
+  float *scaled = mica_malloc_aligned((size_t)(v->o * width) * sizeof *scaled);
+  if (f) f->bias = mica_malloc((size_t)v->o * sizeof *f->bias);
+  mica_status status = f && f->bias && scaled ? MICA_OK : MICA_ERR_MEMORY;
+  for (int64_t o = 0; o < v->o && status == MICA_OK; o++) {
+    const double gain = (double)values(g->entry[GAIN])[o] /
+                        sqrt((double)values(g->entry[VAR])[o] + MICA_BATCH_NORM_EPS);
+    for (int64_t i = 0; i < width; i++)
+      scaled[o * width + i] = (float)(gain * (double)w[o * width + i]);
+    f->bias[o] = (float)((double)values(g->entry[BIAS])[o] +
+                         gain * ((b ? (double)b[o] : 0) - (double)values(g->entry[MEAN])[o]));
+  }
+  if (status == MICA_OK) status = mica_convolution_pack(g->engine, v, scaled, &f->packed);
+  mica_free_aligned(scaled);
+  if (status == MICA_OK)
+    *object = f;
+  else if (f)
+    folded_free(f);
+  return status;
+}
+
+/* Everything that the folded weights depend on. */
+static uint64_t key_of(const folding *g) {
+  struct {
+    const mica_param *entry[ENTRIES];
+    uint64_t version[ENTRIES];
+    mica_convolution conv;
+    int64_t threads;
+  } key;
+  memset(&key, 0, sizeof key);
+  for (int i = 0; i < ENTRIES; i++) {
+    key.entry[i] = g->entry[i];
+    key.version[i] = g->entry[i] ? mica_param_version(g->entry[i]) : 0;
+  }
+  key.conv = g->conv;
+  key.threads = mica_library_threads(g->engine);
+  return mica_hash64(&key, sizeof key, 0);
+}
+
+/* Is there something to fold, and are its shapes what they should be? Where not, the layers
+ * themselves say what is wrong. */
+static bool plan(mica_tape *t, mica_node *conv, mica_node *norm, const mica_conv_options *o,
+                 mica_var x, mica_var residual, folding *g) {
+  if (!mica_ok(t) || !conv || !norm || mica_is_training(t) || mica_is_recording(t) || t->taps.n ||
+      mica_node_adapted(conv) || mica_compute(t) != MICA_F32 || o->size != sizeof *o)
+    return false;
+  memset(g, 0, sizeof *g);
+  g->engine = mica_tape_engine(t);
+  if (!mica_libraries_usable(g->engine)) return false;
+  g->entry[WEIGHT] = mica_node_param(conv, "weight");
+  g->entry[CONV_BIAS] = mica_node_param(conv, "bias");
+  g->entry[GAIN] = mica_node_param(norm, "weight");
+  g->entry[BIAS] = mica_node_param(norm, "bias");
+  g->entry[MEAN] = mica_node_param(norm, "running_mean");
+  g->entry[VAR] = mica_node_param(norm, "running_var");
+  if (!g->entry[WEIGHT]) return false;
+  const mica_view w = mica_tensor_view(mica_param_value(g->entry[WEIGHT])), in = mica_read(t, x);
+  if (!in.data || in.shape.rank != 4 || w.shape.rank != 4 || in.dtype != MICA_F32 ||
+      w.dtype != MICA_F32 || !mica_view_contiguous(&in) ||
+      w.shape.dim[3] * o->groups != in.shape.dim[3])
+    return false;
+  for (int i = CONV_BIAS; i < ENTRIES; i++) {
+    if (i == CONV_BIAS && !g->entry[i]) continue;
+    if (!g->entry[i]) return false;
+    const mica_view v = mica_tensor_view(mica_param_value(g->entry[i]));
+    if (v.dtype != MICA_F32 || mica_view_count(&v) != w.shape.dim[0]) return false;
+  }
+  g->conv.dtype = g->conv.compute = MICA_F32;
+  g->conv.n = in.shape.dim[0];
+  g->conv.h = in.shape.dim[1];
+  g->conv.w = in.shape.dim[2];
+  g->conv.c = in.shape.dim[3];
+  g->conv.o = w.shape.dim[0];
+  g->conv.kh = w.shape.dim[1];
+  g->conv.kw = w.shape.dim[2];
+  g->conv.groups = o->groups;
+  g->conv.stride_h = o->stride[0];
+  g->conv.stride_w = o->stride[1];
+  g->conv.dilation_h = o->dilation[0];
+  g->conv.dilation_w = o->dilation[1];
+  g->conv.pad_top = o->pad[0];
+  g->conv.pad_bottom = o->pad[1];
+  g->conv.pad_left = o->pad[2];
+  g->conv.pad_right = o->pad[3];
+  int64_t h, width;
+  if (mica_convolution_output(&g->conv, &h, &width) != MICA_OK || h < 1 || width < 1 ||
+      !g->conv.n || !g->conv.o)
+    return false;
+  if (mica_is_none(residual)) return true;
+  const mica_view r = mica_read(t, residual);
+  return r.data && r.dtype == MICA_F32 && mica_view_contiguous(&r) && r.shape.rank == 4 &&
+         r.shape.dim[0] == g->conv.n && r.shape.dim[1] == h && r.shape.dim[2] == width &&
+         r.shape.dim[3] == g->conv.o;
+}
+
+static void no_backward(mica_call *c) {
+  (void)c; /* it is never recorded */
+}
+
+static const mica_op folded_op = {sizeof(mica_op), "conv_norm", 0, no_backward};
+
+/* *done false: nothing happened. */
+static mica_var run(mica_tape *t, const folding *g, const folded *f, bool relu, mica_var x,
+                    mica_var residual, bool *done) {
+  mica_call c;
+  int64_t h, w;
+  *done = true;
+  if (!mica_call_begin_optional(&c, t, &folded_op, 2, (mica_var[]){x, residual}, 2))
+    return MICA_NONE;
+  mica_convolution_output(&g->conv, &h, &w);
+  const mica_view *y = mica_call_output(&c, MICA_F32, MICA_SHAPE(g->conv.n, h, w, g->conv.o));
+  if (y) {
+    const mica_status status = mica_convolution_forward_packed(
+        g->engine, &g->conv, c.in[0].data, f->packed, f->bias, c.in[1].data, relu, y->data, done);
+    if (status != MICA_OK) return mica_call_fail(&c, status, "%s", mica_last_error());
+  }
+  return mica_call_end(&c);
+}
+
+mica_var mica_nn_conv2d_norm(mica_tape *t, mica_node *conv, mica_node *norm,
+                             const mica_conv_options *o, mica_activation act, mica_var x,
+                             mica_var residual) {
+  folding g;
+  if (plan(t, conv, norm, o, x, residual, &g)) {
+    mica_derived *held = NULL;
+    const mica_status status =
+        mica_derived_hold(g.entry[WEIGHT], key_of(&g), fold, &g, folded_free, &held);
+    if (status != MICA_OK)
+      return mica_latch(t, status, "%s: %s", mica_node_path(conv), mica_last_error());
+    const folded *f = held->object;
+    bool done = false;
+    mica_var y = MICA_NONE;
+    if (f->packed) {
+      y = run(t, &g, f, act == MICA_RELU, x, residual, &done);
+      if (done && act != MICA_RELU) y = mica_activate(t, act, y);
+    }
+    mica_derived_release(g.entry[WEIGHT], held);
+    if (done) return y;
+    if (!mica_is_none(y)) mica_release(t, y);
+  }
+  mica_var y = mica_nn_conv2d(t, conv, o, x);
+  if (mica_is_none(residual)) return mica_replace(t, y, mica_nn_batch_norm(t, norm, act, y));
+  y = mica_replace(t, y, mica_nn_batch_norm(t, norm, MICA_IDENTITY, y));
+  return mica_replace(t, y, mica_activate(t, act, mica_add(t, y, residual)));
+}
