@@ -144,6 +144,11 @@ json "data info --json of features" "$mica" data info f.safetensors --json
 printf 'photos/dark/1.pgm,d\nphotos/light/1.pgm,l\n' >list.csv
 check "data info of a list" 0 "pictures, 2 examples in 2 classes" "$mica" data info list.csv
 check "with the files' own sizes" 0 "sizes: 8x8 to 8x8 (height x width, of 2" "$mica" data info list.csv
+from_input() { tr , '\t' <list.csv | "$mica" "$@"; }
+export -f from_input && export mica
+check "data info of a list on standard input" 0 "pictures, 2 examples in 2 classes" bash -c 'from_input data info -'
+check "train on a list on standard input" 0 "model: from-input.mica" \
+  bash -c 'from_input train convnet --data - --epochs 1 --size 8 --val-split 0 -o from-input.mica'
 printf 'a\0b,\1\n' >binary.csv
 check "a file that is nothing of these" 1 "neither pictures (.*) nor a table (" "$mica" data info binary.csv
 json "data info --json" "$mica" data info photos --json

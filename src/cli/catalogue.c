@@ -191,7 +191,8 @@ char *catalogue_folder(catalogue_kind kind) {
 }
 
 char *catalogue_resolve(catalogue_kind kind, const char *name) {
-  if (mica_file_exists(name) || mica_is_folder(name)) return mica_strdup(name);
+  const bool standard_input = kind == CATALOGUE_DATA && strcmp(name, "-") == 0;
+  if (standard_input || mica_file_exists(name) || mica_is_folder(name)) return mica_strdup(name);
   if (!plain_name(name)) {
     mica_fail(MICA_ERR_NOT_FOUND, "%s: there is no such file or folder", name);
     return NULL;
