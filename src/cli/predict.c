@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PIECE 64 /* pictures that go through the network together */
+
 static int by_name(const void *a, const void *b) {
   return strcmp(*(char *const *)a, *(char *const *)b);
 }
@@ -161,14 +163,16 @@ static mica_status embed_files(work *w, const char *out) {
   const int64_t width = mica_net_features(mica_model_net(w->model));
   float *rows = malloc((size_t)(w->files.n * width + 1) * sizeof *rows);
   mica_status status = rows ? MICA_OK : mica_fail(MICA_ERR_MEMORY, "out of memory");
-  for (int64_t i = 0; i < w->files.n && status == MICA_OK; i++) {
-    mica_tensor *image = NULL;
-    status = read_one(w, i, &image);
+  for (int64_t from = 0; from < w->files.n && status == MICA_OK; from += PIECE) {
+    const int64_t n = from + PIECE < w->files.n ? PIECE : w->files.n - from;
+    mica_tensor *images = NULL;
+    status = mica_model_read(w->model, n, (const char *const *)w->files.v + from, &images);
     if (status == MICA_OK) {
-      const mica_view x = mica_tensor_view(image);
-      status = mica_embed(w->session, &x, rows + i * width);
+      const mica_view x = mica_tensor_view(images);
+      status = mica_embed(w->session, &x, rows + from * width);
     }
-    mica_tensor_free(image);
+    mica_tensor_free(images);
+    if (status == MICA_OK && cli_interrupted()) status = mica_fail(MICA_ERR_CANCELLED, "stopped");
   }
   if (status == MICA_OK) {
     const mica_view view = mica_view_of(rows, MICA_F32, MICA_SHAPE(w->files.n, width));
