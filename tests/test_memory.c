@@ -1,9 +1,9 @@
 /* How much memory steps take: networks at inference no more than their largest block, recomputation
- * less than training without it, and a training step in steady state no new memory at all. */
+ * less than training without it, attention in proportion to the length, and a training step in
+ * steady state no new memory at all. Backward gives back what forward saved. */
 #include "support/test.h"
 
-#include <mica/model.h>
-#include <mica/optim.h>
+#include <mica/train.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +56,68 @@ static void test_inference_is_one_block(void **state) {
     assert_true(deep <= shallow + shallow / 20);
     assert_true(peak(pairs[i][1], true) > 3 * deep);
   }
+}
+
+/* ---- backward ---- */
+
+/* What forward saved goes back as backward passes it: little more is ever held than at its start,
+ * and in the end no more than forward's results. */
+static void test_backward_gives_back(void **state) {
+  (void)state;
+  static const char *const specs[] = {"resnet:depth=20:width=8",
+                                      "vit:patch=4:dim=32:depth=6:heads=4"};
+  static const int64_t some[8] = {0, 1, 2, 3, 4, 0, 1, 2};
+  const mica_view labels = mica_view_of((void *)(uintptr_t)some, MICA_I64, MICA_SHAPE(8));
+  for (int i = 0; i < 2; i++) {
+    mica_engine *engine = engine_of(0);
+    mica_net *net = net_of(engine, specs[i]);
+    mica_tape *t;
+    mica_outputs out;
+    assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+    mica_set_training(t, true);
+    mica_var x = mica_random_normal_like(t, MICA_SHAPE(8, 16, 16, 3), MICA_F32, 0, 1);
+    mica_net_forward(t, net, x, &out);
+    mica_var loss = mica_cross_entropy(t, out.logits, mica_borrow(t, &labels), MICA_NONE, NULL);
+    const uint64_t saved = mica_tape_memory_use(t).in_use;
+    if (mica_backward(t, loss) != MICA_OK) fail_msg("%s", mica_last_error());
+    const mica_tape_memory after = mica_tape_memory_use(t);
+    print_message("%s: %llu bytes after forward, at most %llu, %llu after backward\n", specs[i],
+                  (unsigned long long)saved, (unsigned long long)after.peak,
+                  (unsigned long long)after.in_use);
+    assert_true(after.in_use < saved / 4);
+    assert_true(after.peak < saved + saved / 2);
+    mica_tape_free(t);
+    mica_net_free(net);
+    mica_engine_free(engine);
+  }
+}
+
+/* The most that attention over L positions holds, forward and backward. */
+static uint64_t attention_peak(int64_t length) {
+  mica_engine *engine = engine_of(0);
+  mica_tape *t;
+  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+  mica_tensor *x;
+  assert_int_equal(mica_tensor_create(MICA_F32, MICA_SHAPE(1, length, 2, 8), &x), MICA_OK);
+  for (int64_t i = 0; i < mica_tensor_count(x); i++)
+    mica_tensor_set(x, i, mica_random_normal(mica_key_seed(1), (uint64_t)i));
+  mica_var q = mica_leaf(t, x);
+  mica_var y = mica_attention(t, q, q, q, MICA_NONE, NULL, NULL);
+  if (mica_backward(t, mica_sum(t, y, 0, NULL, false)) != MICA_OK)
+    fail_msg("%s", mica_last_error());
+  const uint64_t bytes = mica_tape_memory_use(t).peak;
+  mica_tensor_free(x);
+  mica_tape_free(t);
+  mica_engine_free(engine);
+  return bytes;
+}
+
+static void test_attention_is_linear(void **state) {
+  (void)state;
+  const uint64_t one = attention_peak(512), four = attention_peak(2048);
+  print_message("512 positions: %llu bytes, 2048: %llu\n", (unsigned long long)one,
+                (unsigned long long)four);
+  assert_true(four < 5 * one);
 }
 
 /* ---- recomputation ---- */
@@ -163,9 +225,56 @@ static void test_steady_state(void **state) {
   mica_set_allocator(NULL);
 }
 
+/* The same of the trainer: from its second epoch on, what lies between two steps' reports. */
+static long last_count;
+static int between_steps(void *ctx, const mica_train_metrics *m) {
+  const long more = allocations - last_count;
+  /* Behind the end of an epoch come the evaluation and the next epoch's first batch. */
+  static bool fresh;
+  if (m->epoch > 0 && !m->end_of_epoch && !fresh) *(long *)ctx += more;
+  fresh = m->end_of_epoch;
+  last_count = allocations;
+  return 0;
+}
+
+static void test_trainer_in_steady_state(void **state) {
+  (void)state;
+  const mica_allocator counting = {NULL, counting_realloc, counting_free};
+  mica_set_allocator(&counting);
+  mica_engine *engine = engine_of(1);
+  mica_net *net = net_of(engine, "resnet:depth=8:width=8");
+  mica_tensor *x, *labels;
+  mica_stream stream;
+  assert_int_equal(mica_tensor_create(MICA_F32, MICA_SHAPE(40, 16, 16, 3), &x), MICA_OK);
+  assert_int_equal(mica_tensor_create(MICA_I64, MICA_SHAPE(40), &labels), MICA_OK);
+  for (int64_t i = 0; i < mica_tensor_count(x); i++)
+    mica_tensor_set(x, i, mica_random_normal(mica_key_seed(1), (uint64_t)i));
+  for (int64_t i = 0; i < 40; i++) mica_tensor_set(labels, i, (double)(i % 5));
+  assert_int_equal(mica_memory_stream_create(x, labels, 8, true, false, 1, &stream), MICA_OK);
+  long more = 0;
+  mica_train_options o = MICA_TRAIN_OPTIONS;
+  o.epochs = 3;
+  o.average = 0.9;
+  o.clip = 1;
+  o.report_every = 1;
+  o.report = between_steps;
+  o.report_ctx = &more;
+  if (mica_train(net, &stream, NULL, &o, NULL) != MICA_OK) fail_msg("%s", mica_last_error());
+  if (more) fail_msg("%ld allocations in the steps of two epochs", more);
+  mica_memory_stream_free(&stream);
+  mica_tensor_free(x);
+  mica_tensor_free(labels);
+  mica_net_free(net);
+  mica_engine_free(engine);
+  mica_set_allocator(NULL);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_inference_is_one_block),
                                      cmocka_unit_test(test_recomputation_saves),
-                                     cmocka_unit_test(test_steady_state)};
+                                     cmocka_unit_test(test_backward_gives_back),
+                                     cmocka_unit_test(test_attention_is_linear),
+                                     cmocka_unit_test(test_steady_state),
+                                     cmocka_unit_test(test_trainer_in_steady_state)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,7 +35,6 @@ static mica_status seek(void *ctx, int64_t epoch, int64_t batch) {
 static mica_status next(void *ctx, mica_batch *out) {
   item_stream *s = ctx;
   memset(out, 0, sizeof *out);
-  drop_given(s);
   const int64_t n = s->o.n - s->at < s->o.batch ? s->o.n - s->at : s->o.batch;
   if (n <= 0) return mica_fail(MICA_ERR_STATE, "stream: the epoch has no more batches");
   const int64_t row = mica_shape_count(&s->o.example), width = s->o.targets;
@@ -50,8 +49,10 @@ static mica_status next(void *ctx, mica_batch *out) {
   }
   s->at += n;
   mica_status status = MICA_OK;
+  /* A batch of the same size is the same slices: nothing to allocate. */
+  if (!s->given[IDS] || mica_tensor_dim(s->given[IDS], 0) != n) drop_given(s);
   for (int k = 0; k < TENSORS && status == MICA_OK; k++)
-    if (s->full[k]) status = mica_tensor_slice(s->full[k], 0, n, &s->given[k]);
+    if (s->full[k] && !s->given[k]) status = mica_tensor_slice(s->full[k], 0, n, &s->given[k]);
   *out = (mica_batch){.n = n,
                       .x = s->given[X],
                       .labels = s->given[LABELS],
