@@ -283,7 +283,9 @@ static void a_forked_child_does_not_hang(void **state) {
   assert_true(child >= 0);
   if (child == 0) {
     alarm(20);
-    _exit(child_after_fork(engine));
+    const int code = child_after_fork(engine);
+    free(v); /* so that a leak checker finds nothing in the child */
+    _exit(code);
   }
   int status;
   assert_int_equal(waitpid(child, &status, 0), child);

@@ -54,6 +54,16 @@ static mica_status save(void *ctx) {
   return status;
 }
 
+static uint64_t digest(const mica_params *params) {
+  uint64_t sum = 0;
+  for (int64_t i = 0; i < mica_params_count(params); i++) {
+    const mica_tensor *v = mica_param_value(mica_params_at(params, i));
+    sum = mica_hash64(mica_tensor_data(v),
+                      (size_t)mica_tensor_count(v) * mica_dtype_size(mica_tensor_dtype(v)), sum);
+  }
+  return sum;
+}
+
 static mica_status load(void *ctx) {
   mica_engine *engine;
   mica_net *net = NULL;
@@ -62,8 +72,11 @@ static mica_status load(void *ctx) {
   status = mica_net_create(engine, ctx, &task, 2, &net);
   if (status == MICA_OK) {
     mica_load_report report = {0};
+    const mica_params *params = mica_net_params(net);
+    const uint64_t before = digest(params);
     status = mica_params_load(mica_net_params(net), weights, NULL, &report);
     mica_free(report.text);
+    if ((status == MICA_OK) == (digest(params) == before)) fail_msg("a failed load changes values");
     if (status != MICA_OK && mica_params_load(mica_net_params(net), weights, NULL, NULL) != MICA_OK)
       fail_msg("the repeated load failed: %s", mica_last_error());
   }

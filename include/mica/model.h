@@ -92,9 +92,10 @@ typedef struct mica_load_report {
   char *text;   /* one line a tensor that was not simply loaded; release with mica_free */
 } mica_load_report;
 
-/* Read values from a checkpoint (safetensors, npz) in the reference layout by name.
- * Under 90 % of the elements is MICA_ERR_FORMAT unless partial, and then nothing is changed.
- * `report` may be NULL. */
+/* Read values from a checkpoint (safetensors, npz, .pth) in the reference layout by name.
+ * Under 90 % of the elements is MICA_ERR_FORMAT unless partial; after any error nothing is changed.
+ * Values are taken as they are, NaN and infinity too: a network that has them gives NaN, and
+ * training says so at its first step. `report` may be NULL. */
 MICA_API mica_status mica_params_load(mica_params *params, const char *path,
                                       const mica_load_options *o, mica_load_report *report);
 /* Write all entries (ties once) in the reference layout to a safetensors file, atomically, with m

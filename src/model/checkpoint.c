@@ -215,6 +215,17 @@ static void plan_load(mica_params *params, const char *prefix, bool new_head, lo
   }
 }
 
+static mica_status convert(mica_tensor **value, mica_dtype dtype) {
+  if (mica_tensor_dtype(*value) == dtype) return MICA_OK;
+  mica_tensor *same;
+  const mica_view view = mica_tensor_view(*value);
+  mica_status status = mica_tensor_from_view(&view, dtype, &same);
+  if (status != MICA_OK) return status;
+  mica_tensor_free(*value);
+  *value = same;
+  return MICA_OK;
+}
+
 mica_status mica_params_load_from(mica_params *params, const mica_archive *archive,
                                   const mica_load_options *given, mica_load_report *report) {
   mica_load_options o = MICA_LOAD_OPTIONS;
@@ -239,12 +250,17 @@ mica_status mica_params_load_from(mica_params *params, const mica_archive *archi
         mica_archive_path(archive), 100 * r.share, (long long)r.loaded, (long long)r.missing,
         (long long)r.unexpected, (long long)r.reshaped);
   /* Read everything before anything is changed. */
-  for (int64_t i = 0; i < n && status == MICA_OK; i++)
+  for (int64_t i = 0; i < n && status == MICA_OK; i++) {
+    const mica_dtype dtype = mica_tensor_dtype(mica_param_value(mica_params_at(params, i)));
     if (p.source[i] >= 0) status = mica_archive_read(archive, p.source[i], &values[i]);
+    if (status == MICA_OK && values[i]) status = convert(&values[i], dtype);
+  }
   char *words = report ? mica_bytes_take(&text) : NULL;
   if (status == MICA_OK && report && !words) status = MICA_ERR_MEMORY;
-  for (int64_t i = 0; i < n && status == MICA_OK; i++)
-    if (values[i]) status = mica_param_from_reference(mica_params_at(params, i), values[i]);
+  for (int64_t i = 0; i < n && status == MICA_OK; i++) {
+    mica_param *q = mica_params_at(params, i);
+    if (values[i]) permute(q, mica_param_write(q), mica_tensor_data(values[i]), false);
+  }
   if (values)
     for (int64_t i = 0; i < n; i++) mica_tensor_free(values[i]);
   mica_free(values);
