@@ -50,22 +50,26 @@ typedef struct mica_dataset_options {
   }
 
 /* Open a data set. `path` is one of
- *   a folder     DIR/CLASS/picture, or DIR/{train,val,test}/CLASS/picture; the names of the class
- *                folders in their alphabetical order are the classes
- *   IDX          a folder with MNIST's four files, .gz or not; the test part may be absent
- *   CIFAR        a folder with data_batch*.bin and test_batch*.bin (CIFAR-10), or train.bin and
- *                test.bin (CIFAR-100, fine labels), .gz or not; the names of the classes are in
- *                batches.meta.txt or fine_label_names.txt when there
- *   a list       FILE.csv, .tsv or .txt (.gz too), or "-", lines "path TAB label" on standard
- * input. A header names the columns path, label and, if there, part (train, val, test); without one
- * they come in this order. Paths are relative to the file's folder. The classes are the labels,
- * sorted (as numbers when all of them are) arrays       FILE.npz or .safetensors: images and labels
- * (or x, y), or those of the parts: train_images, train_labels, val_..., test_... (MedMNIST),
- * x_train, y_train, x_val, ..., x_test, ... (Keras). Images [N,H,W], [N,H,W,C] or [N,C,H,W], C 1 or
- * 3 (the last axis is the channels' when both could be); uint8, other integers from 0 to 255, or
- * floats, from 0 to 1 or, when one is above 1, from 0 to 255. Labels: integers [N] or [N,1] IDX
- * files and arrays have labels that are numbers; when classes.txt lies beside them, its line for a
- * number (from 0) is the class's name, else the number is. Classes that have no item are left out.
+ *
+ * - a folder: DIR/CLASS/picture, or DIR/{train,val,test}/CLASS/picture. The names of the class
+ *   folders in their alphabetical order are the classes.
+ * - IDX: a folder with MNIST's four files, .gz or not; the test part may be absent.
+ * - CIFAR: a folder with data_batch*.bin and test_batch*.bin (CIFAR-10), or train.bin and test.bin
+ *   (CIFAR-100, fine labels), .gz or not. The names of the classes are in batches.meta.txt or
+ *   fine_label_names.txt when there.
+ * - a list: FILE.csv, .tsv or .txt (.gz too), or "-", lines "path TAB label" on standard input. A
+ *   header names the columns path, label and, if there, part (train, val, test); without one they
+ *   come in this order. Paths are relative to the file's folder. The classes are the labels, sorted
+ *   (as numbers when all of them are).
+ * - arrays: FILE.npz or .safetensors with images and labels (or x, y), or those of the parts:
+ *   train_images, train_labels, val_..., test_... (MedMNIST), x_train, y_train, x_val, ..., x_test,
+ *   ... (Keras). Images are [N,H,W], [N,H,W,C] or [N,C,H,W], C 1 or 3 (the last axis is the
+ *   channels' when both could be): uint8, other integers from 0 to 255, or floats, from 0 to 1 or,
+ *   when one is above 1, from 0 to 255. Labels are integers [N] or [N,1].
+ *
+ * IDX files and arrays have labels that are numbers; when classes.txt lies beside them, its line
+ * for a number (from 0) is the class's name, else the number is. Classes that have no item are left
+ * out.
  *
  * Sets of picture files that fit in `memory` are decoded here, and what fails is left out. Of
  * larger ones only the first bytes of each file are looked at; a picture that turns out unreadable

@@ -303,13 +303,14 @@ static const mica_estimator_functions functions = {
 };
 
 extern const mica_component mica_component_estimator_logistic;
-const mica_component mica_component_estimator_logistic = {MICA_COMPONENT_HEAD,
-                                                MICA_KIND_ESTIMATOR,
-                                                "logistic",
-                                                "multinomial logistic regression (L-BFGS)",
-                                                NULL,
-                                                option_table,
-                                                sizeof(options),
-                                                MICA_NEED_FEATURES | MICA_NEED_LABELS,
-                                                MICA_NEED_LOGITS,
-                                                &functions};
+const mica_component mica_component_estimator_logistic = {
+    MICA_COMPONENT_HEAD,
+    MICA_KIND_ESTIMATOR,
+    "logistic",
+    "multinomial logistic regression (L-BFGS)",
+    NULL,
+    option_table,
+    sizeof(options),
+    MICA_NEED_FEATURES | MICA_NEED_LABELS,
+    MICA_NEED_LOGITS,
+    &functions};

@@ -265,12 +265,12 @@ static const mica_estimator_functions functions = {
 
 extern const mica_component mica_component_estimator_knn;
 const mica_component mica_component_estimator_knn = {MICA_COMPONENT_HEAD,
-                                           MICA_KIND_ESTIMATOR,
-                                           "knn",
-                                           "k nearest neighbours",
-                                           NULL,
-                                           option_table,
-                                           sizeof(options),
-                                           MICA_NEED_FEATURES | MICA_NEED_LABELS,
-                                           MICA_NEED_LOGITS,
-                                           &functions};
+                                                     MICA_KIND_ESTIMATOR,
+                                                     "knn",
+                                                     "k nearest neighbours",
+                                                     NULL,
+                                                     option_table,
+                                                     sizeof(options),
+                                                     MICA_NEED_FEATURES | MICA_NEED_LABELS,
+                                                     MICA_NEED_LOGITS,
+                                                     &functions};

@@ -12,12 +12,12 @@
  * empirical Bayes finds in the classes of the fit: with n examples, weight n to n + k. A new class
  * thus starts near the pooled spread and earns its own.
  *
- * The anomaly score of a row is its squared distance to the nearest class over spread (1 + 1/n): 1 is
- * ordinary, whatever the class. Its threshold comes from leave-one-out scores of the fit. With `doubt`
- * the score is the mean of that and of -log(probability of that class) in units of its mean on known
- * rows, so that lying between two classes is strange too: unknown classes that resemble known ones are
- * ranked better, but so are refused more rows of an added class that resembles an old one. Adding a
- * class costs O(k D), without earlier examples.
+ * The anomaly score of a row is its squared distance to the nearest class over spread (1 + 1/n): 1
+ * is ordinary, whatever the class. Its threshold comes from leave-one-out scores of the fit. With
+ * `doubt` the score is the mean of that and of -log(probability of that class) in units of its mean
+ * on known rows, so that lying between two classes is strange too: unknown classes that resemble
+ * known ones are ranked better, but so are refused more rows of an added class that resembles an
+ * old one. Adding a class costs O(k D), without earlier examples.
  *
  * The probability is a softmax of -distance^2 whose temperature minimises the leave-one-out
  * log-loss. Memory: 16 C D bytes; fitting needs 8 bytes a row and at most 16 partial sums besides.

@@ -5,9 +5,9 @@
   static mica_var run_##op(mica_tape *t, const mica_var *in) {                                     \
     return mica_##op(t, in[0], in[1]);                                                             \
   }
-RUN(add)
-RUN(sub)
-RUN(mul) RUN(div) RUN(pow) RUN(maximum) RUN(minimum) RUN(equal) RUN(less)
+/* clang-format off */
+RUN(add) RUN(sub) RUN(mul) RUN(div) RUN(pow) RUN(maximum) RUN(minimum) RUN(equal) RUN(less)
+    /* clang-format on */
 
     static mica_var run_where(mica_tape *t, const mica_var *in) {
   return mica_where(t, mica_less(t, in[0], mica_full(t, mica_dtype_of(t, in[0]), MICA_SCALAR, 0)),

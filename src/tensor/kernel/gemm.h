@@ -2,12 +2,13 @@
  *
  * Everything is row-major. op(A) is m x k and op(B) k x n; a transposed operand is stored as its
  * transpose (A as k x m, B as n x k). `lda`, `ldb`, `ldc` count elements from one stored row to the
- * next. Large float32 products go to oneDNN where the engine uses libraries; the rest to the loops of
- * loops/gemm.c. float64 stays there too: they run at OpenBLAS's rate, without the time to load it.
+ * next. Large float32 products go to oneDNN where the engine uses libraries; the rest to the loops
+ * of loops/gemm.c. float64 stays there too: they run at OpenBLAS's rate, without the time to load
+ * it.
  *
  * Which path a shape takes depends on the shape and the engine's options alone, so repeating a call
- * repeats its bits. The library's own loops give the same bits for every thread count; oneDNN may cut
- * a sum differently for another thread count.
+ * repeats its bits. The library's own loops give the same bits for every thread count; oneDNN may
+ * cut a sum differently for another thread count.
  */
 #ifndef MICA_TENSOR_KERNEL_GEMM_H
 #define MICA_TENSOR_KERNEL_GEMM_H
