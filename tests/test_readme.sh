@@ -7,7 +7,7 @@ check() { # name, complaint on standard input
 
 # Every package of the ordinary tasks is in the table with its reason, and nothing else is.
 table=$(sed -n '/^| what | Debian/,/^$/p' README.md | cut -d '|' -f 3 | grep -o '`[^`]*`' | tr -d '`' | sort -u)
-known=$(awk '$1 == "build" || $1 == "test" || $1 == "demo" { print $2 }' scripts/packages | sort -u)
+known=$(awk '$1 == "build" || $1 == "test" || $1 == "demo" || $1 == "bench" { print $2 }' scripts/packages | sort -u)
 comm -3 <(printf '%s\n' "$table" | grep -vx libomp-dev) <(printf '%s\n' "$known") |
   check "the README's packages are those of scripts/packages"
 
