@@ -58,10 +58,10 @@ sanitize-thread: ## test under clang's thread sanitizer, with libomp
 	$(call build,build-tsan,-DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=clang -DMICA_EMBEDDED=ON -DMICA_SANITIZE=thread)
 	@. scripts/sanitize.env && MICA_SANITIZED=1 scripts/run_tests -d build-tsan -k "$(T)" -p
 
-valgrind: ## test under valgrind (its release lacks AVX-512, so with AVX2)
+valgrind: ## test under valgrind, with AVX2 and own kernels (it knows no AVX-512, and too little of what oneDNN generates)
 	@scripts/setup build test valgrind
 	$(call build,build-valgrind,-DCMAKE_BUILD_TYPE=RelWithDebInfo)
-	@. scripts/sanitize.env && MICA_ISA=avx2 MICA_SANITIZED=1 OMP_NUM_THREADS=2 scripts/run_tests -d build-valgrind -k "$(T)" -p \
+	@. scripts/sanitize.env && MICA_ISA=avx2 MICA_LIBRARIES=0 MICA_SANITIZED=1 OMP_NUM_THREADS=2 scripts/run_tests -d build-valgrind -k "$(T)" -p \
 	  -w "valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite --suppressions=scripts/valgrind.supp"
 
 fuzz: ## run each fuzz target for FUZZ_SECONDS seconds (default 60)

@@ -158,8 +158,8 @@ static mica_status print_comparison(const job *j) {
     snprintf(cell, sizeof cell, "%.2f to %.2f", 100 * c->accuracy.interval.lo,
              100 * c->accuracy.interval.hi);
     if (status == MICA_OK) status = mica_table_text(table, c->status ? "" : cell);
-    snprintf(cell, sizeof cell, "%.2f (%.2f to %.2f)", -100 * c->difference.value,
-             -100 * c->difference.interval.hi, -100 * c->difference.interval.lo);
+    snprintf(cell, sizeof cell, "%.2f (%.2f to %.2f)", 100 * (0 - c->difference.value),
+             100 * (0 - c->difference.interval.hi), 100 * (0 - c->difference.interval.lo));
     if (status == MICA_OK) status = mica_table_text(table, c->status || i == j->best ? "" : cell);
     if (status == MICA_OK) status = mica_table_number(table, c->macro_f1, 4);
     if (status == MICA_OK) status = mica_table_number(table, c->log_loss, 4);
