@@ -255,6 +255,9 @@ static mica_status teach(mica_model *model, const mica_dataset *ds, int lesson, 
   for (int c = KNOWN; c < ALL && !status; c++) {
     items x;
     status = items_of(ds, MICA_PART_TRAIN, c, c + 1, LESSON * (lesson + 1), &x);
+    if (!status && x.n < LESSON * (lesson + 1))
+      status = mica_fail(MICA_ERR_INVALID, "%d training pictures of %s, expected %d or more",
+                         (int)x.n, names[c], LESSON * LESSONS);
     if (!status) {
       const mica_shape *s = &x.view.shape;
       mica_view five = x.view;
