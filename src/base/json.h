@@ -88,4 +88,9 @@ void mica_json_write_double(mica_json_writer *w, double value);
 /* Bytes that are not UTF-8 (a file's name may hold them) become U+FFFD; NULL becomes null. */
 void mica_json_write_string(mica_json_writer *w, const char *text);
 
+/* A member of an object: its name and its value. */
+void mica_json_put_text(mica_json_writer *w, const char *name, const char *text);
+void mica_json_put_int(mica_json_writer *w, const char *name, int64_t value);
+void mica_json_put_double(mica_json_writer *w, const char *name, double value);
+
 #endif

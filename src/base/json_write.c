@@ -140,3 +140,18 @@ void mica_json_write_string(mica_json_writer *w, const char *text) {
   separate(w);
   quoted(w->out, text);
 }
+
+void mica_json_put_text(mica_json_writer *w, const char *name, const char *text) {
+  mica_json_write_name(w, name);
+  mica_json_write_string(w, text);
+}
+
+void mica_json_put_int(mica_json_writer *w, const char *name, int64_t value) {
+  mica_json_write_name(w, name);
+  mica_json_write_int(w, value);
+}
+
+void mica_json_put_double(mica_json_writer *w, const char *name, double value) {
+  mica_json_write_name(w, name);
+  mica_json_write_double(w, value);
+}

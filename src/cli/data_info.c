@@ -152,56 +152,47 @@ static void print_text(const holdings *h, const char *path) {
   if (h->skipped) printf("%lld cannot be read:\n%s", (long long)h->skipped, h->skipped_text);
 }
 
-static void write_int(mica_json_writer *w, const char *name, int64_t value) {
-  mica_json_write_name(w, name);
-  mica_json_write_int(w, value);
-}
-static void write_text(mica_json_writer *w, const char *name, const char *text) {
-  mica_json_write_name(w, name);
-  mica_json_write_string(w, text);
-}
-
 static mica_status print_json(const holdings *h, const char *path) {
   mica_bytes b = {0};
   mica_json_writer w = {.out = &b};
   mica_json_begin_object(&w);
-  write_text(&w, "path", path);
-  write_text(&w, "kind", h->kind);
-  write_int(&w, "examples", h->n);
-  write_int(&w, "unreadable", h->skipped);
-  write_text(&w, "unreadable_files", h->skipped ? h->skipped_text : "");
+  mica_json_put_text(&w, "path", path);
+  mica_json_put_text(&w, "kind", h->kind);
+  mica_json_put_int(&w, "examples", h->n);
+  mica_json_put_int(&w, "unreadable", h->skipped);
+  mica_json_put_text(&w, "unreadable_files", h->skipped ? h->skipped_text : "");
   if (h->channels) {
     mica_json_write_name(&w, "sizes");
     mica_json_begin_object(&w);
-    write_int(&w, "height_least", h->low[0]);
-    write_int(&w, "height_most", h->high[0]);
-    write_int(&w, "width_least", h->low[1]);
-    write_int(&w, "width_most", h->high[1]);
+    mica_json_put_int(&w, "height_least", h->low[0]);
+    mica_json_put_int(&w, "height_most", h->high[0]);
+    mica_json_put_int(&w, "width_least", h->low[1]);
+    mica_json_put_int(&w, "width_most", h->high[1]);
     mica_json_end_object(&w);
   }
-  if (h->width) write_int(&w, "numbers", h->width);
+  if (h->width) mica_json_put_int(&w, "numbers", h->width);
   if (h->columns) {
     mica_json_write_name(&w, "columns");
     mica_json_begin_array(&w);
     for (int64_t i = 0; i < mica_columns_count(h->columns); i++) {
       mica_json_begin_object(&w);
-      write_text(&w, "name", mica_columns_name(h->columns, i));
-      write_text(&w, "kind", column_kind(h->columns, i));
+      mica_json_put_text(&w, "name", mica_columns_name(h->columns, i));
+      mica_json_put_text(&w, "kind", column_kind(h->columns, i));
       mica_json_end_object(&w);
     }
     mica_json_end_array(&w);
   }
   mica_json_write_name(&w, "parts");
   mica_json_begin_object(&w);
-  for (int p = 0; p < MICA_PART_COUNT; p++) write_int(&w, part_names[p], h->part[p]);
+  for (int p = 0; p < MICA_PART_COUNT; p++) mica_json_put_int(&w, part_names[p], h->part[p]);
   mica_json_end_object(&w);
   mica_json_write_name(&w, "classes");
   mica_json_begin_array(&w);
   for (int64_t c = 0; c < h->classes; c++) {
     mica_json_begin_object(&w);
-    write_text(&w, "name", h->name[c]);
+    mica_json_put_text(&w, "name", h->name[c]);
     for (int p = 0; p < MICA_PART_COUNT; p++)
-      write_int(&w, part_names[p], h->count[p * h->classes + c]);
+      mica_json_put_int(&w, part_names[p], h->count[p * h->classes + c]);
     mica_json_end_object(&w);
   }
   mica_json_end_array(&w);

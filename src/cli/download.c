@@ -58,13 +58,10 @@ static void tell(progress *p, int64_t done, bool last) {
     mica_bytes b = {0};
     mica_json_writer w = {.out = &b};
     mica_json_begin_object(&w);
-    mica_json_write_name(&w, "file");
-    mica_json_write_string(&w, p->d->to);
-    mica_json_write_name(&w, "bytes");
-    mica_json_write_int(&w, done);
+    mica_json_put_text(&w, "file", p->d->to);
+    mica_json_put_int(&w, "bytes", done);
     if (total > 0) {
-      mica_json_write_name(&w, "total");
-      mica_json_write_int(&w, total);
+      mica_json_put_int(&w, "total", total);
     }
     mica_json_end_object(&w);
     if (b.data) puts(b.data);

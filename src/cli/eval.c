@@ -185,20 +185,16 @@ static void print_json(const job *j, const measures *m) {
   mica_bytes b = {0};
   mica_json_writer w = {.out = &b};
   mica_json_begin_object(&w);
-  mica_json_write_name(&w, "examples");
-  mica_json_write_int(&w, j->known);
-  mica_json_write_name(&w, "unknown_examples");
-  mica_json_write_int(&w, j->unknown);
+  mica_json_put_int(&w, "examples", j->known);
+  mica_json_put_int(&w, "unknown_examples", j->unknown);
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-    mica_json_write_name(&w, numbers[i].name);
-    mica_json_write_double(&w, numbers[i].value);
+    mica_json_put_double(&w, numbers[i].name, numbers[i].value);
   }
   mica_json_write_name(&w, "recall");
   mica_json_begin_object(&w);
   for (int64_t c = 0; c < j->classes; c++) {
     if (!m->by_class[c].support) continue;
-    mica_json_write_name(&w, mica_model_class(j->model, c));
-    mica_json_write_double(&w, m->by_class[c].recall.value);
+    mica_json_put_double(&w, mica_model_class(j->model, c), m->by_class[c].recall.value);
   }
   mica_json_end_object(&w);
   mica_json_end_object(&w);

@@ -180,10 +180,8 @@ static void print_comparison_json(const job *j) {
     mica_bytes b = {0};
     mica_json_writer w = {.out = &b};
     mica_json_begin_object(&w);
-    mica_json_write_name(&w, "estimator");
-    mica_json_write_string(&w, c->spec);
-    mica_json_write_name(&w, "error");
-    mica_json_write_string(&w, c->status ? c->error : NULL);
+    mica_json_put_text(&w, "estimator", c->spec);
+    mica_json_put_text(&w, "error", c->status ? c->error : NULL);
     const struct {
       const char *name;
       double value;
@@ -198,8 +196,7 @@ static void print_comparison_json(const job *j) {
                    {"log_loss", c->log_loss},
                    {"fit_seconds", c->fit_seconds}};
     for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
-      mica_json_write_name(&w, numbers[k].name);
-      mica_json_write_double(&w, c->status ? NAN : numbers[k].value);
+      mica_json_put_double(&w, numbers[k].name, c->status ? NAN : numbers[k].value);
     }
     mica_json_write_name(&w, "best");
     mica_json_write_bool(&w, i == j->best);

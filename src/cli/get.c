@@ -19,36 +19,31 @@ static char *place_of(catalogue_kind kind, const catalogue_item *item) {
   return path;
 }
 
-static void write_text(mica_json_writer *w, const char *name, const char *text) {
-  mica_json_write_name(w, name);
-  mica_json_write_string(w, text);
-}
-
 static void print_json(const catalogue_item *item, const char *place, bool here) {
   mica_bytes b = {0};
   mica_json_writer w = {.out = &b};
   mica_json_begin_object(&w);
-  write_text(&w, "name", item->name);
-  write_text(&w, "summary", item->summary);
-  write_text(&w, "page", item->page);
-  write_text(&w, "licence", item->licence);
-  if (item->architecture) write_text(&w, "architecture", item->architecture);
-  write_text(&w, "path", place);
+  mica_json_put_text(&w, "name", item->name);
+  mica_json_put_text(&w, "summary", item->summary);
+  mica_json_put_text(&w, "page", item->page);
+  mica_json_put_text(&w, "licence", item->licence);
+  if (item->architecture) mica_json_put_text(&w, "architecture", item->architecture);
+  mica_json_put_text(&w, "path", place);
   mica_json_write_name(&w, "fetched");
   mica_json_write_bool(&w, here);
-  write_text(&w, "checked", item->source);
+  mica_json_put_text(&w, "checked", item->source);
   mica_json_write_name(&w, "files");
   mica_json_begin_array(&w);
   for (int i = 0; i < CATALOGUE_FILES && item->file[i].name; i++) {
     mica_json_begin_object(&w);
-    write_text(&w, "name", item->file[i].name);
-    write_text(&w, "url", item->file[i].url);
+    mica_json_put_text(&w, "name", item->file[i].name);
+    mica_json_put_text(&w, "url", item->file[i].url);
     mica_json_write_name(&w, "bytes");
     if (item->file[i].bytes)
       mica_json_write_int(&w, item->file[i].bytes);
     else
       mica_json_write_null(&w);
-    write_text(&w, "sha256", item->file[i].sha256);
+    mica_json_put_text(&w, "sha256", item->file[i].sha256);
     mica_json_end_object(&w);
   }
   mica_json_end_array(&w);
@@ -146,15 +141,15 @@ char *get_record(const catalogue_item *item, char sha256[][65]) {
   mica_bytes b = {0};
   mica_json_writer w = {.out = &b};
   mica_json_begin_object(&w);
-  write_text(&w, "name", item->name);
-  write_text(&w, "publisher", item->page);
-  write_text(&w, "licence", item->licence);
+  mica_json_put_text(&w, "name", item->name);
+  mica_json_put_text(&w, "publisher", item->page);
+  mica_json_put_text(&w, "licence", item->licence);
   mica_json_write_name(&w, "files");
   mica_json_begin_array(&w);
   for (int i = 0; i < CATALOGUE_FILES && item->file[i].name; i++) {
     mica_json_begin_object(&w);
-    write_text(&w, "url", item->file[i].url);
-    write_text(&w, "sha256", sha256[i]);
+    mica_json_put_text(&w, "url", item->file[i].url);
+    mica_json_put_text(&w, "sha256", sha256[i]);
     mica_json_end_object(&w);
   }
   mica_json_end_array(&w);

@@ -234,19 +234,6 @@ static mica_status print_text(const cli_args *a, const mica_archive *f, const ar
 
 /* ---- for a program ---- */
 
-static void write_text(mica_json_writer *w, const char *name, const char *text) {
-  mica_json_write_name(w, name);
-  mica_json_write_string(w, text);
-}
-static void write_int(mica_json_writer *w, const char *name, int64_t value) {
-  mica_json_write_name(w, name);
-  mica_json_write_int(w, value);
-}
-static void write_number(mica_json_writer *w, const char *name, double value) {
-  mica_json_write_name(w, name);
-  mica_json_write_double(w, value);
-}
-
 static void write_architecture(mica_json_writer *w, const architecture_guess *g, const account *k) {
   mica_json_write_name(w, "architecture");
   if (!*g->spec) {
@@ -254,21 +241,21 @@ static void write_architecture(mica_json_writer *w, const architecture_guess *g,
     return;
   }
   mica_json_begin_object(w);
-  write_text(w, "spec", g->spec);
-  write_text(w, "names", g->names);
-  write_text(w, "note", g->note);
-  write_int(w, "height", g->problem.height);
-  write_int(w, "width", g->problem.width);
-  write_int(w, "channels", g->problem.channels);
-  write_int(w, "classes", g->problem.classes);
+  mica_json_put_text(w, "spec", g->spec);
+  mica_json_put_text(w, "names", g->names);
+  mica_json_put_text(w, "note", g->note);
+  mica_json_put_int(w, "height", g->problem.height);
+  mica_json_put_int(w, "width", g->problem.width);
+  mica_json_put_int(w, "channels", g->problem.channels);
+  mica_json_put_int(w, "classes", g->problem.classes);
   mica_json_end_object(w);
   mica_json_write_name(w, "heads");
   mica_json_begin_array(w);
   for (int64_t i = 0; i < k->heads; i++) {
     mica_json_begin_object(w);
-    write_text(w, "name", k->head[i].name);
-    write_text(w, "estimator", k->head[i].estimator);
-    write_int(w, "classes", k->head[i].classes);
+    mica_json_put_text(w, "name", k->head[i].name);
+    mica_json_put_text(w, "estimator", k->head[i].estimator);
+    mica_json_put_int(w, "classes", k->head[i].classes);
     mica_json_write_name(w, "answers");
     mica_json_write_bool(w, k->head[i].answers);
     mica_json_end_object(w);
@@ -280,13 +267,13 @@ static void write_architecture(mica_json_writer *w, const architecture_guess *g,
     return;
   }
   mica_json_begin_object(w);
-  write_int(w, "loaded", k->report.loaded);
-  write_int(w, "missing", k->report.missing);
-  write_int(w, "unexpected", k->report.unexpected);
-  write_int(w, "reshaped", k->report.reshaped);
-  write_number(w, "share", k->report.share);
-  write_text(w, "account", k->report.text ? k->report.text : "");
-  write_text(w, "error", *k->trouble ? k->trouble : NULL);
+  mica_json_put_int(w, "loaded", k->report.loaded);
+  mica_json_put_int(w, "missing", k->report.missing);
+  mica_json_put_int(w, "unexpected", k->report.unexpected);
+  mica_json_put_int(w, "reshaped", k->report.reshaped);
+  mica_json_put_double(w, "share", k->report.share);
+  mica_json_put_text(w, "account", k->report.text ? k->report.text : "");
+  mica_json_put_text(w, "error", *k->trouble ? k->trouble : NULL);
   mica_json_end_object(w);
 }
 
@@ -296,34 +283,34 @@ static mica_status print_json(const cli_args *a, const mica_archive *f, const ar
   mica_bytes b = {0};
   mica_json_writer w = {.out = &b};
   mica_json_begin_object(&w);
-  write_text(&w, "path", a->operand[0]);
-  write_text(&w, "format", mica_archive_format(f));
+  mica_json_put_text(&w, "path", a->operand[0]);
+  mica_json_put_text(&w, "format", mica_archive_format(f));
   write_architecture(&w, g, k);
   mica_json_write_name(&w, "metadata");
   mica_json_begin_object(&w);
   for (int64_t i = 0; i < mica_archive_metadata_count(f); i++)
-    write_text(&w, mica_archive_metadata_key(f, i), mica_archive_metadata_value(f, i));
+    mica_json_put_text(&w, mica_archive_metadata_key(f, i), mica_archive_metadata_value(f, i));
   mica_json_end_object(&w);
   mica_json_write_name(&w, "tensors");
   mica_json_begin_array(&w);
   for (int64_t i = 0; i < mica_archive_count(f) && status == MICA_OK; i++) {
     const mica_shape *shape = mica_archive_shape(f, i);
     mica_json_begin_object(&w);
-    write_text(&w, "name", mica_archive_name(f, i));
-    write_text(&w, "dtype", mica_dtype_name(mica_archive_dtype(f, i)));
+    mica_json_put_text(&w, "name", mica_archive_name(f, i));
+    mica_json_put_text(&w, "dtype", mica_dtype_name(mica_archive_dtype(f, i)));
     mica_json_write_name(&w, "shape");
     mica_json_begin_array(&w);
     for (int d = 0; d < shape->rank; d++) mica_json_write_int(&w, shape->dim[d]);
     mica_json_end_array(&w);
-    write_int(&w, "bytes", bytes_of(f, i));
+    mica_json_put_int(&w, "bytes", bytes_of(f, i));
     if (cli_on(a, "--stats")) {
       statistics s = {NAN, NAN, NAN, 0, 0};
       status = measure(f, i, &s);
-      write_number(&w, "min", s.low);
-      write_number(&w, "max", s.high);
-      write_number(&w, "mean", s.mean);
-      write_int(&w, "nan", s.nan);
-      write_int(&w, "infinite", s.infinite);
+      mica_json_put_double(&w, "min", s.low);
+      mica_json_put_double(&w, "max", s.high);
+      mica_json_put_double(&w, "mean", s.mean);
+      mica_json_put_int(&w, "nan", s.nan);
+      mica_json_put_int(&w, "infinite", s.infinite);
     }
     mica_json_end_object(&w);
   }

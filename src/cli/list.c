@@ -25,11 +25,6 @@ static void print_options(const mica_component *c) {
   }
 }
 
-static void write_text(mica_json_writer *w, const char *name, const char *text) {
-  mica_json_write_name(w, name);
-  mica_json_write_string(w, text);
-}
-
 static const char *type_word(mica_option_type type) {
   static const char *const words[] = {"bool",   "int",  "float",  "string",
                                       "choice", "ints", "floats", "spec"};
@@ -40,26 +35,24 @@ static mica_status print_json(const char *kind, const mica_component *c) {
   mica_bytes b = {0};
   mica_json_writer w = {.out = &b};
   mica_json_begin_object(&w);
-  write_text(&w, "kind", kind);
-  write_text(&w, "name", c->name);
-  write_text(&w, "summary", c->summary);
-  write_text(&w, "tier", tier(c));
-  write_text(&w, "paper", c->slug);
+  mica_json_put_text(&w, "kind", kind);
+  mica_json_put_text(&w, "name", c->name);
+  mica_json_put_text(&w, "summary", c->summary);
+  mica_json_put_text(&w, "tier", tier(c));
+  mica_json_put_text(&w, "paper", c->slug);
   mica_json_write_name(&w, "options");
   mica_json_begin_array(&w);
   for (const mica_option *o = c->options; o && o->name; o++) {
     mica_json_begin_object(&w);
-    write_text(&w, "name", o->name);
-    write_text(&w, "type", type_word(o->type));
-    write_text(&w, "default", o->def ? o->def : "");
+    mica_json_put_text(&w, "name", o->name);
+    mica_json_put_text(&w, "type", type_word(o->type));
+    mica_json_put_text(&w, "default", o->def ? o->def : "");
     if (o->lo != 0 || o->hi != 0) {
-      mica_json_write_name(&w, "from");
-      mica_json_write_double(&w, o->lo);
-      mica_json_write_name(&w, "to");
-      mica_json_write_double(&w, o->hi);
+      mica_json_put_double(&w, "from", o->lo);
+      mica_json_put_double(&w, "to", o->hi);
     }
-    if (o->choices) write_text(&w, "choices", o->choices);
-    write_text(&w, "help", o->help);
+    if (o->choices) mica_json_put_text(&w, "choices", o->choices);
+    mica_json_put_text(&w, "help", o->help);
     mica_json_end_object(&w);
   }
   mica_json_end_array(&w);

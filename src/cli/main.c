@@ -58,8 +58,7 @@ void cli_result(const cli_args *a, const char *what, const char *path) {
   mica_bytes b = {0};
   mica_json_writer w = {.out = &b};
   mica_json_begin_object(&w);
-  mica_json_write_name(&w, what);
-  mica_json_write_string(&w, path);
+  mica_json_put_text(&w, what, path);
   mica_json_end_object(&w);
   if (b.status == MICA_OK) puts(b.data);
   mica_bytes_free(&b);

@@ -130,8 +130,7 @@ void train_regression_values(const mica_columns *c, const mica_evaluation *e, do
 }
 
 static void put(mica_json_writer *w, const char *name, double value) {
-  mica_json_write_name(w, name);
-  mica_json_write_double(w, value);
+  mica_json_put_double(w, name, value);
 }
 
 char *train_record(const train_outcome *r) {
@@ -139,19 +138,15 @@ char *train_record(const train_outcome *r) {
   mica_bytes text = {0};
   mica_json_writer w = {.out = &text};
   mica_json_begin_object(&w);
-  mica_json_write_name(&w, "command");
-  mica_json_write_string(&w, r->args->command);
-  mica_json_write_name(&w, "seed");
-  mica_json_write_int(&w, r->seed);
+  mica_json_put_text(&w, "command", r->args->command);
+  mica_json_put_int(&w, "seed", r->seed);
   static const char *const data[] = {"data", "data_sha256", "data_fingerprint"};
   for (size_t i = 0; i < sizeof data / sizeof *data; i++) {
     const char *value = mica_run_record_get(r->record, data[i]);
     if (!value) continue;
-    mica_json_write_name(&w, data[i]);
-    mica_json_write_string(&w, value);
+    mica_json_put_text(&w, data[i], value);
   }
-  mica_json_write_name(&w, "epochs");
-  mica_json_write_int(&w, r->result->epochs);
+  mica_json_put_int(&w, "epochs", r->result->epochs);
   put(&w, "loss", r->result->loss);
   if (regression) {
     put(&w, "validation_loss", r->result->best_val_loss);

@@ -168,19 +168,15 @@ void mica_columns_write(const mica_columns *c, mica_json_writer *w) {
   mica_json_begin_object(w);
   mica_json_write_name(w, "by_position");
   mica_json_write_bool(w, c->by_position);
-  mica_json_write_name(w, "fields");
-  mica_json_write_int(w, c->fields);
+  mica_json_put_int(w, "fields", c->fields);
   if (c->label) {
-    mica_json_write_name(w, "label");
-    mica_json_write_string(w, c->label);
+    mica_json_put_text(w, "label", c->label);
   }
   if (c->regression) {
     mica_json_write_name(w, "target");
     mica_json_begin_object(w);
-    mica_json_write_name(w, "mean");
-    mica_json_write_double(w, c->target_mean);
-    mica_json_write_name(w, "deviation");
-    mica_json_write_double(w, c->target_deviation);
+    mica_json_put_double(w, "mean", c->target_mean);
+    mica_json_put_double(w, "deviation", c->target_deviation);
     mica_json_end_object(w);
   }
   mica_json_write_name(w, "columns");
@@ -188,13 +184,10 @@ void mica_columns_write(const mica_columns *c, mica_json_writer *w) {
   for (int64_t i = 0; i < c->n; i++) {
     const mica_column *k = &c->column[i];
     mica_json_begin_object(w);
-    mica_json_write_name(w, "name");
-    mica_json_write_string(w, k->name);
+    mica_json_put_text(w, "name", k->name);
     if (k->kind == MICA_COLUMN_NUMERIC) {
-      mica_json_write_name(w, "mean");
-      mica_json_write_double(w, k->mean);
-      mica_json_write_name(w, "deviation");
-      mica_json_write_double(w, k->deviation);
+      mica_json_put_double(w, "mean", k->mean);
+      mica_json_put_double(w, "deviation", k->deviation);
     } else {
       mica_json_write_name(w, "values");
       mica_json_begin_array(w);

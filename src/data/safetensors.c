@@ -247,8 +247,7 @@ static mica_status write_metadata(mica_json_writer *w, const mica_text_pair *met
   for (int64_t i = 0; !status && i < m; i++) {
     if (i && strcmp(sorted[i - 1]->key, sorted[i]->key) == 0)
       status = mica_fail(MICA_ERR_INVALID, "metadata: %s is given twice", sorted[i]->key);
-    mica_json_write_name(w, sorted[i]->key);
-    mica_json_write_string(w, sorted[i]->value ? sorted[i]->value : "");
+    mica_json_put_text(w, sorted[i]->key, sorted[i]->value ? sorted[i]->value : "");
   }
   mica_json_end_object(w);
   mica_free(sorted);
@@ -262,8 +261,7 @@ static void write_entry(mica_json_writer *w, const place *p, uint64_t *at) {
     if (types[i].dtype == v->dtype) dtype = types[i].name;
   mica_json_write_name(w, p->tensor->name);
   mica_json_begin_object(w);
-  mica_json_write_name(w, "dtype");
-  mica_json_write_string(w, dtype);
+  mica_json_put_text(w, "dtype", dtype);
   mica_json_write_name(w, "shape");
   mica_json_begin_array(w);
   for (int d = 0; d < v->shape.rank; d++) mica_json_write_int(w, v->shape.dim[d]);

@@ -107,16 +107,6 @@ static void write_numbers(mica_json_writer *w, const char *name, const double *x
   mica_json_end_array(w);
 }
 
-static void write_int(mica_json_writer *w, const char *name, int64_t value) {
-  mica_json_write_name(w, name);
-  mica_json_write_int(w, value);
-}
-
-static void write_text(mica_json_writer *w, const char *name, const char *value) {
-  mica_json_write_name(w, name);
-  mica_json_write_string(w, value);
-}
-
 static void write_texts(mica_json_writer *w, const char *name, const char *const *x, int64_t n) {
   mica_json_write_name(w, name);
   mica_json_begin_array(w);
@@ -157,10 +147,10 @@ static mica_status heads_hold(const mica_model *m, heads *h) {
 
 static void write_head(mica_json_writer *w, const mica_head *head, const mica_record *record) {
   mica_json_begin_object(w);
-  write_text(w, "name", head->name);
+  mica_json_put_text(w, "name", head->name);
   write_texts(w, "classes", head->classes, mica_estimator_classes(head->estimator));
-  write_text(w, "features", "features");
-  write_text(w, "record", mica_record_json(record));
+  mica_json_put_text(w, "features", "features");
+  mica_json_put_text(w, "record", mica_record_json(record));
   mica_json_write_name(w, "tensors");
   mica_json_begin_array(w);
   for (int64_t i = 0; i < mica_record_count(record); i++) {
@@ -179,23 +169,22 @@ static mica_status write_json(const mica_model *m, const mica_net *net, const he
   char *architecture = mica_net_text(net);
   if (!architecture) return MICA_ERR_MEMORY;
   mica_json_begin_object(&w);
-  write_int(&w, "format", FORMAT);
-  write_text(&w, "version", mica_version());
-  write_text(&w, "architecture", architecture);
+  mica_json_put_int(&w, "format", FORMAT);
+  mica_json_put_text(&w, "version", mica_version());
+  mica_json_put_text(&w, "architecture", architecture);
   mica_json_write_name(&w, "input");
   mica_json_begin_object(&w);
-  write_int(&w, "height", p->height);
-  write_int(&w, "width", p->width);
-  write_int(&w, "channels", p->channels);
+  mica_json_put_int(&w, "height", p->height);
+  mica_json_put_int(&w, "width", p->width);
+  mica_json_put_int(&w, "channels", p->channels);
   mica_json_end_object(&w);
   write_texts(&w, "classes", m->classes, m->n_classes);
   mica_json_write_name(&w, "preprocess");
   mica_json_begin_object(&w);
   if (p->height) {
-    write_text(&w, "resize", "cover");
-    mica_json_write_name(&w, "crop");
-    mica_json_write_double(&w, p->crop);
-    write_text(&w, "interpolation", mica_image_filter_name(p->interpolation));
+    mica_json_put_text(&w, "resize", "cover");
+    mica_json_put_double(&w, "crop", p->crop);
+    mica_json_put_text(&w, "interpolation", mica_image_filter_name(p->interpolation));
     write_numbers(&w, "mean", p->mean, p->channels);
     write_numbers(&w, "deviation", p->deviation, p->channels);
   }
@@ -204,7 +193,7 @@ static mica_status write_json(const mica_model *m, const mica_net *net, const he
   mica_json_begin_array(&w);
   for (int64_t i = 0; i < h->n; i++) write_head(&w, h->head[i], h->record[i]);
   mica_json_end_array(&w);
-  write_text(&w, "answers", h->answering < 0 ? NULL : h->head[h->answering]->name);
+  mica_json_put_text(&w, "answers", h->answering < 0 ? NULL : h->head[h->answering]->name);
   mica_json_end_object(&w);
   mica_free(architecture);
   mica_bytes_byte(text, 0);

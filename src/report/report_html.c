@@ -212,31 +212,26 @@ mica_status mica_report_summary(const mica_report *report, char **out) {
   mica_json_begin_object(&w);
   for (int32_t i = 0; i < report->entry_count; i++) {
     const mica_report_entry *e = &report->entries[i];
-    mica_json_write_name(&w, e->key);
-    mica_json_write_double(&w, e->value);
+    mica_json_put_double(&w, e->key, e->value);
     if (!e->interval) continue;
     const double end[2] = {e->low, e->high};
     for (int k = 0; k < 2; k++) {
       char name[128];
       strcpy(name, e->key); /* at most 100 bytes, checked when it was added */
       strcat(name, k ? "_high" : "_low");
-      mica_json_write_name(&w, name);
-      mica_json_write_double(&w, end[k]);
+      mica_json_put_double(&w, name, end[k]);
     }
   }
   mica_json_write_name(&w, "report");
   mica_json_begin_object(&w);
-  mica_json_write_name(&w, "title");
-  mica_json_write_string(&w, report->title);
-  mica_json_write_name(&w, "mica");
-  mica_json_write_string(&w, mica_version());
+  mica_json_put_text(&w, "title", report->title);
+  mica_json_put_text(&w, "mica", mica_version());
   mica_json_end_object(&w);
   mica_json_write_name(&w, "units");
   mica_json_begin_object(&w);
   for (int32_t i = 0; i < report->entry_count; i++) {
     if (!report->entries[i].unit[0]) continue;
-    mica_json_write_name(&w, report->entries[i].key);
-    mica_json_write_string(&w, report->entries[i].unit);
+    mica_json_put_text(&w, report->entries[i].key, report->entries[i].unit);
   }
   mica_json_end_object(&w);
   mica_json_write_name(&w, "tables");

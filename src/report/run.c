@@ -109,13 +109,10 @@ mica_status mica_run_log(mica_run *run, int64_t step, const mica_measurement *me
   mica_bytes line = {0};
   mica_json_writer w = {&line, 0, 0, 0, false};
   mica_json_begin_object(&w);
-  mica_json_write_name(&w, "step");
-  mica_json_write_int(&w, step);
-  mica_json_write_name(&w, "seconds");
-  mica_json_write_double(&w, round(seconds * 1000) / 1000);
+  mica_json_put_int(&w, "step", step);
+  mica_json_put_double(&w, "seconds", round(seconds * 1000) / 1000);
   for (int32_t i = 0; i < n; i++) {
-    mica_json_write_name(&w, metrics[i].name);
-    mica_json_write_double(&w, metrics[i].value);
+    mica_json_put_double(&w, metrics[i].name, metrics[i].value);
   }
   mica_json_end_object(&w);
   mica_bytes_byte(&line, '\n');
