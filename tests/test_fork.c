@@ -48,7 +48,7 @@ static mica_status products(const mica_engine *engine, results *r) {
     status = mica_gemm(engine, MICA_F64, false, true, SIDE, SIDE, SIDE, 1, a64, SIDE, a64, SIDE, 0,
                        c64, SIDE);
   double values[SIDE];
-  if (!status) status = mica_eigen_symmetric(engine, MICA_F64, SIDE, c64, SIDE, values, NULL);
+  if (!status) status = mica_lapack_eigen(engine, MICA_F64, SIDE, c64, SIDE, values, NULL);
   r->product32 = r->product64 = 0;
   for (int i = 0; i < SIDE * SIDE; i++) {
     r->product32 += fabs((double)c32[i]);

@@ -134,7 +134,7 @@ static void test_cholesky(void **state) {
     for (int64_t i = 0; i < n; i++)
       for (int64_t j = i + 1; j < n; j++) spoilt[i * n + j] = (double)NAN; /* must not be read */
     void *x = pack(dtypes[t], n, n, ld, spoilt);
-    assert_int_equal(mica_cholesky(engines[e], dtypes[t], n, x, ld), MICA_OK);
+    assert_int_equal(mica_lapack_cholesky(engines[e], dtypes[t], n, x, ld), MICA_OK);
     double *l = unpack(dtypes[t], n, n, ld, x), *back = product(false, true, n, n, n, l, l);
     for (int64_t i = 0; i < n; i++)
       for (int64_t j = i + 1; j < n; j++) assert_true(l[i * n + j] == 0);
@@ -142,13 +142,13 @@ static void test_cholesky(void **state) {
     /* A X = B with the same matrix */
     double *want = random_matrix(n, 3), *b = product(false, false, n, 3, n, a, want);
     void *pa = pack(dtypes[t], n, n, ld, spoilt), *pb = pack(dtypes[t], n, 3, 3 + PAD, b);
-    assert_int_equal(mica_solve_positive(engines[e], dtypes[t], n, 3, pa, ld, pb, 3 + PAD),
+    assert_int_equal(mica_lapack_solve_positive(engines[e], dtypes[t], n, 3, pa, ld, pb, 3 + PAD),
                      MICA_OK);
     double *got = unpack(dtypes[t], n, 3, 3 + PAD, pb);
     assert_close("solve_positive", n * 3, got, want, tolerance);
     a[(n - 1) * n + n - 1] = -1;
     void *bad = pack(dtypes[t], n, n, n, a);
-    assert_int_equal(mica_cholesky(engines[e], dtypes[t], n, bad, n), MICA_ERR_NUMERIC);
+    assert_int_equal(mica_lapack_cholesky(engines[e], dtypes[t], n, bad, n), MICA_ERR_NUMERIC);
     free(a), free(spoilt), free(x), free(l), free(back), free(want), free(b), free(pa), free(pb),
         free(got), free(bad);
   }
@@ -174,16 +174,16 @@ static void test_triangular(void **state) {
       }
     double *want = random_matrix(n, nrhs), *b = product(trans, false, n, nrhs, n, clean, want);
     void *pa = pack(dtypes[t], n, n, ld, a), *pb = pack(dtypes[t], n, nrhs, nrhs + PAD, b);
-    assert_int_equal(
-        mica_solve_triangular(engines[e], dtypes[t], lower, trans, n, nrhs, pa, ld, pb, nrhs + PAD),
-        MICA_OK);
+    assert_int_equal(mica_lapack_solve_triangular(engines[e], dtypes[t], lower, trans, n, nrhs, pa,
+                                                  ld, pb, nrhs + PAD),
+                     MICA_OK);
     double *got = unpack(dtypes[t], n, nrhs, nrhs + PAD, pb);
     assert_close("triangular", n * nrhs, got, want, tolerances[t]);
     a[0] = 0;
     void *bad = pack(dtypes[t], n, n, n, a);
-    assert_int_equal(
-        mica_solve_triangular(engines[e], dtypes[t], lower, trans, n, nrhs, bad, n, pb, nrhs + PAD),
-        MICA_ERR_NUMERIC);
+    assert_int_equal(mica_lapack_solve_triangular(engines[e], dtypes[t], lower, trans, n, nrhs, bad,
+                                                  n, pb, nrhs + PAD),
+                     MICA_ERR_NUMERIC);
     free(a), free(clean), free(want), free(b), free(pa), free(pb), free(got), free(bad);
   }
 }
@@ -197,13 +197,14 @@ static void test_lu(void **state) {
       a[(n - 1 - i) * n + i] += (double)n; /* rows must change places */
     double *want = random_matrix(n, 4), *b = product(false, false, n, 4, n, a, want);
     void *pa = pack(dtypes[t], n, n, ld, a), *pb = pack(dtypes[t], n, 4, 4 + PAD, b);
-    assert_int_equal(mica_solve(engines[e], dtypes[t], n, 4, pa, ld, pb, 4 + PAD), MICA_OK);
+    assert_int_equal(mica_lapack_solve(engines[e], dtypes[t], n, 4, pa, ld, pb, 4 + PAD), MICA_OK);
     double *got = unpack(dtypes[t], n, 4, 4 + PAD, pb);
     assert_close("solve", n * 4, got, want, tolerances[t]);
     /* det(A D) = det A * prod D, and a swap of rows turns the sign */
     double log_abs, log_scaled;
     int sign, turned;
-    assert_int_equal(mica_log_det(engines[e], dtypes[t], n, pa, ld, &log_abs, &sign), MICA_OK);
+    assert_int_equal(mica_lapack_log_det(engines[e], dtypes[t], n, pa, ld, &log_abs, &sign),
+                     MICA_OK);
     assert_true(sign == 1 || sign == -1);
     double *scaled = dense(n, n);
     for (int64_t i = 0; i < n * n; i++) scaled[i] = 2 * a[i];
@@ -213,24 +214,26 @@ static void test_lu(void **state) {
       scaled[n + j] = x;
     }
     void *ps = pack(dtypes[t], n, n, ld, scaled);
-    assert_int_equal(mica_log_det(engines[e], dtypes[t], n, ps, ld, &log_scaled, &turned), MICA_OK);
+    assert_int_equal(mica_lapack_log_det(engines[e], dtypes[t], n, ps, ld, &log_scaled, &turned),
+                     MICA_OK);
     assert_true(fabs(log_scaled - log_abs - (double)n * log(2)) <= 1e-9);
     assert_int_equal(turned, n > 1 ? -sign : sign);
     for (int64_t j = 0; j < n; j++) a[(n - 1) * n + j] = 0; /* singular */
     void *bad = pack(dtypes[t], n, n, ld, a);
-    assert_int_equal(mica_solve(engines[e], dtypes[t], n, 4, bad, ld, pb, 4 + PAD),
+    assert_int_equal(mica_lapack_solve(engines[e], dtypes[t], n, 4, bad, ld, pb, 4 + PAD),
                      MICA_ERR_NUMERIC);
-    assert_int_equal(mica_log_det(engines[e], dtypes[t], n, bad, ld, &log_abs, &sign), MICA_OK);
+    assert_int_equal(mica_lapack_log_det(engines[e], dtypes[t], n, bad, ld, &log_abs, &sign),
+                     MICA_OK);
     assert_int_equal(sign, 0);
     assert_true(isinf(log_abs) && log_abs < 0);
     free(a), free(want), free(b), free(pa), free(pb), free(got), free(scaled), free(ps), free(bad);
   }
   double two[4] = {1, 2, 3, 4}, log_abs;
   int sign;
-  assert_int_equal(mica_log_det(engines[0], MICA_F64, 2, two, 2, &log_abs, &sign), MICA_OK);
+  assert_int_equal(mica_lapack_log_det(engines[0], MICA_F64, 2, two, 2, &log_abs, &sign), MICA_OK);
   assert_int_equal(sign, -1);
   assert_true(fabs(log_abs - log(2)) < 1e-14);
-  assert_int_equal(mica_log_det(engines[0], MICA_F64, 0, two, 0, &log_abs, &sign), MICA_OK);
+  assert_int_equal(mica_lapack_log_det(engines[0], MICA_F64, 0, two, 0, &log_abs, &sign), MICA_OK);
   assert_true(sign == 1 && log_abs == 0);
 }
 
@@ -244,9 +247,8 @@ static void test_eigen(void **state) {
     void *pa = pack(dtypes[t], n, n, ld, a);
     void *values = malloc((size_t)n * 8), *vectors = malloc((size_t)(n * n) * 8),
          *alone = malloc((size_t)n * 8);
-    assert_int_equal(mica_eigen_symmetric(engines[e], dtypes[t], n, pa, ld, values, vectors),
-                     MICA_OK);
-    assert_int_equal(mica_eigen_symmetric(engines[e], dtypes[t], n, pa, ld, alone, NULL), MICA_OK);
+    assert_int_equal(mica_lapack_eigen(engines[e], dtypes[t], n, pa, ld, values, vectors), MICA_OK);
+    assert_int_equal(mica_lapack_eigen(engines[e], dtypes[t], n, pa, ld, alone, NULL), MICA_OK);
     double *w = unpack(dtypes[t], 1, n, n, values), *w2 = unpack(dtypes[t], 1, n, n, alone);
     double *v = unpack(dtypes[t], n, n, n, vectors), *av = product(false, false, n, n, n, a, v);
     double *vw = dense(n, n);
@@ -281,8 +283,9 @@ static void test_svd(void **state) {
           void *pu = malloc((size_t)(m * r) * 8), *ps = malloc((size_t)r * 8),
                *pv = malloc((size_t)(r * n) * 8);
           void *alone = malloc((size_t)r * 8);
-          assert_int_equal(mica_svd(engines[e], dtypes[t], m, n, pa, ld, pu, ps, pv), MICA_OK);
-          assert_int_equal(mica_svd(engines[e], dtypes[t], m, n, pa, ld, NULL, alone, NULL),
+          assert_int_equal(mica_lapack_svd(engines[e], dtypes[t], m, n, pa, ld, pu, ps, pv),
+                           MICA_OK);
+          assert_int_equal(mica_lapack_svd(engines[e], dtypes[t], m, n, pa, ld, NULL, alone, NULL),
                            MICA_OK);
           double *u = unpack(dtypes[t], m, r, r, pu), *s = unpack(dtypes[t], 1, r, r, ps);
           double *vt = unpack(dtypes[t], r, n, n, pv), *s2 = unpack(dtypes[t], 1, r, r, alone);
@@ -309,7 +312,7 @@ static void test_qr(void **state) {
         double *a = random_matrix(m, n);
         void *pa = pack(dtypes[t], m, n, ld, a), *pq = malloc((size_t)(m * r) * 8),
              *pr = malloc((size_t)(r * n) * 8);
-        assert_int_equal(mica_qr(engines[e], dtypes[t], m, n, pa, ld, pq, pr), MICA_OK);
+        assert_int_equal(mica_lapack_qr(engines[e], dtypes[t], m, n, pa, ld, pq, pr), MICA_OK);
         double *q = unpack(dtypes[t], m, r, r, pq), *upper = unpack(dtypes[t], r, n, n, pr);
         assert_orthonormal("Q", true, m, r, q, tolerances[t]);
         for (int64_t i = 0; i < r; i++)
@@ -327,19 +330,24 @@ static void test_refusals(void **state) {
       double *a = positive(n), *u = dense(n, n), *v = dense(n, n), s[64];
       int sign;
       a[n] = (double)NAN; /* row 1, column 0 */
-      assert_int_equal(mica_cholesky(engines[e], MICA_F64, n, a, n), MICA_ERR_NUMERIC);
-      assert_int_equal(mica_solve(engines[e], MICA_F64, n, n, a, n, u, n), MICA_ERR_NUMERIC);
-      assert_int_equal(mica_solve_positive(engines[e], MICA_F64, n, n, a, n, u, n),
+      assert_int_equal(mica_lapack_cholesky(engines[e], MICA_F64, n, a, n), MICA_ERR_NUMERIC);
+      assert_int_equal(mica_lapack_solve(engines[e], MICA_F64, n, n, a, n, u, n), MICA_ERR_NUMERIC);
+      assert_int_equal(mica_lapack_solve_positive(engines[e], MICA_F64, n, n, a, n, u, n),
                        MICA_ERR_NUMERIC);
-      assert_int_equal(mica_log_det(engines[e], MICA_F64, n, a, n, s, &sign), MICA_ERR_NUMERIC);
-      assert_int_equal(mica_eigen_symmetric(engines[e], MICA_F64, n, a, n, s, u), MICA_ERR_NUMERIC);
-      assert_int_equal(mica_svd(engines[e], MICA_F64, n, n, a, n, u, s, v), MICA_ERR_NUMERIC);
-      assert_int_equal(mica_qr(engines[e], MICA_F64, n, n, a, n, u, v), MICA_ERR_NUMERIC);
-      assert_int_equal(mica_svd(engines[e], MICA_F64, n, n, a, n, u, s, NULL), MICA_ERR_INVALID);
-      assert_int_equal(mica_qr(engines[e], MICA_F64, n, n, a, n - 1, u, v), MICA_ERR_INVALID);
-      assert_int_equal(mica_cholesky(engines[e], MICA_I32, n, a, n), MICA_ERR_UNSUPPORTED);
-      assert_int_equal(mica_cholesky(engines[e], MICA_F64, 0, NULL, 0), MICA_OK);
-      assert_int_equal(mica_svd(engines[e], MICA_F64, 0, 3, NULL, 3, NULL, NULL, NULL), MICA_OK);
+      assert_int_equal(mica_lapack_log_det(engines[e], MICA_F64, n, a, n, s, &sign),
+                       MICA_ERR_NUMERIC);
+      assert_int_equal(mica_lapack_eigen(engines[e], MICA_F64, n, a, n, s, u), MICA_ERR_NUMERIC);
+      assert_int_equal(mica_lapack_svd(engines[e], MICA_F64, n, n, a, n, u, s, v),
+                       MICA_ERR_NUMERIC);
+      assert_int_equal(mica_lapack_qr(engines[e], MICA_F64, n, n, a, n, u, v), MICA_ERR_NUMERIC);
+      assert_int_equal(mica_lapack_svd(engines[e], MICA_F64, n, n, a, n, u, s, NULL),
+                       MICA_ERR_INVALID);
+      assert_int_equal(mica_lapack_qr(engines[e], MICA_F64, n, n, a, n - 1, u, v),
+                       MICA_ERR_INVALID);
+      assert_int_equal(mica_lapack_cholesky(engines[e], MICA_I32, n, a, n), MICA_ERR_UNSUPPORTED);
+      assert_int_equal(mica_lapack_cholesky(engines[e], MICA_F64, 0, NULL, 0), MICA_OK);
+      assert_int_equal(mica_lapack_svd(engines[e], MICA_F64, 0, 3, NULL, 3, NULL, NULL, NULL),
+                       MICA_OK);
       free(a), free(u), free(v);
     }
 }

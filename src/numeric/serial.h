@@ -10,7 +10,7 @@
 #include <mica/engine.h>
 
 /* Eigenvalues of a symmetric matrix (the lower triangle is read), ascending, and unless NULL its
- * unit eigenvectors in the columns of `vectors`. Memory: 16 n^2 bytes. MICA_ERR_NUMERIC when not
+ * unit eigenvectors in the columns of `vectors`. Memory: 8 n^2 bytes. MICA_ERR_NUMERIC when not
  * finite. */
 mica_status mica_serial_eigen(const mica_engine *engine, int64_t n, const double *a, double *values,
                               double *vectors);

@@ -24,7 +24,7 @@ bool mica_factor_cholesky(int64_t n, double *a) {
     double *row = a + i * n;
     for (int64_t j = 0; j < i; j++) row[j] = (row[j] - dot(j, row, a + j * n)) / a[j * n + j];
     const double left = row[i] - dot(i, row, row);
-    if (!(left > 0)) return false;
+    if (!(left > 0 && left <= DBL_MAX)) return false;
     row[i] = sqrt(left);
   }
   return true;
@@ -122,29 +122,11 @@ void mica_factor_qr_form(int64_t m, int64_t n, int64_t r, const double *a, const
   for (int64_t k = r; k-- > 0;) reflect(m, k, tau[k], a + k, n, q, r, k, r, work);
 }
 
-/* ---- Jacobi ---- */
-
-/* The rotation that makes the symmetric [[p, x], [x, q]] diagonal, by the smaller angle. */
-static void rotation(double p, double x, double q, double *c, double *s) {
-  const double theta = (q - p) / (2 * x);
-  const double t = copysign(1 / (fabs(theta) + hypot(theta, 1)), theta);
-  *c = 1 / hypot(t, 1);
-  *s = t * *c;
-}
-
 static void rotate_rows(int64_t n, double c, double s, double *a, double *b) {
   for (int64_t i = 0; i < n; i++) {
     const double x = a[i], y = b[i];
     a[i] = c * x - s * y;
     b[i] = s * x + c * y;
-  }
-}
-
-static void rotate_columns(int64_t n, int64_t ld, double c, double s, double *a, double *b) {
-  for (int64_t i = 0; i < n; i++) {
-    const double x = a[i * ld], y = b[i * ld];
-    a[i * ld] = c * x - s * y;
-    b[i * ld] = s * x + c * y;
   }
 }
 
@@ -154,45 +136,114 @@ static double largest(int64_t n, const double *a) {
   return most;
 }
 
-bool mica_factor_eigen(int64_t n, double *a, double *values, double *vectors) {
+/* ---- symmetric eigenvalues: Householder's reduction to a tridiagonal matrix, then QR steps with
+ * Wilkinson's shift (8.3), the vectors kept as rows so that every inner loop runs along memory ----
+ */
+
+/* One reflection I - 2 v v^T that clears column k of a below the subdiagonal; the rows of `rows`,
+ * which are Q^T unless it is NULL, follow. v and w have n elements. */
+static void reduce_column(int64_t n, int64_t k, double *a, double *rows, double *v, double *w) {
+  const int64_t m = n - k - 1;
+  for (int64_t i = 0; i < m; i++) v[i] = a[(k + 1 + i) * n + k];
+  if (!(dot(m - 1, v + 1, v + 1) > 0)) return;
+  const double head = copysign(sqrt(dot(m, v, v)), v[0]);
+  v[0] += head;
+  const double size = sqrt(dot(m, v, v));
+  for (int64_t i = 0; i < m; i++) v[i] /= size;
+  for (int64_t i = 0; i < m; i++) w[i] = dot(m, a + (k + 1 + i) * n + k + 1, v);
+  const double along = dot(m, v, w);
+  for (int64_t i = 0; i < m; i++) w[i] = 2 * (w[i] - along * v[i]);
+  for (int64_t i = 0; i < m; i++) {
+    double *row = a + (k + 1 + i) * n + k + 1;
+    for (int64_t j = 0; j < m; j++) row[j] -= v[i] * w[j] + w[i] * v[j];
+  }
+  a[(k + 1) * n + k] = -head;
+  if (!rows) return;
+  memset(w, 0, (size_t)n * sizeof *w);
+  for (int64_t i = 0; i < m; i++) add_scaled(n, v[i], rows + (k + 1 + i) * n, w);
+  for (int64_t i = 0; i < m; i++) add_scaled(n, -2 * v[i], w, rows + (k + 1 + i) * n);
+}
+
+/* One implicit step on the unreduced block p..q of diagonal d and subdiagonal e. */
+static void qr_step(int64_t n, int64_t p, int64_t q, double *d, double *e, double *rows) {
+  const double delta = (d[q - 1] - d[q]) / 2, last = e[q - 1];
+  const double shift = d[q] - last * last / (delta + copysign(hypot(delta, last), delta));
+  double x = d[p] - shift, z = e[p];
+  for (int64_t k = p; k < q; k++) {
+    const double r = hypot(x, z), c = r > 0 ? x / r : 1, s = r > 0 ? z / r : 0;
+    const double a = d[k], b = e[k], f = d[k + 1];
+    if (k > p) e[k - 1] = r;
+    d[k] = c * c * a + 2 * c * s * b + s * s * f;
+    d[k + 1] = s * s * a - 2 * c * s * b + c * c * f;
+    e[k] = c * s * (f - a) + (c * c - s * s) * b;
+    if (k < q - 1) {
+      x = e[k];
+      z = s * e[k + 1];
+      e[k + 1] *= c;
+    }
+    if (rows) rotate_rows(n, c, -s, rows + k * n, rows + (k + 1) * n);
+  }
+}
+
+static bool diagonalise(int64_t n, double *d, double *e, double *rows) {
+  int64_t q = n - 1, steps = 0;
+  while (q > 0) {
+    if (fabs(e[q - 1]) <= DBL_EPSILON * (fabs(d[q - 1]) + fabs(d[q]))) {
+      e[--q] = 0;
+      continue;
+    }
+    int64_t p = q - 1;
+    while (p > 0 && fabs(e[p - 1]) > DBL_EPSILON * (fabs(d[p - 1]) + fabs(d[p]))) p--;
+    if (steps++ > SWEEPS * n) return false;
+    qr_step(n, p, q, d, e, rows);
+  }
+  return true;
+}
+
+bool mica_factor_eigen(int64_t n, double *a, double *values, double *vectors, double *work) {
+  double *e = work, *v = e + n, *w = v + n;
   if (vectors) {
     memset(vectors, 0, (size_t)(n * n) * sizeof *vectors);
     for (int64_t i = 0; i < n; i++) vectors[i * n + i] = 1;
   }
   /* Work on a scaled matrix, so that squares neither overflow nor vanish. */
   const double scale = largest(n * n, a);
-  if (scale > 0)
-    for (int64_t i = 0; i < n * n; i++) a[i] /= scale;
-  bool converged = scale == 0 || n < 2;
-  for (int sweep = 0; sweep < SWEEPS && !converged; sweep++) {
-    converged = true;
-    for (int64_t p = 0; p < n; p++)
-      for (int64_t q = p + 1; q < n; q++) {
-        const double x = a[p * n + q];
-        if (fabs(x) <= DBL_EPSILON * 0.01) {
-          a[p * n + q] = a[q * n + p] = 0;
-          continue;
-        }
-        converged = false;
-        double c, s;
-        rotation(a[p * n + p], x, a[q * n + q], &c, &s);
-        rotate_rows(n, c, s, a + p * n, a + q * n);
-        rotate_columns(n, n, c, s, a + p, a + q);
-        a[p * n + q] = a[q * n + p] = 0;
-        if (vectors) rotate_columns(n, n, c, s, vectors + p, vectors + q);
-      }
-  }
-  for (int64_t i = 0; i < n; i++) values[i] = scale * a[i * n + i];
-  for (int64_t i = 0; i < n; i++) { /* ascending, by selection: a swap moves a column */
+  for (int64_t i = 0; i < n * n && scale > 0; i++) a[i] /= scale;
+  for (int64_t k = 0; k + 2 < n; k++) reduce_column(n, k, a, vectors, v, w);
+  for (int64_t i = 0; i < n; i++) values[i] = a[i * n + i];
+  for (int64_t i = 0; i + 1 < n; i++) e[i] = a[(i + 1) * n + i];
+  const bool converged = diagonalise(n, values, e, vectors);
+  for (int64_t i = 0; i < n; i++) { /* ascending, by selection: a swap moves a row */
     int64_t least = i;
     for (int64_t j = i + 1; j < n; j++)
       if (values[j] < values[least]) least = j;
-    if (least == i) continue;
-    swap_rows(1, values + i, values + least);
-    for (int64_t k = 0; vectors && k < n; k++)
-      swap_rows(1, vectors + k * n + i, vectors + k * n + least);
+    if (least != i) {
+      swap_rows(1, values + i, values + least);
+      if (vectors) swap_rows(n, vectors + i * n, vectors + least * n);
+    }
+    values[i] *= scale;
   }
+  for (int64_t i = 0; vectors && i < n; i++) /* rows become columns */
+    for (int64_t j = 0; j < i; j++) swap_rows(1, vectors + i * n + j, vectors + j * n + i);
   return converged;
+}
+
+/* ---- singular values: one-sided Jacobi ---- */
+
+/* The rotation that makes the symmetric [[p, x], [x, q]] diagonal, by the smaller angle. */
+static void rotation(double p, double x, double q, double *c, double *s) {
+  const double theta = (q - p) / (2 * x);
+  const double t = copysign(1 / (fabs(theta) + hypot(theta, 1)), theta);
+  *c = 1 / hypot(t, 1);
+  *s = t * *c;
+}
+
+static void rotate_columns(int64_t n, int64_t ld, double c, double s, double *a, double *b) {
+  for (int64_t i = 0; i < n; i++) {
+    const double x = a[i * ld], y = b[i * ld];
+    a[i * ld] = c * x - s * y;
+    b[i * ld] = s * x + c * y;
+  }
 }
 
 bool mica_factor_svd(int64_t r, int64_t n, double *a, double *s, double *u) {

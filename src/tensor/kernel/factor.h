@@ -1,4 +1,5 @@
-/* Factorisations in plain C for one thread: what lapack.c falls back on. Dense row-major doubles,
+/* Factorisations in plain C for one thread: what lapack.c falls back on, and what must give
+ * the same bits for every thread count stands on. Dense row-major doubles,
  * all finite; the arrays do not overlap. Golub & Van Loan, Matrix Computations, 4th edition. */
 #ifndef MICA_TENSOR_KERNEL_FACTOR_H
 #define MICA_TENSOR_KERNEL_FACTOR_H
@@ -28,9 +29,9 @@ void mica_factor_qr(int64_t m, int64_t n, double *a, double *tau, double *work);
 void mica_factor_qr_form(int64_t m, int64_t n, int64_t r, const double *a, const double *tau,
                          double *q, double *work);
 
-/* Cyclic Jacobi on a symmetric a, which is destroyed: values ascending, columns of `vectors` (n x
- * n, or NULL). False when it does not converge. */
-bool mica_factor_eigen(int64_t n, double *a, double *values, double *vectors);
+/* Eigenvalues of a symmetric a, which is destroyed: values ascending, columns of `vectors` (n x n,
+ * or NULL). work has 3 n elements. False when it does not converge. */
+bool mica_factor_eigen(int64_t n, double *a, double *values, double *vectors, double *work);
 
 /* One-sided Jacobi: the rows of a (r x n, r <= n) are turned until orthogonal. Then a = u diag(s)
  * vt with vt left in a (r x n) and u r x r (or NULL); s descending. False when it does not

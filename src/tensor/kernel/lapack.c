@@ -101,8 +101,8 @@ static bool cholesky(const mica_engine *engine, int64_t n, double *a) {
   return info == 0;
 }
 
-mica_status mica_cholesky(const mica_engine *engine, mica_dtype dtype, int64_t n, void *a,
-                          int64_t lda) {
+mica_status mica_lapack_cholesky(const mica_engine *engine, mica_dtype dtype, int64_t n, void *a,
+                                 int64_t lda) {
   mica_status status = check("cholesky", dtype, n, n, lda);
   if (status != MICA_OK || n == 0) return status;
   double *work = doubles(engine, n, n);
@@ -124,9 +124,9 @@ mica_status mica_cholesky(const mica_engine *engine, mica_dtype dtype, int64_t n
 
 /* ---- triangular systems ---- */
 
-mica_status mica_solve_triangular(const mica_engine *engine, mica_dtype dtype, bool lower,
-                                  bool trans, int64_t n, int64_t nrhs, const void *t, int64_t ldt,
-                                  void *b, int64_t ldb) {
+mica_status mica_lapack_solve_triangular(const mica_engine *engine, mica_dtype dtype, bool lower,
+                                         bool trans, int64_t n, int64_t nrhs, const void *t,
+                                         int64_t ldt, void *b, int64_t ldb) {
   mica_status status = check("triangular solve", dtype, n, n, ldt);
   if (status == MICA_OK) status = check("triangular solve", dtype, n, nrhs, ldb);
   if (status != MICA_OK || n == 0 || nrhs == 0) return status;
@@ -167,8 +167,9 @@ mica_status mica_solve_triangular(const mica_engine *engine, mica_dtype dtype, b
   return status;
 }
 
-mica_status mica_solve_positive(const mica_engine *engine, mica_dtype dtype, int64_t n,
-                                int64_t nrhs, const void *a, int64_t lda, void *b, int64_t ldb) {
+mica_status mica_lapack_solve_positive(const mica_engine *engine, mica_dtype dtype, int64_t n,
+                                       int64_t nrhs, const void *a, int64_t lda, void *b,
+                                       int64_t ldb) {
   mica_status status = check("solve", dtype, n, n, lda);
   if (status == MICA_OK) status = check("solve", dtype, n, nrhs, ldb);
   if (status != MICA_OK || n == 0 || nrhs == 0) return status;
@@ -193,8 +194,8 @@ mica_status mica_solve_positive(const mica_engine *engine, mica_dtype dtype, int
 
 /* ---- LU ---- */
 
-mica_status mica_solve(const mica_engine *engine, mica_dtype dtype, int64_t n, int64_t nrhs,
-                       const void *a, int64_t lda, void *b, int64_t ldb) {
+mica_status mica_lapack_solve(const mica_engine *engine, mica_dtype dtype, int64_t n, int64_t nrhs,
+                              const void *a, int64_t lda, void *b, int64_t ldb) {
   mica_status status = check("solve", dtype, n, n, lda);
   if (status == MICA_OK) status = check("solve", dtype, n, nrhs, ldb);
   if (status != MICA_OK || n == 0 || nrhs == 0) return status;
@@ -230,8 +231,8 @@ mica_status mica_solve(const mica_engine *engine, mica_dtype dtype, int64_t n, i
   return status;
 }
 
-mica_status mica_log_det(const mica_engine *engine, mica_dtype dtype, int64_t n, const void *a,
-                         int64_t lda, double *log_abs, int *sign) {
+mica_status mica_lapack_log_det(const mica_engine *engine, mica_dtype dtype, int64_t n,
+                                const void *a, int64_t lda, double *log_abs, int *sign) {
   mica_status status = check("log-determinant", dtype, n, n, lda);
   if (status != MICA_OK) return status;
   *log_abs = 0;
@@ -276,7 +277,13 @@ mica_status mica_log_det(const mica_engine *engine, mica_dtype dtype, int64_t n,
 static bool eigen(const mica_engine *engine, int64_t n, double *a, double *values, double *vectors,
                   mica_status *status) {
   mica_openblas l;
-  if (!lapack_for(engine, n, &l)) return mica_factor_eigen(n, a, values, vectors);
+  if (!lapack_for(engine, n, &l)) {
+    double *work = doubles(engine, n, 3);
+    if (!work) *status = MICA_ERR_MEMORY;
+    const bool converged = work && mica_factor_eigen(n, a, values, vectors, work);
+    mica_workspace_release(engine, work);
+    return converged;
+  }
   const int size = (int)n, ask = -1;
   int info = 0, indices = 0;
   double length = 0;
@@ -299,8 +306,8 @@ static bool eigen(const mica_engine *engine, int64_t n, double *a, double *value
   return info == 0;
 }
 
-mica_status mica_eigen_symmetric(const mica_engine *engine, mica_dtype dtype, int64_t n,
-                                 const void *a, int64_t lda, void *values, void *vectors) {
+mica_status mica_lapack_eigen(const mica_engine *engine, mica_dtype dtype, int64_t n, const void *a,
+                              int64_t lda, void *values, void *vectors) {
   mica_status status = check("eigenvalues", dtype, n, n, lda);
   if (status != MICA_OK || n == 0) return status;
   double *work = doubles(engine, n, n), *w = doubles(engine, n, 1);
@@ -348,8 +355,8 @@ static bool svd_lapack(const mica_engine *engine, const mica_openblas *l, int64_
   return info == 0;
 }
 
-mica_status mica_svd(const mica_engine *engine, mica_dtype dtype, int64_t m, int64_t n,
-                     const void *a, int64_t lda, void *u, void *s, void *vt) {
+mica_status mica_lapack_svd(const mica_engine *engine, mica_dtype dtype, int64_t m, int64_t n,
+                            const void *a, int64_t lda, void *u, void *s, void *vt) {
   mica_status status = check("singular values", dtype, m, n, lda);
   if (status == MICA_OK && !u != !vt)
     status = mica_fail(MICA_ERR_INVALID, "singular values: u and vt are given both or neither");
@@ -418,8 +425,8 @@ static mica_status qr_lapack(const mica_engine *engine, const mica_openblas *l, 
   return MICA_OK;
 }
 
-mica_status mica_qr(const mica_engine *engine, mica_dtype dtype, int64_t m, int64_t n,
-                    const void *a, int64_t lda, void *q, void *r) {
+mica_status mica_lapack_qr(const mica_engine *engine, mica_dtype dtype, int64_t m, int64_t n,
+                           const void *a, int64_t lda, void *q, void *r) {
   mica_status status = check("QR", dtype, m, n, lda);
   const int64_t k = m < n ? m : n;
   if (status != MICA_OK || k == 0) return status;
