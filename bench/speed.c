@@ -112,7 +112,7 @@ static void make_model(work *w, const setting *s) {
 }
 
 static void make(work *w, const setting *s) {
-  const mica_problem problem = {s->side, s->side, s->channels, s->classes};
+  const mica_problem problem = MICA_PROBLEM_IMAGES(s->side, s->side, s->channels, s->classes);
   need(mica_net_create(w->engine, s->model, &problem, 1, &w->net));
   w->x = noise(MICA_SHAPE(s->batch, s->side, s->side, s->channels), 1);
   if (!s->optimiser) {

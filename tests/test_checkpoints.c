@@ -86,7 +86,7 @@ static void test_resnet20(void **state) {
     want[i] = strtod(at, &at);
   }
   for (int k = 0; k < 3; k++) {
-    const mica_problem task = {32, 32, 3, 10};
+    const mica_problem task = MICA_PROBLEM_IMAGES(32, 32, 3, 10);
     mica_net *net;
     mica_load_report report;
     assert_int_equal(mica_net_create(engine, "resnet:depth=20", &task, 1, &net), MICA_OK);
@@ -133,7 +133,7 @@ static void test_deeper(void **state) {
   mica_tensor *x = NULL, *labels = NULL;
   if (!read_images(&x, &labels)) skip();
   for (int k = 0; k < 3; k++) {
-    const mica_problem task = {32, 32, 3, 10};
+    const mica_problem task = MICA_PROBLEM_IMAGES(32, 32, 3, 10);
     mica_net *net;
     mica_load_report report;
     mica_stream stream;
@@ -163,7 +163,7 @@ static void test_deeper(void **state) {
 static void test_round_trip(void **state) {
   (void)state;
   const char *path = "build-test-round-trip.safetensors";
-  const mica_problem task = {12, 12, 3, 5};
+  const mica_problem task = MICA_PROBLEM_IMAGES(12, 12, 3, 5);
   mica_net *a, *b;
   assert_int_equal(mica_net_create(engine, "convnet:widths=3,4", &task, 1, &a), MICA_OK);
   assert_int_equal(mica_net_create(engine, "convnet:widths=3,4", &task, 2, &b), MICA_OK);
@@ -195,7 +195,7 @@ static void test_round_trip(void **state) {
   }
   /* Another architecture refuses, and nothing changes. */
   mica_net *c;
-  const mica_problem other = {12, 12, 3, 5};
+  const mica_problem other = MICA_PROBLEM_IMAGES(12, 12, 3, 5);
   assert_int_equal(mica_net_create(engine, "resnet:depth=8", &other, 1, &c), MICA_OK);
   assert_int_equal(mica_params_load(mica_net_params(c), path, NULL, NULL), MICA_ERR_FORMAT);
   assert_non_null(strstr(mica_last_error(), "0% of the parameters"));

@@ -120,16 +120,47 @@ static mica_status next(void *ctx, mica_batch *out) {
   return MICA_OK;
 }
 
-static mica_batch everything(bool rows) {
+#define COLUMNS    6
+#define VOCABULARY 11
+#define LENGTH     5
+#define FIELDS     3
+static const int64_t field_size[FIELDS] = {4, 2, 3};
+
+/* What the model reads: images where it needs them; tokens; else rows, with fields where it needs
+ * them; a head where it can have one. */
+static mica_problem problem_of(const mica_component *model) {
+  mica_problem p = {.classes = model->provides & MICA_NEED_LOGITS ? CLASSES : 0};
+  const bool images = model->needs & MICA_NEED_IMAGES, tokens = model->needs & MICA_NEED_TOKENS;
+  p.height = p.width = images ? 8 : 0;
+  p.channels = images ? 1 : tokens ? 0 : COLUMNS;
+  p.vocabulary = tokens ? VOCABULARY : 0;
+  p.length = tokens ? LENGTH : 0;
+  p.fields = model->needs & MICA_NEED_FIELDS ? FIELDS : 0;
+  p.field_size = field_size;
+  return p;
+}
+
+static mica_batch everything(const mica_component *model) {
   mica_batch b = {.n = EXAMPLES};
-  const mica_shape x = rows ? MICA_SHAPE(EXAMPLES, 6) : MICA_SHAPE(EXAMPLES, 8, 8, 1);
-  assert_int_equal(mica_tensor_create(MICA_F32, x, &b.x), MICA_OK);
+  const mica_problem p = problem_of(model);
+  const mica_shape x = p.height ? MICA_SHAPE(EXAMPLES, 8, 8, 1) : MICA_SHAPE(EXAMPLES, COLUMNS);
+  if (p.channels) assert_int_equal(mica_tensor_create(MICA_F32, x, &b.x), MICA_OK);
+  if (p.vocabulary)
+    assert_int_equal(mica_tensor_create(MICA_I64, MICA_SHAPE(EXAMPLES, LENGTH), &b.tokens),
+                     MICA_OK);
+  if (p.fields)
+    assert_int_equal(mica_tensor_create(MICA_I64, MICA_SHAPE(EXAMPLES, FIELDS), &b.fields),
+                     MICA_OK);
   assert_int_equal(mica_tensor_create(MICA_I64, MICA_SHAPE(EXAMPLES), &b.labels), MICA_OK);
   assert_int_equal(mica_tensor_create(MICA_I64, MICA_SHAPE(EXAMPLES), &b.ids), MICA_OK);
   assert_int_equal(mica_tensor_create(MICA_F32, MICA_SHAPE(EXAMPLES, CLASSES), &b.targets),
                    MICA_OK);
-  for (int64_t i = 0; i < mica_tensor_count(b.x); i++)
+  for (int64_t i = 0; b.x && i < mica_tensor_count(b.x); i++)
     mica_tensor_set(b.x, i, mica_random_normal(mica_key_seed(1), (uint64_t)i));
+  for (int64_t i = 0; b.tokens && i < EXAMPLES * LENGTH; i++)
+    mica_tensor_set(b.tokens, i, (double)(i * 7 % VOCABULARY));
+  for (int64_t i = 0; b.fields && i < EXAMPLES * FIELDS; i++)
+    mica_tensor_set(b.fields, i, (double)(i / FIELDS % field_size[i % FIELDS]));
   for (int64_t i = 0; i < EXAMPLES; i++) {
     mica_tensor_set(b.labels, i, (double)(i % CLASSES));
     mica_tensor_set(b.ids, i, (double)i);
@@ -140,6 +171,8 @@ static mica_batch everything(bool rows) {
 
 static void batch_free(mica_batch *b) {
   mica_tensor_free(b->x);
+  mica_tensor_free(b->tokens);
+  mica_tensor_free(b->fields);
   mica_tensor_free(b->labels);
   mica_tensor_free(b->ids);
   mica_tensor_free(b->targets);
@@ -157,14 +190,8 @@ static const char *small(const char *name) {
   return name;
 }
 
-/* Images where the model needs them, else rows; a head where it can have one. */
-static bool on_rows(const mica_component *model) {
-  return !(model->needs & MICA_NEED_IMAGES);
-}
 static mica_net *create(const mica_component *model, uint64_t seed) {
-  const bool rows = on_rows(model);
-  const mica_problem problem = {rows ? 0 : 8, rows ? 0 : 8, rows ? 6 : 1,
-                                model->provides & MICA_NEED_LOGITS ? CLASSES : 0};
+  const mica_problem problem = problem_of(model);
   mica_net *net = NULL;
   if (mica_net_create(engine, small(model->name), &problem, seed, &net) != MICA_OK)
     fail_msg("%s: %s", model->name, mica_last_error());
@@ -173,7 +200,7 @@ static mica_net *create(const mica_component *model, uint64_t seed) {
 
 static mica_status train(const mica_component *model, const char *loss, const char *optimiser,
                          const char *schedule, bool teach) {
-  mica_batch b = everything(on_rows(model));
+  mica_batch b = everything(model);
   const mica_stream stream = {&b, 2, seek, next};
   mica_net *net = create(model, 1), *teacher = teach ? create(model, 2) : NULL;
   mica_train_options o = MICA_TRAIN_OPTIONS;
@@ -232,7 +259,7 @@ static void test_adapters_with_models(void **state) {
   for (int i = 0; (model = at(MICA_KIND_MODEL, i)); i++)
     for (int k = 0; (adapter = at(MICA_KIND_ADAPTER, k)); k++) {
       int64_t count = 0;
-      mica_batch b = everything(on_rows(model));
+      mica_batch b = everything(model);
       const mica_stream stream = {&b, 2, seek, next};
       mica_net *net = create(model, 1);
       mica_params *p = mica_net_params(net);

@@ -125,7 +125,7 @@ static mica_var counted(mica_tape *t, void *ctx, const char *path, mica_var q, m
 
 static void test_attention_override(void **state) {
   (void)state;
-  const mica_problem problem = {8, 8, 1, 3};
+  const mica_problem problem = MICA_PROBLEM_IMAGES(8, 8, 1, 3);
   mica_net *net;
   assert_int_equal(mica_net_create(engine, "vit:patch=4:dim=8:depth=2:heads=2", &problem, 1, &net),
                    MICA_OK);
@@ -169,7 +169,7 @@ static mica_var zero_it(mica_tape *t, void *ctx, const char *path, mica_var v) {
 
 static void test_taps_on_a_network(void **state) {
   (void)state;
-  const mica_problem problem = {8, 8, 3, 4};
+  const mica_problem problem = MICA_PROBLEM_IMAGES(8, 8, 3, 4);
   mica_net *net;
   assert_int_equal(mica_net_create(engine, "resnet:depth=8:width=4", &problem, 1, &net), MICA_OK);
   mica_tape *t = tape_new();

@@ -130,7 +130,7 @@ static void net_loss(mica_tape *t, void *ctx, int n_in, const mica_var *in, int 
 }
 
 static void check_net(const char *spec, bool training, int64_t at_once, int parts) {
-  const mica_problem problem = {8, 8, 3, 4};
+  const mica_problem problem = MICA_PROBLEM_IMAGES(8, 8, 3, 4);
   mica_net *net;
   mica_tape *t;
   assert_int_equal(mica_net_create(engine, spec, &problem, 5, &net), MICA_OK);

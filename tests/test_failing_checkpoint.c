@@ -12,7 +12,7 @@
 #define SIDE    8
 #define CLASSES 3
 
-static const mica_problem task = {SIDE, SIDE, 3, CLASSES};
+static const mica_problem task = MICA_PROBLEM_IMAGES(SIDE, SIDE, 3, CLASSES);
 static const char *const models[] = {"resnet:depth=8:width=2",
                                      "vit:patch=4:dim=8:depth=1:heads=2:dropout=0.1"};
 static char dir[] = "/tmp/mica-test-failing-XXXXXX";

@@ -39,7 +39,7 @@ static mica_status step(mica_tape *t, mica_net *net, mica_optimiser *opt, mica_p
 }
 
 static mica_status train(void *ctx) {
-  const mica_problem problem = {8, 8, 3, 3};
+  const mica_problem problem = MICA_PROBLEM_IMAGES(8, 8, 3, 3);
   mica_engine *engine;
   mica_net *net = NULL;
   mica_tape *t = NULL;

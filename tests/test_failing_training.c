@@ -18,7 +18,7 @@
 #define N       14
 #define CLASSES 3
 
-static const mica_problem task = {8, 8, 1, CLASSES};
+static const mica_problem task = MICA_PROBLEM_IMAGES(8, 8, 1, CLASSES);
 /* Normalisation, attention, dropout; running statistics and an optimiser with two moments. */
 static char resnet[] = "resnet:depth=8:width=2",
             vit[] = "vit:patch=4:dim=8:depth=1:heads=2:dropout=0.1",

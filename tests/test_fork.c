@@ -60,7 +60,7 @@ static mica_status products(const mica_engine *engine, results *r) {
 
 /* Two steps, so that the second sees the first's update. */
 static mica_status train(mica_engine *engine, results *r) {
-  const mica_problem task = {16, 16, 3, 4};
+  const mica_problem task = MICA_PROBLEM_IMAGES(16, 16, 3, 4);
   mica_net *net = NULL;
   mica_optimiser *optimiser = NULL;
   mica_tape *t = NULL;

@@ -51,7 +51,7 @@ static mica_tensor *pictures(int pattern, int n, uint64_t seed) {
 }
 
 static mica_model *headless(mica_engine *e) {
-  const mica_problem task = {SIDE, SIDE, 1, 2};
+  const mica_problem task = MICA_PROBLEM_IMAGES(SIDE, SIDE, 1, 2);
   const mica_preprocess p = MICA_PREPROCESS(SIDE, SIDE, 1);
   const char *const names[] = {"one", "two"};
   mica_net *net;

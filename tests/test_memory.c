@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const mica_problem problem = {16, 16, 3, 5};
+static const mica_problem problem = MICA_PROBLEM_IMAGES(16, 16, 3, 5);
 
 /* One thread: whether two of them need scratch at the same moment is up to the system. */
 static mica_engine *engine_of(int libraries) {

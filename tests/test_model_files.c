@@ -22,7 +22,7 @@ static char good[128], bad[128];
 
 /* A small model of pictures with a head; everything in it follows from the seed. */
 static mica_model *make(void) {
-  const mica_problem task = {WIDTH, WIDTH, 1, 2};
+  const mica_problem task = MICA_PROBLEM_IMAGES(WIDTH, WIDTH, 1, 2);
   mica_preprocess p = MICA_PREPROCESS(WIDTH, WIDTH, 1);
   const char *const names[] = {"yes", "no"}, *const heads[] = {"left", "right", "both"};
   const int64_t label[FEW] = {0, 0, 1, 1, 2, 2};

@@ -14,18 +14,21 @@ static const struct {
   const char *file, *spec;
   mica_problem problem;
 } models[] = {
-    {"resnet18", "resnet:depth=18", {224, 224, 3, 1000}},
-    {"resnet34", "resnet:depth=34", {224, 224, 3, 1000}},
-    {"resnet50", "resnet:depth=50", {224, 224, 3, 1000}},
-    {"resnet101", "resnet:depth=101", {224, 224, 3, 1000}},
-    {"cifar_resnet20", "resnet:depth=20", {32, 32, 3, 10}},
-    {"cifar_resnet32", "resnet:depth=32", {32, 32, 3, 10}},
-    {"cifar_resnet44", "resnet:depth=44", {32, 32, 3, 10}},
-    {"cifar_resnet56", "resnet:depth=56", {32, 32, 3, 10}},
-    {"cifar_resnet20_projection", "resnet:depth=20:shortcut=b", {32, 32, 3, 10}},
-    {"vit_tiny_patch16_224", "vit:patch=16:dim=192:depth=12:heads=3", {224, 224, 3, 1000}},
-    {"vit_small_patch16_224", "vit:patch=16:dim=384:depth=12:heads=6", {224, 224, 3, 1000}},
-    {"vit_base_patch16_224", "vit:patch=16:dim=768:depth=12:heads=12", {224, 224, 3, 1000}},
+    {"resnet18", "resnet:depth=18", MICA_PROBLEM_IMAGES(224, 224, 3, 1000)},
+    {"resnet34", "resnet:depth=34", MICA_PROBLEM_IMAGES(224, 224, 3, 1000)},
+    {"resnet50", "resnet:depth=50", MICA_PROBLEM_IMAGES(224, 224, 3, 1000)},
+    {"resnet101", "resnet:depth=101", MICA_PROBLEM_IMAGES(224, 224, 3, 1000)},
+    {"cifar_resnet20", "resnet:depth=20", MICA_PROBLEM_IMAGES(32, 32, 3, 10)},
+    {"cifar_resnet32", "resnet:depth=32", MICA_PROBLEM_IMAGES(32, 32, 3, 10)},
+    {"cifar_resnet44", "resnet:depth=44", MICA_PROBLEM_IMAGES(32, 32, 3, 10)},
+    {"cifar_resnet56", "resnet:depth=56", MICA_PROBLEM_IMAGES(32, 32, 3, 10)},
+    {"cifar_resnet20_projection", "resnet:depth=20:shortcut=b", MICA_PROBLEM_IMAGES(32, 32, 3, 10)},
+    {"vit_tiny_patch16_224", "vit:patch=16:dim=192:depth=12:heads=3",
+     MICA_PROBLEM_IMAGES(224, 224, 3, 1000)},
+    {"vit_small_patch16_224", "vit:patch=16:dim=384:depth=12:heads=6",
+     MICA_PROBLEM_IMAGES(224, 224, 3, 1000)},
+    {"vit_base_patch16_224", "vit:patch=16:dim=768:depth=12:heads=12",
+     MICA_PROBLEM_IMAGES(224, 224, 3, 1000)},
 };
 
 static int check_line(mica_params *p, const char *file, char *line) {

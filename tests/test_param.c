@@ -176,7 +176,7 @@ static void forward(const mica_net *net, float out[6]) {
 
 static void test_lora(void **state) {
   (void)state;
-  const mica_problem problem = {8, 8, 1, 3};
+  const mica_problem problem = MICA_PROBLEM_IMAGES(8, 8, 1, 3);
   mica_net *net;
   float before[6], attached[6], moved[6], merged[6];
   int64_t count;

@@ -247,7 +247,7 @@ static int compare_final(const mica_net *net, const mica_archive *run) {
 
 static void train(const char *name, const char *model, int64_t side, const char *optimiser) {
   char path[128];
-  const mica_problem task = {side, side, 3, 5};
+  const mica_problem task = MICA_PROBLEM_IMAGES(side, side, 3, 5);
   mica_net *net;
   mica_optimiser *opt;
   mica_tape *t;

@@ -52,7 +52,7 @@ static run train(const char *model, const char *folder, bool resume, int64_t sto
   run r = {0};
   mica_tensor *x, *labels;
   make_data(&x, &labels);
-  const mica_problem task = {8, 8, 1, CLASSES};
+  const mica_problem task = MICA_PROBLEM_IMAGES(8, 8, 1, CLASSES);
   assert_int_equal(mica_net_create(engine, model, &task, 3, &r.net), MICA_OK);
   mica_stream stream, validation;
   assert_int_equal(mica_memory_stream_create(x, labels, 32, true, false, 11, &stream), MICA_OK);
@@ -142,7 +142,7 @@ static void test_refusals(void **state) {
   (void)state;
   mica_tensor *x, *labels;
   make_data(&x, &labels);
-  const mica_problem task = {8, 8, 1, CLASSES};
+  const mica_problem task = MICA_PROBLEM_IMAGES(8, 8, 1, CLASSES);
   mica_net *net;
   mica_stream stream;
   assert_int_equal(mica_net_create(engine, "mlp", &task, 3, &net), MICA_OK);
@@ -196,7 +196,7 @@ static void test_needs(void **state) {
   for (size_t i = 0; i < 4; i++) assert_int_equal(mica_engine_register(engine, losses[i]), MICA_OK);
   mica_tensor *x, *labels;
   make_data(&x, &labels);
-  const mica_problem headless = {8, 8, 1, 0};
+  const mica_problem headless = MICA_PROBLEM_IMAGES(8, 8, 1, 0);
   mica_net *net;
   mica_stream stream, bare;
   assert_int_equal(mica_net_create(engine, "mlp:hidden=8", &headless, 3, &net), MICA_OK);

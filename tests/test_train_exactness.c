@@ -16,7 +16,7 @@
 #define CLASSES 3
 
 static char dir[] = "/tmp/mica-test-exactness-XXXXXX";
-static const mica_problem task = {8, 8, 1, CLASSES};
+static const mica_problem task = MICA_PROBLEM_IMAGES(8, 8, 1, CLASSES);
 
 typedef struct outcome {
   mica_status status;

@@ -91,7 +91,8 @@ static mica_status train(mica_engine *engine, const char *path, int classes, int
   if (status) return status;
   const mica_shape shape = mica_dataset_shape(r->data);
   r->preprocess = (mica_preprocess)MICA_PREPROCESS(shape.dim[0], shape.dim[1], shape.dim[2]);
-  const mica_problem problem = {shape.dim[0], shape.dim[1], shape.dim[2], classes};
+  const mica_problem problem =
+      MICA_PROBLEM_IMAGES(shape.dim[0], shape.dim[1], shape.dim[2], classes);
   status = mica_dataset_statistics(r->data, r->preprocess.mean, r->preprocess.deviation);
   if (!status) status = mica_net_create(engine, "resnet:depth=8", &problem, 1, &r->net);
   s.batch = BATCH;

@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define MICA_COMPONENT_ABI 1
+#define MICA_COMPONENT_ABI 2
 
 typedef enum mica_kind {
   MICA_KIND_MODEL,
@@ -90,7 +90,8 @@ enum {
   MICA_NEED_TOKENS = 1u << 9,
   MICA_NEED_IMAGES = 1u << 10,
   MICA_NEED_ROWS = 1u << 11,
-  MICA_NEED_TARGETS = 1u << 12
+  MICA_NEED_TARGETS = 1u << 12,
+  MICA_NEED_FIELDS = 1u << 13
 };
 /* The names of these bits ("logits, two_views") into buf, "" for none; returns buf. */
 MICA_API const char *mica_needs_text(uint32_t needs, char *buf, size_t n);

@@ -20,19 +20,39 @@ extern "C" {
 
 /* ---- architectures ---- */
 
-/* What one example looks like and how many classes there are (0: no head, features only). */
+/* What one example looks like and how many classes there are (0: no head, features only). It may
+ * have several of these: an image and a text, or numbers and categorical fields. */
 typedef struct mica_problem {
   int64_t height, width,
       channels; /* an image; or height = width = 0 and channels columns of a row */
   int64_t classes;
+  int64_t vocabulary, length; /* a sequence of up to `length` tokens below `vocabulary`; 0: none */
+  int64_t fields;             /* categorical fields; 0: none */
+  const int64_t *field_size;  /* [fields]: the ids of field f are 0 .. field_size[f] - 1 */
 } mica_problem;
+#define MICA_PROBLEM_IMAGES(height, width, channels, classes)                                      \
+  { (height), (width), (channels), (classes), 0, 0, 0, NULL }
+#define MICA_PROBLEM_ROWS(columns, classes)                                                        \
+  { 0, 0, (columns), (classes), 0, 0, 0, NULL }
+#define MICA_PROBLEM_TOKENS(vocabulary, length, classes)                                           \
+  { 0, 0, 0, (classes), (vocabulary), (length), 0, NULL }
+/* Categorical fields, and numeric columns beside them (0: none). */
+#define MICA_PROBLEM_FIELDS(columns, fields, field_size, classes)                                  \
+  { 0, 0, (columns), (classes), 0, 0, (fields), (field_size) }
+
+/* A batch as a network reads it; MICA_NONE where the problem has no such part. */
+typedef struct mica_inputs {
+  mica_var x;      /* float32 [N,H,W,C] or [N,columns] */
+  mica_var tokens; /* int64 [N,L] */
+  mica_var fields; /* int64 [N,F] */
+} mica_inputs;
 
 #define MICA_PYRAMID_MAX 8
 
 /* What a forward gives; MICA_NONE where the architecture does not have it (its descriptor's
  * `provides` says so). */
 typedef struct mica_outputs {
-  mica_var logits;                    /* [N, classes] */
+  mica_var logits;                    /* [N, classes], or for each token [N, L, classes] */
   mica_var features;                  /* [N, D], what the head reads */
   mica_var tokens;                    /* [N, L, D] */
   mica_var pyramid[MICA_PYRAMID_MAX]; /* maps [N,H,W,C], finest first */
@@ -43,8 +63,9 @@ typedef struct mica_outputs {
 typedef struct mica_model_functions {
   /* Create the parameters below root. */
   mica_status (*init)(mica_node *root, const void *options, const mica_problem *task);
-  /* x is [N,H,W,C] or [N,columns], float32. */
-  void (*forward)(mica_tape *t, mica_node *root, const void *options, mica_var x,
+  /* The shapes are checked. The descriptor's `needs` says what it reads: a problem with tokens or
+   * fields is refused unless MICA_NEED_TOKENS or MICA_NEED_FIELDS is there, and the reverse. */
+  void (*forward)(mica_tape *t, mica_node *root, const void *options, const mica_inputs *in,
                   mica_outputs *out);
   /* The node of the last linear layer, which another class count replaces. */
   const char *(*head)(const void *options);
@@ -56,7 +77,8 @@ typedef struct mica_model_functions {
 
 typedef struct mica_net mica_net;
 
-/* From text such as "resnet:depth=20". Initial values are drawn from seed. */
+/* From text such as "resnet:depth=20". Initial values are drawn from seed. The problem is copied.
+ */
 MICA_API mica_status mica_net_create(mica_engine *engine, const char *spec,
                                      const mica_problem *task, uint64_t seed, mica_net **out);
 MICA_API void mica_net_free(mica_net *net);
@@ -67,6 +89,9 @@ MICA_API const mica_problem *mica_net_problem(const mica_net *net);
 MICA_API char *mica_net_text(const mica_net *net);
 MICA_API int64_t mica_net_features(const mica_net *net);
 /* Everything the network offers for a batch. Training or evaluation is the tape's. */
+MICA_API void mica_net_forward_inputs(mica_tape *t, const mica_net *net, const mica_inputs *in,
+                                      mica_outputs *out);
+/* The same of a network that reads one thing only. */
 MICA_API void mica_net_forward(mica_tape *t, const mica_net *net, mica_var x, mica_outputs *out);
 /* Replace the head for another number of classes; its fresh values are drawn from the net's seed.
  */
@@ -148,6 +173,9 @@ MICA_API const char *mica_model_training(const mica_model *model);
  * be set before other threads use the model. */
 MICA_API const char *mica_model_columns(const mica_model *model);
 MICA_API mica_status mica_model_set_columns(mica_model *model, const char *columns);
+/* The tokenizer's JSON text (mica/tokenizer.h), likewise. */
+MICA_API const char *mica_model_tokenizer(const mica_model *model);
+MICA_API mica_status mica_model_set_tokenizer(mica_model *model, const char *tokenizer);
 /* The same as columns (mica/table.h) that turn rows of a file into what the model reads, with the
  * classes that answers name now; free with mica_columns_free. MICA_ERR_UNSUPPORTED for a model that
  * has none, MICA_ERR_FORMAT where they do not fit its network. */
@@ -216,9 +244,11 @@ typedef struct mica_answer {
   double anomaly;     /* larger: less like what is known; NaN where the head gives none */
 } mica_answer;
 
-/* Examples are a view: uint8 [n,height,width,channels] of the model's preprocessing, or float32
- * [n,columns] for a model of rows. n may be 0. Large n are worked off in pieces. All but the head
- * is const, and each function fills `out` completely or leaves an error. */
+/* Examples are a view: uint8 [n,height,width,channels] of the model's preprocessing, float32
+ * [n,columns] for a model of rows, int64 [n,L] for one of tokens, int64 [n,fields] for one of
+ * categorical fields. A model that reads several of these is given an array of views, one for each
+ * that it reads, in this order. n may be 0. Large n are worked off in pieces. All but the head is
+ * const, and each function fills `out` completely or leaves an error. */
 
 /* One answer for each example: out [n]. MICA_ERR_UNSUPPORTED where the answering head predicts
  * real values. */

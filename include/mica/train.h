@@ -22,11 +22,13 @@ extern "C" {
 
 typedef struct mica_batch {
   int64_t n;            /* examples */
-  mica_tensor *x;       /* float32 [n, ...] */
-  mica_tensor *labels;  /* int64 [n], or NULL */
+  mica_tensor *x;       /* float32 [n, ...], or NULL */
+  mica_tensor *labels;  /* int64 [n], or [n, L] for each token, -100: not to be scored; or NULL */
   mica_tensor *ids;     /* int64 [n], or NULL */
   mica_tensor *targets; /* float32 [n, ...], or NULL */
   mica_tensor *mask;    /* float32 [n, positions], 1 where there is something, or NULL: all */
+  mica_tensor *tokens;  /* int64 [n, L], or NULL */
+  mica_tensor *fields;  /* int64 [n, F], or NULL */
 } mica_batch;
 
 /* Where batches come from. The order of an epoch is a function of its number, so seek can stand
@@ -86,7 +88,7 @@ typedef struct mica_evaluation {
   int64_t n;
   double loss;           /* mean cross-entropy; with targets, mean squared error */
   double accuracy;       /* share of examples whose largest logit is the label's; NaN without */
-  mica_tensor *logits;   /* float32 [N, C] when asked for */
+  mica_tensor *logits;   /* float32 [N, C] when asked for; a row for each token of its labels */
   mica_tensor *features; /* float32 [N, D] when asked for */
   mica_tensor *labels;   /* int64 [N] when either was asked for and labels are there */
   mica_tensor *targets;  /* float32 [N, C] when either was asked for and targets are there */

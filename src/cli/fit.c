@@ -76,7 +76,7 @@ static int add_class(job *j) {
 
 /* A model of rows, for heads on features that came from elsewhere. */
 static mica_status identity_model(job *j) {
-  const mica_problem problem = {0, 0, j->f.width, 0};
+  const mica_problem problem = MICA_PROBLEM_ROWS(j->f.width, 0);
   const mica_preprocess p = MICA_PREPROCESS(0, 0, j->f.width);
   mica_net *net = NULL;
   mica_status status = mica_net_create(j->engine, "identity", &problem, 0, &net);

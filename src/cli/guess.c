@@ -88,14 +88,14 @@ static bool residual(look *l, architecture_guess *g) {
              convolved ? ":shortcut=b" : "");
     if (width != 16) snprintf(g->spec + strlen(g->spec), 40, ":width=%lld", (long long)width);
     snprintf(g->names, sizeof g->names, "the names of the CIFAR-10 checkpoints");
-    g->problem = (mica_problem){32, 32, channels, rows_of(l, "linear")};
+    g->problem = (mica_problem)MICA_PROBLEM_IMAGES(32, 32, channels, rows_of(l, "linear"));
     return true;
   }
   for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
     if (known[k].bottleneck != bottleneck || memcmp(blocks, known[k].blocks, sizeof blocks) != 0)
       continue;
     snprintf(g->names, sizeof g->names, "torchvision's names");
-    g->problem = (mica_problem){224, 224, channels, rows_of(l, "fc")};
+    g->problem = (mica_problem)MICA_PROBLEM_IMAGES(224, 224, channels, rows_of(l, "fc"));
     if (known[k].depth == 152) {
       snprintf(g->note, sizeof g->note, "resnet152, which this version does not have");
       return true;
@@ -141,7 +141,8 @@ static bool transformer(look *l, architecture_guess *g) {
   snprintf(g->names, sizeof g->names, "timm's names");
   snprintf(g->note, sizeof g->note, "shapes do not tell the number of heads: %lld is width / 64",
            (long long)heads);
-  g->problem = (mica_problem){side * patch, side * patch, patches->dim[1], rows_of(l, "head")};
+  g->problem = (mica_problem)MICA_PROBLEM_IMAGES(side * patch, side * patch, patches->dim[1],
+                                                 rows_of(l, "head"));
   return true;
 }
 
@@ -166,7 +167,7 @@ static bool convolutional(look *l, architecture_guess *g) {
     in = out;
   }
   snprintf(g->names, sizeof g->names, "mica's names");
-  g->problem = (mica_problem){32, 32, channels, rows_of(l, "head")};
+  g->problem = (mica_problem)MICA_PROBLEM_IMAGES(32, 32, channels, rows_of(l, "head"));
   return true;
 }
 
@@ -188,7 +189,7 @@ static bool perceptron(look *l, architecture_guess *g) {
   snprintf(g->names, sizeof g->names, "mica's names");
   snprintf(g->note, sizeof g->note, "shapes do not tell pictures from rows of %lld columns",
            (long long)columns);
-  g->problem = (mica_problem){0, 0, columns, rows_of(l, "head")};
+  g->problem = (mica_problem)MICA_PROBLEM_ROWS(columns, rows_of(l, "head"));
   return true;
 }
 
@@ -197,7 +198,7 @@ void guess_architecture(const mica_archive *f, architecture_guess *out) {
                                                                 convolutional, perceptron};
   for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
     look l = {.f = f};
-    *out = (architecture_guess){{0}, {0}, {0}, {0, 0, 0, 0}};
+    *out = (architecture_guess){0};
     if (forms[i](&l, out)) return;
   }
 }

@@ -76,7 +76,7 @@ static void look_at(const mica_archive *f, architecture_guess *g) {
   if (!text || mica_json_parse(text, strlen(text), &doc) != MICA_OK) return;
   const mica_json *root = mica_json_root(doc), *input = mica_json_get(root, "input");
   const char *spec = mica_json_string(mica_json_get(root, "architecture"));
-  mica_problem p = {0, 0, 0, mica_json_count(mica_json_get(root, "classes"))};
+  mica_problem p = MICA_PROBLEM_ROWS(0, mica_json_count(mica_json_get(root, "classes")));
   if (spec && strlen(spec) < sizeof g->spec &&
       mica_json_int64(mica_json_get(input, "height"), &p.height) &&
       mica_json_int64(mica_json_get(input, "width"), &p.width) &&
@@ -92,9 +92,9 @@ static void look_at(const mica_archive *f, architecture_guess *g) {
 static void take_as(const cli_args *a, architecture_guess *g) {
   const char *spec = cli_text(a, "--as");
   if (!spec) return;
-  if (!*g->names) g->problem = (mica_problem){224, 224, 3, 0};
+  if (!*g->names) g->problem = (mica_problem)MICA_PROBLEM_IMAGES(224, 224, 3, 0);
   if (!g->problem.height && strncmp(spec, "mlp", 3) != 0)
-    g->problem = (mica_problem){224, 224, 3, 0};
+    g->problem = (mica_problem)MICA_PROBLEM_IMAGES(224, 224, 3, 0);
   snprintf(g->spec, sizeof g->spec, "%s", spec);
   snprintf(g->names, sizeof g->names, "--as");
   *g->note = 0;

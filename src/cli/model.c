@@ -16,7 +16,8 @@ static mica_status convert(const cli_args *a, const catalogue_item *item, const 
   mica_engine *engine = NULL;
   mica_net *net = NULL;
   mica_load_report report = {0};
-  const mica_problem problem = {item->side, item->side, item->channels, item->n_classes};
+  const mica_problem problem =
+      MICA_PROBLEM_IMAGES(item->side, item->side, item->channels, item->n_classes);
   mica_preprocess p = {.height = item->side,
                        .width = item->side,
                        .channels = item->channels,

@@ -43,7 +43,7 @@ mica_status train_pictures_open(const cli_args *a, int64_t batch, int64_t seed, 
     fprintf(stderr, "skipped %lld files that could not be read:\n%s",
             (long long)mica_dataset_skipped(ds), mica_dataset_skipped_text(ds));
   const int64_t n = mica_dataset_classes(ds);
-  d->problem = (mica_problem){s.dim[0], s.dim[1], s.dim[2], n};
+  d->problem = (mica_problem)MICA_PROBLEM_IMAGES(s.dim[0], s.dim[1], s.dim[2], n);
   d->loss = "ce";
   d->classes = calloc((size_t)n + 1, sizeof *d->classes);
   if (!d->classes) return mica_fail(MICA_ERR_MEMORY, "out of memory");

@@ -44,7 +44,7 @@ mica_status train_table_open(const cli_args *a, mica_engine *engine, int64_t bat
   if (!regression && classes < 2)
     return mica_fail(MICA_ERR_INVALID, "%s: the label '%s' has only one value, '%s'",
                      cli_text(a, "--data"), o.label, mica_data_table_class(d->table, 0));
-  d->problem = (mica_problem){0, 0, mica_columns_width(c), outputs};
+  d->problem = (mica_problem)MICA_PROBLEM_ROWS(mica_columns_width(c), outputs);
   d->preprocess = (mica_preprocess)MICA_PREPROCESS(0, 0, mica_columns_width(c));
   d->loss = regression ? "mse" : "ce";
   d->classes = calloc((size_t)outputs + 1, sizeof *d->classes);

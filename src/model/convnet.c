@@ -30,11 +30,12 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
   return mica_nn_linear_init(head, in, task->classes, true);
 }
 
-static void forward(mica_tape *t, mica_node *root, const void *options, mica_var x,
+static void forward(mica_tape *t, mica_node *root, const void *options, const mica_inputs *in,
                     mica_outputs *out) {
   const mica_convnet_options *o = options;
   mica_conv_options conv = MICA_CONV_OPTIONS;
   conv.pad[0] = conv.pad[1] = conv.pad[2] = conv.pad[3] = 1;
+  mica_var x = in->x;
   for (int i = 0; i < o->widths.n && mica_ok(t); i++) {
     char name[32];
     mica_node *stage = mica_node_find(root, mica_node_index(name, sizeof name, "stages", i));

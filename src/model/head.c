@@ -36,6 +36,7 @@ void mica_model_free(mica_model *m) {
   mica_free(m->classes);
   mica_free(m->training);
   mica_free(m->columns);
+  mica_free(m->tokenizer);
   mica_net_free(m->net);
   pthread_mutex_destroy(&m->adding);
   pthread_mutex_destroy(&m->lock);

@@ -16,7 +16,7 @@ typedef struct mica_head {
 struct mica_model {
   mica_net *net;
   mica_preprocess preprocess;
-  char *training, *columns;
+  char *training, *columns, *tokenizer;
   const char **classes; /* of the network's own classifier */
   int64_t n_classes;
   /* Every class name ever given, so that a name read from an answer stays good. */

@@ -15,11 +15,11 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
                    "model identity: it learns nothing, so it has no classes of its own");
 }
 
-static void forward(mica_tape *t, mica_node *root, const void *options, mica_var x,
+static void forward(mica_tape *t, mica_node *root, const void *options, const mica_inputs *in,
                     mica_outputs *out) {
   (void)root;
   (void)options;
-  out->features = mica_flatten(t, x, 1);
+  out->features = mica_flatten(t, in->x, 1);
 }
 
 static const char *head_of(const void *options) {

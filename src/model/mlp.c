@@ -35,10 +35,10 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
   return status;
 }
 
-static void forward(mica_tape *t, mica_node *root, const void *options, mica_var x,
+static void forward(mica_tape *t, mica_node *root, const void *options, const mica_inputs *in,
                     mica_outputs *out) {
   const mica_mlp_options *o = options;
-  x = mica_flatten(t, x, 1);
+  mica_var x = mica_flatten(t, in->x, 1);
   for (int i = 0; i < o->hidden.n && mica_ok(t); i++) {
     char name[32];
     mica_node *node = mica_node_find(root, mica_node_index(name, sizeof name, "layers", i));

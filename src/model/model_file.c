@@ -2,9 +2,9 @@
  * program needs to use them.
  *
  * One JSON object under the key "mica": format (a number: a newer one is refused), architecture,
- * input, classes, preprocess, heads, answers; the training record and the columns of a table stand
- * under keys of their own. Tensors of heads are called mica.head.NAME.TENSOR. Everything is checked
- * before a network of the announced sizes is made.
+ * input, classes, preprocess, heads, answers; the training record, the columns of a table and the
+ * tokenizer stand under keys of their own. Tensors of heads are called mica.head.NAME.TENSOR.
+ * Everything is checked before a network of the announced sizes is made.
  */
 #include "base/json.h"
 #include "model/checkpoint.h"
@@ -17,6 +17,7 @@
 
 #define FORMAT      1
 #define CLASSES_MAX 1000000
+#define FIELDS_MAX  65536
 #define HEAD_PREFIX "mica.head."
 
 /* ---- making ---- */
@@ -90,12 +91,21 @@ mica_status mica_model_create(mica_net *net, const mica_preprocess *p, const cha
   return status;
 }
 
-mica_status mica_model_set_columns(mica_model *m, const char *columns) {
-  char *copy = columns ? mica_strdup(columns) : NULL;
-  if (columns && !copy) return MICA_ERR_MEMORY;
-  mica_free(m->columns);
-  m->columns = copy;
+static mica_status keep_object(char **to, const char *text, const char *what) {
+  if (text && check_object(text) != MICA_OK) return mica_fail_within("%s", what);
+  char *copy = text ? mica_strdup(text) : NULL;
+  if (text && !copy) return MICA_ERR_MEMORY;
+  mica_free(*to);
+  *to = copy;
   return MICA_OK;
+}
+
+mica_status mica_model_set_columns(mica_model *m, const char *columns) {
+  return keep_object(&m->columns, columns, "columns");
+}
+
+mica_status mica_model_set_tokenizer(mica_model *m, const char *tokenizer) {
+  return keep_object(&m->tokenizer, tokenizer, "tokenizer");
 }
 
 /* ---- writing ---- */
@@ -165,6 +175,7 @@ static void write_head(mica_json_writer *w, const mica_head *head, const mica_re
 static mica_status write_json(const mica_model *m, const mica_net *net, const heads *h,
                               mica_bytes *text) {
   const mica_preprocess *p = &m->preprocess;
+  const mica_problem *problem = mica_net_problem(net);
   mica_json_writer w = {.out = text};
   char *architecture = mica_net_text(net);
   if (!architecture) return MICA_ERR_MEMORY;
@@ -177,6 +188,16 @@ static mica_status write_json(const mica_model *m, const mica_net *net, const he
   mica_json_put_int(&w, "height", p->height);
   mica_json_put_int(&w, "width", p->width);
   mica_json_put_int(&w, "channels", p->channels);
+  if (problem->vocabulary) {
+    mica_json_put_int(&w, "vocabulary", problem->vocabulary);
+    mica_json_put_int(&w, "length", problem->length);
+  }
+  if (problem->fields) {
+    mica_json_write_name(&w, "fields");
+    mica_json_begin_array(&w);
+    for (int64_t f = 0; f < problem->fields; f++) mica_json_write_int(&w, problem->field_size[f]);
+    mica_json_end_array(&w);
+  }
   mica_json_end_object(&w);
   write_texts(&w, "classes", m->classes, m->n_classes);
   mica_json_write_name(&w, "preprocess");
@@ -216,10 +237,11 @@ static mica_status save(const mica_model *m, const mica_net *net, const char *pa
       views[k] = (mica_named_view){names[k], mica_tensor_view(tensor)};
     }
   if (status == MICA_OK) status = write_json(m, net, &h, &text);
-  mica_text_pair pairs[3] = {{"mica", text.data}};
+  mica_text_pair pairs[4] = {{"mica", text.data}};
   int64_t n_pairs = 1;
   if (m->training) pairs[n_pairs++] = (mica_text_pair){"mica.training", m->training};
   if (m->columns) pairs[n_pairs++] = (mica_text_pair){"mica.columns", m->columns};
+  if (m->tokenizer) pairs[n_pairs++] = (mica_text_pair){"mica.tokenizer", m->tokenizer};
   if (status == MICA_OK)
     status = mica_params_save_with(mica_net_params(net), views, k, path, pairs, n_pairs);
   mica_bytes_free(&text);
@@ -299,12 +321,51 @@ static int64_t elements_allowed(const mica_archive *archive) {
   return 2 * n + 65536;
 }
 
+/* The sizes of categorical fields, in memory that is the caller's to free. */
+static mica_status read_fields(const mica_json *array, mica_problem *problem, int64_t **sizes) {
+  const int64_t n = mica_json_count(array);
+  if (mica_json_type_of(array) != MICA_JSON_ARRAY || n < 1 || n > FIELDS_MAX)
+    return mica_fail(MICA_ERR_FORMAT, "input: fields is no list of 1 to %d sizes", FIELDS_MAX);
+  if (!(*sizes = mica_calloc((size_t)n, sizeof **sizes))) return MICA_ERR_MEMORY;
+  for (int64_t f = 0; f < n; f++)
+    if (!mica_json_int64(mica_json_item(array, f), &(*sizes)[f]) || (*sizes)[f] < 1 ||
+        (*sizes)[f] > INT64_MAX / FIELDS_MAX)
+      return mica_fail(MICA_ERR_FORMAT, "input: fields[%lld] is no number of values", (long long)f);
+  problem->fields = n;
+  problem->field_size = *sizes;
+  return MICA_OK;
+}
+
+static mica_status read_problem(const mica_json *input, mica_problem *p, int64_t **sizes) {
+  mica_status status = mica_json_need_int64(input, "height", &p->height);
+  if (status == MICA_OK) status = mica_json_need_int64(input, "width", &p->width);
+  if (status == MICA_OK) status = mica_json_need_int64(input, "channels", &p->channels);
+  if (status == MICA_OK && mica_json_get(input, "vocabulary")) {
+    status = mica_json_need_int64(input, "vocabulary", &p->vocabulary);
+    if (status == MICA_OK) status = mica_json_need_int64(input, "length", &p->length);
+  }
+  if (status == MICA_OK && mica_json_get(input, "fields"))
+    status = read_fields(mica_json_get(input, "fields"), p, sizes);
+  if (status != MICA_OK) return status;
+  const bool other = p->vocabulary > 0 || p->fields > 0;
+  if (p->height < 0 || p->height > 4096 || p->width < 0 || p->width > 4096 ||
+      p->channels < !other || (p->height && p->channels > 4) || p->channels > 1 << 24)
+    return mica_fail(MICA_ERR_FORMAT, "input of %lldx%lldx%lld is out of range",
+                     (long long)p->height, (long long)p->width, (long long)p->channels);
+  if (p->vocabulary < 0 || p->vocabulary > 1 << 28 || p->length < 0 || p->length > 1 << 28)
+    return mica_fail(MICA_ERR_FORMAT,
+                     "input of %lld tokens of a vocabulary of %lld is out of range",
+                     (long long)p->length, (long long)p->vocabulary);
+  return MICA_OK;
+}
+
 static mica_status parse(mica_engine *engine, mica_model *m, const mica_archive *archive,
                          const mica_json *root) {
   int64_t format;
   const char *architecture;
   const mica_json *input, *classes, *preprocess;
   mica_problem problem = {0};
+  int64_t *sizes = NULL;
   mica_status status = mica_json_need_int64(root, "format", &format);
   if (status == MICA_OK && format != FORMAT)
     status =
@@ -312,24 +373,18 @@ static mica_status parse(mica_engine *engine, mica_model *m, const mica_archive 
                   (long long)format, mica_version(), FORMAT);
   if (status == MICA_OK) status = mica_json_need_string(root, "architecture", &architecture);
   if (status == MICA_OK) status = mica_json_need(root, "input", MICA_JSON_OBJECT, &input);
-  if (status == MICA_OK) status = mica_json_need_int64(input, "height", &problem.height);
-  if (status == MICA_OK) status = mica_json_need_int64(input, "width", &problem.width);
-  if (status == MICA_OK) status = mica_json_need_int64(input, "channels", &problem.channels);
-  if (status == MICA_OK && (problem.height < 0 || problem.height > 4096 || problem.width < 0 ||
-                            problem.width > 4096 || problem.channels < 1 ||
-                            (problem.height && problem.channels > 4) || problem.channels > 1 << 24))
-    status =
-        mica_fail(MICA_ERR_FORMAT, "input of %lldx%lldx%lld is out of range",
-                  (long long)problem.height, (long long)problem.width, (long long)problem.channels);
+  if (status == MICA_OK) status = read_problem(input, &problem, &sizes);
   if (status == MICA_OK) status = mica_json_need(root, "classes", MICA_JSON_ARRAY, &classes);
   if (status == MICA_OK) status = read_names(m, classes, &m->classes, &m->n_classes);
   if (status == MICA_OK) status = mica_json_need(root, "preprocess", MICA_JSON_OBJECT, &preprocess);
   m->preprocess = (mica_preprocess)MICA_PREPROCESS(problem.height, problem.width, problem.channels);
   if (status == MICA_OK && problem.height) status = read_preprocess(preprocess, &m->preprocess);
   problem.classes = m->n_classes;
-  return status == MICA_OK ? mica_net_create_within(engine, architecture, &problem, MICA_SEED_NONE,
-                                                    elements_allowed(archive), &m->net)
-                           : status;
+  if (status == MICA_OK)
+    status = mica_net_create_within(engine, architecture, &problem, MICA_SEED_NONE,
+                                    elements_allowed(archive), &m->net);
+  mica_free(sizes);
+  return status;
 }
 
 /* ---- reading heads ---- */
@@ -460,6 +515,7 @@ static mica_status open_archive(mica_engine *engine, const mica_archive *archive
   if (status == MICA_OK) status = parse(engine, m, archive, mica_json_root(doc));
   if (status == MICA_OK) status = keep_metadata(archive, "mica.training", &m->training);
   if (status == MICA_OK) status = keep_metadata(archive, "mica.columns", &m->columns);
+  if (status == MICA_OK) status = keep_metadata(archive, "mica.tokenizer", &m->tokenizer);
   if (status == MICA_OK) status = read_heads(m, archive, mica_json_root(doc));
   mica_json_free(doc);
   if (status == MICA_OK) status = read_parameters(m, archive);
@@ -503,4 +559,7 @@ const char *mica_model_training(const mica_model *m) {
 }
 const char *mica_model_columns(const mica_model *m) {
   return m->columns;
+}
+const char *mica_model_tokenizer(const mica_model *m) {
+  return m->tokenizer;
 }

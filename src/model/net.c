@@ -1,6 +1,7 @@
 /* A network: an architecture chosen by text, with its parameters. */
 #include "model/net.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct mica_net {
@@ -9,29 +10,75 @@ struct mica_net {
   const mica_model_functions *f;
   mica_params *params;
   mica_problem task;
+  int64_t *field_size; /* task.field_size */
 };
 
-mica_status mica_net_create_within(mica_engine *engine, const char *text, const mica_problem *task,
-                                   uint64_t seed, int64_t elements, mica_net **out) {
-  *out = NULL;
-  if (task->channels < 1 || task->height < 0 || task->width < 0 || task->classes < 0 ||
-      (task->height == 0) != (task->width == 0))
+static mica_status check_problem(const char *text, const mica_problem *task) {
+  const bool tokens = task->vocabulary > 0, fields = task->fields > 0;
+  if (task->height < 0 || task->width < 0 || task->channels < 0 || task->classes < 0 ||
+      (task->height == 0) != (task->width == 0) ||
+      (task->channels == 0 && (task->height || !(tokens || fields))))
     return mica_fail(
         MICA_ERR_INVALID,
         "model %s: examples of %lldx%lldx%lld in %lld classes, expected an image's height, width "
         "and channels, or only columns",
         text, (long long)task->height, (long long)task->width, (long long)task->channels,
         (long long)task->classes);
+  if (task->vocabulary < 0 || task->length < 0 || tokens != (task->length > 0))
+    return mica_fail(MICA_ERR_INVALID,
+                     "model %s: sequences of %lld tokens of a vocabulary of %lld, expected both to "
+                     "be 0 or both above",
+                     text, (long long)task->length, (long long)task->vocabulary);
+  if (task->fields < 0 || (fields && !task->field_size))
+    return mica_fail(MICA_ERR_INVALID, "model %s: %lld fields without their sizes", text,
+                     (long long)task->fields);
+  for (int64_t f = 0; f < task->fields; f++)
+    if (task->field_size[f] < 1)
+      return mica_fail(MICA_ERR_INVALID, "model %s: field %lld has %lld values, expected 1 or more",
+                       text, (long long)f, (long long)task->field_size[f]);
+  return MICA_OK;
+}
+
+/* What the architecture reads must be there, and what it does not read must not be lost silently.
+ */
+static mica_status check_reads(const mica_component *c, const mica_problem *task) {
+  static const char *const name[] = {"tokens", "categorical fields"};
+  const bool reads[] = {c->needs & MICA_NEED_TOKENS, c->needs & MICA_NEED_FIELDS};
+  const bool has[] = {task->vocabulary > 0, task->fields > 0};
+  for (int i = 0; i < 2; i++)
+    if (reads[i] != has[i])
+      return mica_fail(MICA_ERR_INVALID, "model %s %s %s, and the examples have %s", c->name,
+                       reads[i] ? "reads" : "cannot read", name[i], has[i] ? "some" : "none");
+  return MICA_OK;
+}
+
+static mica_status keep_problem(mica_net *net, const mica_problem *task) {
+  net->task = *task;
+  net->task.field_size = NULL;
+  if (!task->fields) return MICA_OK;
+  net->field_size = mica_calloc((size_t)task->fields, sizeof *net->field_size);
+  if (!net->field_size) return MICA_ERR_MEMORY;
+  memcpy(net->field_size, task->field_size, (size_t)task->fields * sizeof *net->field_size);
+  net->task.field_size = net->field_size;
+  return MICA_OK;
+}
+
+mica_status mica_net_create_within(mica_engine *engine, const char *text, const mica_problem *task,
+                                   uint64_t seed, int64_t elements, mica_net **out) {
+  *out = NULL;
+  mica_status status = check_problem(text, task);
+  if (status != MICA_OK) return status;
   mica_net *net = mica_calloc(1, sizeof *net);
   if (!net) return MICA_ERR_MEMORY;
   net->engine = engine;
-  net->task = *task;
-  mica_status status = mica_spec_parse(engine, MICA_KIND_MODEL, text, &net->spec);
+  status = keep_problem(net, task);
+  if (status == MICA_OK) status = mica_spec_parse(engine, MICA_KIND_MODEL, text, &net->spec);
+  if (status == MICA_OK) status = check_reads(mica_spec_component(net->spec), task);
   if (status == MICA_OK) status = mica_params_create(engine, seed, &net->params);
   if (status == MICA_OK) {
     mica_params_set_limit(net->params, elements);
     net->f = mica_spec_component(net->spec)->functions;
-    status = net->f->init(mica_params_root(net->params), mica_spec_options(net->spec), task);
+    status = net->f->init(mica_params_root(net->params), mica_spec_options(net->spec), &net->task);
     mica_params_set_limit(net->params, 0);
   }
   if (status != MICA_OK) {
@@ -51,6 +98,7 @@ void mica_net_free(mica_net *net) {
   if (!net) return;
   mica_params_free(net->params);
   mica_spec_free(net->spec);
+  mica_free(net->field_size);
   mica_free(net);
 }
 
@@ -70,22 +118,43 @@ int64_t mica_net_features(const mica_net *net) {
   return net->f->features(mica_spec_options(net->spec), &net->task);
 }
 
-void mica_net_forward(mica_tape *t, const mica_net *net, mica_var x, mica_outputs *out) {
-  memset(out, 0, sizeof *out);
-  if (!mica_ok(t)) return;
+static void check_shape(mica_tape *t, mica_var x, mica_dtype dtype, const char *expected, int rank,
+                        int64_t last) {
+  char text[128];
   const mica_view v = mica_read(t, x);
+  if (!mica_ok(t)) return;
+  const bool fits = v.shape.rank == rank && (last < 0 || v.shape.dim[rank - 1] == last);
+  if (!fits || (dtype == MICA_I64 && v.dtype != dtype))
+    mica_latch(t, MICA_ERR_SHAPE, "the network reads %s, not %s %s", expected,
+               mica_dtype_name(v.dtype), mica_shape_text(&v.shape, text, sizeof text));
+}
+
+void mica_net_forward_inputs(mica_tape *t, const mica_net *net, const mica_inputs *in,
+                             mica_outputs *out) {
+  memset(out, 0, sizeof *out);
   const mica_problem *task = &net->task;
-  const bool image = task->height > 0;
-  const bool fits = image ? v.shape.rank == 4 && v.shape.dim[3] == task->channels
-                          : v.shape.rank == 2 && v.shape.dim[1] == task->channels;
-  if (mica_ok(t) && !fits) {
-    char text[128];
-    mica_latch(t, MICA_ERR_SHAPE, "the network reads %s with %lld %s, not %s",
-               image ? "[N,H,W,C]" : "[N,C]", (long long)task->channels,
-               image ? "channels" : "columns", mica_shape_text(&v.shape, text, sizeof text));
-    return;
+  char text[64];
+  if (task->height) {
+    snprintf(text, sizeof text, "[N,H,W,%lld]", (long long)task->channels);
+    check_shape(t, in->x, MICA_F32, text, 4, task->channels);
+  } else if (task->channels) {
+    snprintf(text, sizeof text, "[N,%lld]", (long long)task->channels);
+    check_shape(t, in->x, MICA_F32, text, 2, task->channels);
   }
-  net->f->forward(t, mica_params_root(net->params), mica_spec_options(net->spec), x, out);
+  if (task->vocabulary) check_shape(t, in->tokens, MICA_I64, "int64 tokens [N,L]", 2, -1);
+  if (task->fields) {
+    snprintf(text, sizeof text, "int64 fields [N,%lld]", (long long)task->fields);
+    check_shape(t, in->fields, MICA_I64, text, 2, task->fields);
+  }
+  if (mica_ok(t))
+    net->f->forward(t, mica_params_root(net->params), mica_spec_options(net->spec), in, out);
+}
+
+void mica_net_forward(mica_tape *t, const mica_net *net, mica_var x, mica_outputs *out) {
+  mica_inputs in = {MICA_NONE, MICA_NONE, MICA_NONE};
+  const mica_problem *task = &net->task;
+  *(task->vocabulary ? &in.tokens : task->fields ? &in.fields : &in.x) = x;
+  mica_net_forward_inputs(t, net, &in, out);
 }
 
 mica_status mica_net_set_classes(mica_net *net, int64_t classes) {

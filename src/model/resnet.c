@@ -144,7 +144,7 @@ static mica_var block(mica_tape *t, mica_node *node, const plan *p, int stride, 
   return mica_scope_end(t, h);
 }
 
-static void forward(mica_tape *t, mica_node *root, const void *options, mica_var x,
+static void forward(mica_tape *t, mica_node *root, const void *options, const mica_inputs *in,
                     mica_outputs *out) {
   plan p;
   mica_status status = plan_of(options, &p);
@@ -155,12 +155,12 @@ static void forward(mica_tape *t, mica_node *root, const void *options, mica_var
   const bool small = p.cifar || p.small;
   mica_scope_begin(t, NULL);
   mica_var h =
-      conv_norm(t, root, "conv1", "bn1", small ? 3 : 7, small ? 1 : 2, MICA_RELU, x, MICA_NONE);
+      conv_norm(t, root, "conv1", "bn1", small ? 3 : 7, small ? 1 : 2, MICA_RELU, in->x, MICA_NONE);
   if (!small) {
     const mica_pool_options o = {sizeof o, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}, false, false};
     h = mica_max_pool2d(t, h, &o);
   }
-  x = mica_scope_end(t, h);
+  mica_var x = mica_scope_end(t, h);
   for (int s = 0; s < p.stages && mica_ok(t); s++) {
     char name[16];
     snprintf(name, sizeof name, "layer%d", s + 1);

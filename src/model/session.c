@@ -6,6 +6,7 @@
 #include "model/head.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define PIECE 64 /* examples at once */
@@ -38,46 +39,90 @@ void mica_session_free(mica_session *s) {
 
 /* ---- examples ---- */
 
-static mica_status check(const mica_session *s, const mica_view *x) {
-  const mica_preprocess *p = mica_model_preprocess(s->model);
-  const bool pictures = p->height > 0;
+/* One thing that the model reads: the form of its view. */
+typedef struct part {
+  const char *what;
+  mica_dtype dtype;
+  mica_shape shape; /* of one example behind a leading dimension that is not looked at; -1: any */
+} part;
+
+#define PARTS_MAX 3
+
+/* What the model reads, in the order of a caller's views. */
+static int parts_of(const mica_model *m, part out[PARTS_MAX]) {
+  const mica_preprocess *p = mica_model_preprocess(m);
+  const mica_problem *problem = mica_net_problem(mica_model_net(m));
+  int n = 0;
+  if (p->height)
+    out[n++] = (part){"pictures", MICA_U8, MICA_SHAPE(0, p->height, p->width, p->channels)};
+  else if (p->channels)
+    out[n++] = (part){"rows", MICA_F32, MICA_SHAPE(0, p->channels)};
+  if (problem->vocabulary) out[n++] = (part){"tokens", MICA_I64, MICA_SHAPE(0, -1)};
+  if (problem->fields) out[n++] = (part){"fields", MICA_I64, MICA_SHAPE(0, problem->fields)};
+  return n;
+}
+
+static mica_status check_part(const part *p, const mica_view *x, int64_t n) {
   const mica_shape *d = &x->shape;
-  const bool fits = pictures ? x->dtype == MICA_U8 && d->rank == 4 && d->dim[1] == p->height &&
-                                   d->dim[2] == p->width && d->dim[3] == p->channels
-                             : x->dtype == MICA_F32 && d->rank == 2 && d->dim[1] == p->channels;
-  char text[128];
-  if (fits && d->dim[0] >= 0 && mica_view_contiguous(x) && (x->data || d->dim[0] == 0))
-    return MICA_OK;
-  mica_shape_text(d, text, sizeof text);
-  return pictures
-             ? mica_fail(MICA_ERR_SHAPE,
-                         "the model reads pictures, contiguous uint8 [n,%lld,%lld,%lld], not %s %s",
-                         (long long)p->height, (long long)p->width, (long long)p->channels,
-                         mica_dtype_name(x->dtype), text)
-             : mica_fail(MICA_ERR_SHAPE,
-                         "the model reads rows, contiguous float32 [n,%lld], not %s %s",
-                         (long long)p->channels, mica_dtype_name(x->dtype), text);
+  bool fits = x->dtype == p->dtype && d->rank == p->shape.rank && d->dim[0] >= 0 && d->dim[0] == n;
+  for (int i = 1; i < p->shape.rank && fits; i++)
+    fits = p->shape.dim[i] < 0 ? d->dim[i] > 0 : d->dim[i] == p->shape.dim[i];
+  if (fits && mica_view_contiguous(x) && (x->data || n == 0)) return MICA_OK;
+  char text[128], sizes[128] = "";
+  size_t used = 0;
+  for (int i = 1; i < p->shape.rank; i++) {
+    const long long size = (long long)p->shape.dim[i];
+    const int more = size < 0 ? snprintf(sizes + used, sizeof sizes - used, ",L")
+                              : snprintf(sizes + used, sizeof sizes - used, ",%lld", size);
+    used += (size_t)more;
+  }
+  return mica_fail(MICA_ERR_SHAPE, "the model reads %s, contiguous %s [n%s], not %s %s", p->what,
+                   mica_dtype_name(p->dtype), sizes, mica_dtype_name(x->dtype),
+                   mica_shape_text(d, text, sizeof text));
+}
+
+static mica_status check(const mica_session *s, const mica_view *x) {
+  part p[PARTS_MAX];
+  const int n = parts_of(s->model, p);
+  mica_status status = MICA_OK;
+  const int64_t examples = x->shape.rank > 0 ? x->shape.dim[0] : 0;
+  for (int i = 0; i < n && status == MICA_OK; i++) status = check_part(&p[i], &x[i], examples);
+  return status;
+}
+
+/* Examples [begin, end) of a view, copied to the tape; pictures become normalised numbers. */
+static mica_var put(mica_session *s, const mica_view *x, int64_t begin, int64_t end) {
+  mica_tape *t = s->tape;
+  const bool pictures = x->dtype == MICA_U8;
+  const int64_t examples = x->shape.dim[0];
+  const int64_t each = examples ? mica_view_count(x) / examples : 0;
+  mica_shape shape = x->shape;
+  shape.dim[0] = end - begin;
+  const mica_var in = mica_full(t, pictures ? MICA_F32 : x->dtype, shape, 0);
+  const mica_view v = mica_read(t, in);
+  if (!mica_ok(t)) return in;
+  const size_t size = mica_dtype_size(x->dtype);
+  const char *from = (const char *)x->data + (size_t)(begin * each) * size;
+  if (pictures)
+    mica_image_normalise(mica_model_preprocess(s->model), (const uint8_t *)from, end - begin,
+                         v.data);
+  else
+    memcpy(v.data, from, (size_t)((end - begin) * each) * size);
+  return in;
 }
 
 /* Examples [begin, end) to the network's outputs on the session's tape. */
 static void forward(mica_session *s, const mica_view *x, int64_t begin, int64_t end,
                     mica_outputs *out) {
   mica_tape *t = s->tape;
-  const mica_preprocess *p = mica_model_preprocess(s->model);
-  const int64_t n = end - begin, pixels = p->height * p->width;
+  const mica_problem *problem = mica_net_problem(mica_model_net(s->model));
+  mica_inputs in = {MICA_NONE, MICA_NONE, MICA_NONE};
   mica_tape_reset(t);
   mica_no_grad_begin(t);
-  memset(out, 0, sizeof *out);
-  mica_var in = pixels ? mica_full(t, MICA_F32, MICA_SHAPE(n, p->height, p->width, p->channels), 0)
-                       : mica_full(t, MICA_F32, MICA_SHAPE(n, p->channels), 0);
-  const mica_view v = mica_read(t, in);
-  if (!mica_ok(t)) return;
-  if (pixels)
-    mica_image_normalise(p, (const uint8_t *)x->data + begin * pixels * p->channels, n, v.data);
-  else
-    memcpy(v.data, (const float *)x->data + begin * p->channels,
-           (size_t)(n * p->channels) * sizeof(float));
-  mica_net_forward(t, mica_model_net(s->model), in, out);
+  if (problem->channels) in.x = put(s, x++, begin, end);
+  if (problem->vocabulary) in.tokens = put(s, x++, begin, end);
+  if (problem->fields) in.fields = put(s, x, begin, end);
+  mica_net_forward_inputs(t, mica_model_net(s->model), &in, out);
 }
 
 /* ---- what is made of them ---- */
@@ -177,7 +222,10 @@ static mica_status work(mica_session *s, const mica_view *x, const request *r) {
       }
     }
     if (!r->head && own && status == MICA_OK) {
-      read_output(s, o.logits, "classes");
+      const mica_view l = read_output(s, o.logits, "classes");
+      if (mica_ok(s->tape) && l.shape.rank != 2)
+        mica_latch(s->tape, MICA_ERR_UNSUPPORTED,
+                   "the model answers for each token, not for an example");
       status = mica_tape_status(s->tape);
       if (status == MICA_OK) status = by_network(s, r, o.logits, begin);
     }

@@ -79,21 +79,21 @@ static mica_var block(mica_tape *t, mica_node *node, const mica_vit_options *o, 
   return mica_scope_end(t, mica_add(t, x, h));
 }
 
-static void forward(mica_tape *t, mica_node *root, const void *options, mica_var x,
+static void forward(mica_tape *t, mica_node *root, const void *options, const mica_inputs *in,
                     mica_outputs *out) {
   const mica_vit_options *o = options;
   const bool token = o->pool == 0;
-  const int64_t n = mica_dim(t, x, 0), d = o->dim;
+  const int64_t n = mica_dim(t, in->x, 0), d = o->dim;
   mica_conv_options conv = MICA_CONV_OPTIONS;
   conv.stride[0] = conv.stride[1] = (int32_t)o->patch;
   mica_scope_begin(t, NULL);
-  mica_var h = mica_nn_conv2d(t, mica_node_find(root, "patch_embed.proj"), &conv, x);
+  mica_var h = mica_nn_conv2d(t, mica_node_find(root, "patch_embed.proj"), &conv, in->x);
   h = mica_reshape(t, h, MICA_SHAPE(n, -1, d));
   if (token) {
     mica_var cls = mica_expand(t, mica_weight(t, root, "cls_token"), MICA_SHAPE(n, 1, d));
     h = mica_concat(t, 2, (mica_var[]){cls, h}, 1);
   }
-  x = mica_scope_end(t, mica_add(t, h, mica_weight(t, root, "pos_embed")));
+  mica_var x = mica_scope_end(t, mica_add(t, h, mica_weight(t, root, "pos_embed")));
   if (o->dropout > 0) x = mica_replace(t, x, mica_dropout(t, x, o->dropout));
   mica_scope_begin(t, "blocks");
   h = x;

@@ -1,5 +1,5 @@
 /* One pass over a stream in evaluation mode. */
-#include <mica/train.h>
+#include "train/batch.h"
 
 #include <math.h>
 #include <string.h>
@@ -40,9 +40,10 @@ static mica_status rows_tensor(const rows *r, mica_shape shape, mica_tensor **ou
   return mica_tensor_from_view(&view, r->dtype, out);
 }
 
-/* Cross-entropy and hits of a batch, in float64. */
-static void score(const float *logits, int64_t n, int64_t classes, const int64_t *labels,
-                  double *loss, double *hits) {
+/* Cross-entropy and hits of n rows, in float64; the number of rows that have a class. */
+static int64_t score(const float *logits, int64_t n, int64_t classes, const int64_t *labels,
+                     double *loss, double *hits) {
+  int64_t scored = 0;
   for (int64_t i = 0; i < n; i++) {
     const float *x = logits + i * classes;
     int64_t best = 0;
@@ -53,7 +54,9 @@ static void score(const float *logits, int64_t n, int64_t classes, const int64_t
     if (labels[i] < 0 || labels[i] >= classes) continue;
     *loss += log(sum) + (double)x[best] - (double)x[labels[i]];
     *hits += best == labels[i];
+    scored++;
   }
+  return scored;
 }
 
 /* Sum of the squared errors of a batch [n, width], in float64; its shape must be the targets'. */
@@ -90,21 +93,24 @@ mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool k
     if (status != MICA_OK) break;
     mica_tape_reset(t);
     mica_no_grad_begin(t);
-    if (batch.mask) mica_set_mask(t, mica_input(t, batch.mask));
-    mica_net_forward(t, net, mica_input(t, batch.x), &o);
+    const mica_inputs in = mica_batch_inputs(t, &batch);
+    mica_net_forward_inputs(t, net, &in, &o);
     if ((status = mica_tape_status(t)) != MICA_OK) break;
     out->n += batch.n;
     if (!mica_is_none(o.logits)) {
       const mica_view l = mica_read(t, o.logits);
-      if (batch.labels) {
-        score(l.data, batch.n, l.shape.dim[1], mica_tensor_data(batch.labels), &loss, &hits);
-        labelled += batch.n;
+      const int64_t classes = l.shape.dim[l.shape.rank - 1];
+      const int64_t scored = classes ? mica_view_count(&l) / classes : 0;
+      if (batch.labels && mica_tensor_count(batch.labels) != scored) {
+        status = mica_fail(MICA_ERR_SHAPE, "evaluation: %lld labels for %lld rows of logits",
+                           (long long)mica_tensor_count(batch.labels), (long long)scored);
+      } else if (batch.labels) {
+        labelled += score(l.data, scored, classes, mica_tensor_data(batch.labels), &loss, &hits);
       } else if (batch.targets) {
-        status = squares(l.data, batch.n, l.shape.dim[1], batch.targets, &loss);
+        status = squares(l.data, scored, classes, batch.targets, &loss);
         targeted += batch.n;
       }
-      if (keep_logits && status == MICA_OK)
-        status = rows_add(&logits, l.data, batch.n, l.shape.dim[1]);
+      if (keep_logits && status == MICA_OK) status = rows_add(&logits, l.data, scored, classes);
     }
     if (keep_features && status == MICA_OK) {
       mica_view f = mica_read(t, o.features);
@@ -112,7 +118,8 @@ mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool k
       if (mica_ok(t)) status = rows_add(&features, f.data, batch.n, f.shape.dim[1]);
     }
     if ((keep_logits || keep_features) && batch.labels && status == MICA_OK)
-      status = rows_add(&labels, mica_tensor_data(batch.labels), batch.n, 1);
+      status =
+          rows_add(&labels, mica_tensor_data(batch.labels), mica_tensor_count(batch.labels), 1);
     if ((keep_logits || keep_features) && batch.targets && status == MICA_OK)
       status = rows_add(&targets, mica_tensor_data(batch.targets), batch.n,
                         mica_tensor_count(batch.targets) / batch.n);

@@ -3,6 +3,7 @@
  */
 #include <mica/train.h>
 
+#include "train/batch.h"
 #include "train/run_state.h"
 
 #include <math.h>
@@ -48,14 +49,14 @@ static mica_status micro_batch(trainer *r, int64_t index, double weight, double 
   mica_set_training(t, true);
   mica_outputs o;
   mica_loss_inputs in = {0};
-  mica_var x = mica_input(t, batch.x);
-  if (batch.mask) mica_set_mask(t, in.mask = mica_input(t, batch.mask));
+  const mica_inputs inputs = mica_batch_inputs(t, &batch);
+  in.mask = mica_mask(t);
   if (r->o->teacher) {
     mica_outputs teacher;
     mica_no_grad_begin(t);
     mica_set_training(t, false);
     mica_scope_begin(t, "teacher");
-    mica_net_forward(t, r->o->teacher, x, &teacher);
+    mica_net_forward_inputs(t, r->o->teacher, &inputs, &teacher);
     mica_var keep[2] = {teacher.logits, teacher.features};
     mica_scope_end_n(t, 2, keep);
     mica_set_training(t, true);
@@ -63,7 +64,7 @@ static mica_status micro_batch(trainer *r, int64_t index, double weight, double 
     in.teacher_logits = keep[0];
     in.teacher_features = keep[1];
   }
-  mica_net_forward(t, r->net, x, &o);
+  mica_net_forward_inputs(t, r->net, &inputs, &o);
   in.logits = o.logits;
   in.features = o.features;
   if (batch.labels) in.labels = mica_input(t, batch.labels);
@@ -209,17 +210,23 @@ static mica_status epoch(trainer *r, double *epoch_loss) {
 
 /* ---- the run ---- */
 
+/* Classes, or the tokens that a network without classes may give scores of; 0: neither. */
+static int64_t outputs_of(const mica_net *net) {
+  const mica_problem *problem = mica_net_problem(net);
+  return problem->classes ? problem->classes : problem->vocabulary;
+}
+
 /* What a loss may ask for and this run does not have is said before the first step. */
 static mica_status check_loss(const trainer *r) {
-  const uint32_t features = mica_net_component(r->net)->provides & MICA_NEED_FEATURES;
+  const uint32_t provides = mica_net_component(r->net)->provides;
   mica_batch b = {0};
   mica_status status = r->train->seek(r->train->ctx, 0, 0);
   if (status == MICA_OK) status = r->train->next(r->train->ctx, &b);
   if (status != MICA_OK) return status;
-  const uint32_t has = (mica_net_problem(r->net)->classes ? MICA_NEED_LOGITS : 0) | features |
-                       (r->o->teacher ? MICA_NEED_TEACHER : 0) | (b.labels ? MICA_NEED_LABELS : 0) |
-                       (b.ids ? MICA_NEED_IDS : 0) | (b.targets ? MICA_NEED_TARGETS : 0) |
-                       (b.mask ? MICA_NEED_MASK : 0);
+  const uint32_t has = (outputs_of(r->net) ? provides & MICA_NEED_LOGITS : 0) |
+                       (provides & MICA_NEED_FEATURES) | (r->o->teacher ? MICA_NEED_TEACHER : 0) |
+                       (b.labels ? MICA_NEED_LABELS : 0) | (b.ids ? MICA_NEED_IDS : 0) |
+                       (b.targets ? MICA_NEED_TARGETS : 0) | (b.mask ? MICA_NEED_MASK : 0);
   if (mica_loss_check(r->loss, has) == MICA_OK) return MICA_OK;
   char why[256], text[128];
   snprintf(why, sizeof why, "%s", mica_last_error());
@@ -276,8 +283,8 @@ mica_status mica_train(mica_net *net, const mica_stream *train, const mica_strea
   const mica_tape_options to = {sizeof to, o.seed, o.compute, 0};
   mica_status status = mica_tape_create(engine, &to, &r.tape);
   if (status == MICA_OK)
-    status = mica_loss_create(engine, o.loss, mica_params_root(params),
-                              mica_net_problem(net)->classes, mica_net_features(net), &r.loss);
+    status = mica_loss_create(engine, o.loss, mica_params_root(params), outputs_of(net),
+                              mica_net_features(net), &r.loss);
   if (status == MICA_OK) status = check(&r);
   if (status == MICA_OK) status = mica_schedule_parse(engine, o.schedule, &r.schedule);
   if (status == MICA_OK) status = mica_optimiser_create(params, o.optimiser, &r.state.optimiser);
