@@ -249,6 +249,45 @@ static void test_shared_weights(void **state) {
   mica_params_free(p);
 }
 
+/* Two bags of an example's three ids, or three of one: examples stay apart where bags are alike. */
+static void bag_loss(mica_tape *t, void *ctx, int n_in, const mica_var *in, int n_out,
+                     mica_var *out) {
+  (void)n_in, (void)n_out;
+  const shared *s = ctx;
+  const int64_t n = mica_dim(t, in[0], 0), bags = s->mean ? 2 : 1;
+  int64_t offsets[9] = {0};
+  for (int64_t e = 0; e < n; e++) {
+    if (s->mean) offsets[2 * e + 1] = 3 * e + 1;
+    offsets[bags * (e + 1)] = 3 * (e + 1);
+  }
+  const mica_view view = mica_view_of(offsets, MICA_I64, MICA_SHAPE(bags * n + 1));
+  mica_var ids = mica_flatten(t, in[0], 0), weights = mica_flatten(t, in[1], 0);
+  mica_var table = mica_weight(t, s->node, "table"), at = mica_constant(t, &view);
+  mica_var y = mica_embedding_bag(t, table, ids, at, weights, MICA_BAG_SUM);
+  y = mica_add(t, y,
+               mica_embedding_bag(t, mica_square(t, table), ids, at, MICA_NONE, MICA_BAG_MAX));
+  y = mica_mul(t, y, mica_segment_mean(t, mica_gather_rows(t, table, ids), at));
+  out[0] = mica_sum(t, mica_reshape(t, y, MICA_SHAPE(n, bags * 4)), 1, (int[]){1}, false);
+}
+
+static void test_bags(void **state) {
+  (void)state;
+  shared s = {0};
+  mica_params *p = make_shared(&s);
+  mica_tape *t;
+  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+  int64_t ids[12] = {0, 5, 2, 2, 2, 1, 4, 3, 5, 1, 0, 1};
+  const mica_view view = mica_view_of(ids, MICA_I64, MICA_SHAPE(4, 3));
+  const mica_var in[2] = {mica_constant(t, &view),
+                          mica_random_normal_like(t, MICA_SHAPE(4, 3), MICA_F64, 0, 1)};
+  check(p, t, bag_loss, &s, 2, in, 0, 1, 1e-11);
+  check(p, t, bag_loss, &s, 2, in, 2, 2, 1e-11);
+  s.mean = 1;
+  check(p, t, bag_loss, &s, 2, in, 0, 4, 1e-11);
+  mica_tape_free(t);
+  mica_params_free(p);
+}
+
 /* ---- errors ---- */
 
 static void no_loss(mica_tape *t, void *ctx, int n_in, const mica_var *in, int n_out,
@@ -292,9 +331,10 @@ static void test_errors(void **state) {
 
 int main(void) {
   if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_networks), cmocka_unit_test(test_batch_statistics),
-      cmocka_unit_test(test_shared_weights), cmocka_unit_test(test_errors)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_networks),
+                                     cmocka_unit_test(test_batch_statistics),
+                                     cmocka_unit_test(test_shared_weights),
+                                     cmocka_unit_test(test_bags), cmocka_unit_test(test_errors)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   mica_engine_free(engine);
   return failed;

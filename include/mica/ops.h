@@ -235,6 +235,21 @@ MICA_API mica_var mica_top_k(mica_tape *t, mica_var x, int64_t k, mica_var *ids)
 /* Last axis, stable. */
 MICA_API mica_var mica_sort(mica_tape *t, mica_var x, bool descending, mica_var *ids);
 
+/* ---- rows of different numbers: segment s is rows offsets[s] .. offsets[s + 1] - 1 ---- */
+
+typedef enum mica_bag { MICA_BAG_SUM, MICA_BAG_MEAN, MICA_BAG_MAX } mica_bag;
+/* Row s of the result brings together the rows table[ids[i]] of segment s: table [V,D], ids int64
+ * [total], offsets int64 [N+1] rising from 0 to total (PyTorch's include_last_offset) -> [N,D]. An
+ * empty bag gives 0. weights [total] or MICA_NONE multiply the rows of a sum, and have a gradient.
+ * Row gradient; of the largest, to the first. */
+MICA_API mica_var mica_embedding_bag(mica_tape *t, mica_var table, mica_var ids, mica_var offsets,
+                                     mica_var weights, mica_bag mode);
+/* The same of x's own rows: x [total, ..], offsets int64 [N+1] -> [N, ..]; 0 where there are none.
+ */
+MICA_API mica_var mica_segment_sum(mica_tape *t, mica_var x, mica_var offsets);
+MICA_API mica_var mica_segment_mean(mica_tape *t, mica_var x, mica_var offsets);
+MICA_API mica_var mica_segment_max(mica_tape *t, mica_var x, mica_var offsets);
+
 /* ---- random ---- */
 
 /* Training: x mask / (1 - p). */

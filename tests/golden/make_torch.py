@@ -3,7 +3,7 @@
 
 Run it from the root of the project with Debian's python3-torch (made with 1.13):
 
-    /usr/bin/python3 tests/golden/make_torch.py [first | operations | schedules | steps]...
+    /usr/bin/python3 tests/golden/make_torch.py [first | operations | ragged | schedules | steps]...
 
 PyTorch computes in float64 throughout; inputs are rounded to float32 first, so that both sides
 start from the same numbers in either precision. Images leave here channels last, kernels as
@@ -12,7 +12,8 @@ because loading them is part of what is tested.
 
 The first set is layers, optimisers and the two networks.
 
-layers, operations      CASE.x, .w, ... inputs; CASE.y the result; CASE.gy the gradient that comes
+layers, operations,
+ragged                  CASE.x, .w, ... inputs; CASE.y the result; CASE.gy the gradient that comes
                         in; CASE.dx, .dw, ... those that go out
 optimisers.safetensors  w and g.0 .. g.9, the start and the gradients of ten steps; CASE [10, ...]
                         the weights after each
@@ -266,6 +267,30 @@ def make_operations():
     write("operations", layers)
 
 
+def make_ragged():
+    """Bags of embeddings and segments of rows; an empty bag among them."""
+    layers.clear()
+    torch.manual_seed(7)
+    table, weights = draw(9, 5), draw(8)
+    ids, offsets = torch.tensor([3, 0, 3, 8, 1, 1, 4, 3]), torch.tensor([0, 2, 2, 7, 8])
+    given = {"ids": ids, "offsets": offsets}
+    for mode in ("sum", "mean", "max"):
+        case("bag_" + mode, lambda x: F.embedding_bag(
+            ids, x, offsets, mode=mode, include_last_offset=True), {"x": table}, (), given)
+    case("bag_weighted", lambda x, w: F.embedding_bag(
+        ids, x, offsets, mode="sum", per_sample_weights=w, include_last_offset=True),
+        {"x": table, "w": weights}, (), given)
+    square = torch.tensor([[2, 2, 5], [0, 7, 1]])
+    case("bag_even", lambda x: F.embedding_bag(square, x, mode="mean"), {"x": table}, (),
+         {"ids": square})
+    for mode, fn in (("sum", lambda r: r.sum(0)), ("mean", lambda r: r.mean(0)),
+                     ("max", lambda r: r.max(0)[0])):
+        case("segment_" + mode, lambda x: torch.stack(
+            [fn(x[a:b]) if b > a else torch.zeros(2, 3) for a, b in zip(offsets, offsets[1:])]),
+            {"x": draw(8, 2, 3)}, (), {"offsets": offsets})
+    write("ragged", layers)
+
+
 def make_schedules():
     """Factors of the base rate over 40 steps."""
     S, out = torch.optim.lr_scheduler, {}
@@ -517,8 +542,8 @@ def make_first():
     make_networks()
 
 
-SETS = {"first": make_first, "operations": make_operations, "schedules": make_schedules,
-        "steps": make_steps}
+SETS = {"first": make_first, "operations": make_operations, "ragged": make_ragged,
+        "schedules": make_schedules, "steps": make_steps}
 
 if __name__ == "__main__":
     os.makedirs(OUT, exist_ok=True)

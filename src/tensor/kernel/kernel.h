@@ -21,6 +21,7 @@
   X(pool)                                                                                          \
   X(dropout)                                                                                       \
   X(gather)                                                                                        \
+  X(segment)                                                                                       \
   X(resize)                                                                                        \
   X(gemm)                                                                                          \
   X(convolution) X(attention)
