@@ -27,7 +27,7 @@ for i in 0 1 2; do draw data "class$i" "$i" 60 "$((i + 1))"; done
 run() { # folder
   mkdir -p "$1" && cd "$1" && exec "$mica" train convnet:widths=6,8:dropout=0.2 \
     --data ../data --size 12 --channels 1 --flip --batch-size 16 --epochs 14 --val-split 0.2 -j 2 \
-    --average 0.9 --clip 1 --optimiser adamw:lr=0.01 --seed 3 --resume --json -o net.mica >>log 2>&1
+    --average 0.9 --clip 1 --optimiser 'adamw:lr=0.01 | *.bias=lamb:lr=0.01:adapted=all' --seed 3 --resume --json -o net.mica >>log 2>&1
 }
 same() { # name, two folders: every file of a run but its log and its clock
   local name=$1 a=$2 b=$3 file bad=

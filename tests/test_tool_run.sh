@@ -73,6 +73,12 @@ begins_anew() {
     [ "$(ls whole.mica.run/events.out.tfevents.* | wc -l)" = 1 ]
 }
 check "a fresh run begins anew" begins_anew
+rules_by_name() {
+  train --epochs 1 -o rules.mica --optimiser "adamw:weight_decay=0 | *.bias=sgd:lr=0.1" --lr 0.02 &&
+    json_holds rules.mica.run/config.json optimiser "adamw:weight_decay=0:lr=0.02 | \*.bias=sgd:lr=0.1" &&
+    ! train --epochs 1 -o rules.mica --optimiser "adamw | heads.*=sgd" >said 2>&1 && grep -q "'heads.\*' matches no parameter" said
+}
+check "rules by name, --lr in the first" rules_by_name
 warned_of_other_data() {
   echo "1,2,under" >>rows.csv
   train --epochs 2 -o whole.mica --resume >said 2>&1

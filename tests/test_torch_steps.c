@@ -15,9 +15,11 @@ static mica_engine *engine;
 
 /* ---- optimisers ---- */
 
-static const struct {
+typedef struct named {
   const char *name, *spec;
-} optimisers[] = {
+} named;
+
+static const named optimisers[] = {
     {"sgd", "sgd:lr=0.1"},
     {"momentum", "sgd:lr=0.1:momentum=0.9:weight_decay=0.05"},
     {"dampening", "sgd:lr=0.1:momentum=0.8:dampening=0.3"},
@@ -27,23 +29,42 @@ static const struct {
     {"amsgrad", "adam:lr=0.05:beta1=0.8:beta2=0.95:amsgrad=true"},
     {"amsgradw", "adamw:lr=0.05:beta1=0.8:beta2=0.95:weight_decay=0.1:amsgrad=true"},
 };
+/* LAMB and LARS are the papers' formulas in make_torch.py. */
+static const named rules[] = {
+    {"adagrad", "adagrad:lr=0.1"},
+    {"adagrad_decay", "adagrad:lr=0.1:lr_decay=0.2:weight_decay=0.05:initial=0.3:eps=1e-3"},
+    {"rmsprop", "rmsprop:lr=0.02:alpha=0.9"},
+    {"rmsprop_momentum", "rmsprop:lr=0.02:alpha=0.9:eps=1e-3:weight_decay=0.05:momentum=0.8"},
+    {"rmsprop_centred", "rmsprop:lr=0.02:alpha=0.9:eps=1e-3:centred"},
+    {"rmsprop_both", "rmsprop:lr=0.02:alpha=0.9:eps=1e-3:weight_decay=0.05:momentum=0.8:centred"},
+    {"lamb", "lamb:lr=0.05:beta1=0.8:beta2=0.95:weight_decay=0.1"},
+    {"lamb_bound",
+     "lamb:lr=0.05:beta1=0.8:beta2=0.95:weight_decay=0.1:eps=1e-3:bound=1.5:correct=false"},
+    {"lars", "lars:lr=0.5:weight_decay=0.05:trust=0.02"},
+};
+/* The same on a parameter that does not decay, such as a bias. */
+static const named plain_rules[] = {
+    {"lamb_plain", "lamb:lr=0.05:beta1=0.8:beta2=0.95:weight_decay=0.1"},
+    {"lars_plain", "lars:lr=0.05:weight_decay=0.05:trust=0.02"},
+};
 
 /* The gradient of sum(w g) is g: ten given gradients, the weights compared after each step. */
-static bool run_optimiser(const mica_archive *archive, size_t k, mica_dtype dtype) {
+static bool run_optimiser(const mica_archive *archive, const named *rule, uint32_t flags,
+                          mica_dtype dtype) {
   mica_params *params;
   mica_param *w;
   mica_optimiser *opt;
   mica_tape *t;
   bool good = true;
   mica_tensor *start = golden_read(archive, dtype, "w");
-  mica_tensor *want = golden_read(archive, MICA_F64, optimisers[k].name);
+  mica_tensor *want = golden_read(archive, MICA_F64, rule->name);
   assert_int_equal(mica_params_create(engine, 1, &params), MICA_OK);
   assert_int_equal(mica_param_add(mica_params_root(params), "w", dtype, *mica_tensor_shape(start),
-                                  MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY, &MICA_INIT_ZEROS, &w),
+                                  flags, &MICA_INIT_ZEROS, &w),
                    MICA_OK);
   memcpy(mica_param_write(w), mica_tensor_data(start),
          (size_t)mica_tensor_count(start) * mica_dtype_size(dtype));
-  assert_int_equal(mica_optimiser_create(params, optimisers[k].spec, &opt), MICA_OK);
+  assert_int_equal(mica_optimiser_create(params, rule->spec, &opt), MICA_OK);
   assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
   for (int i = 0; i < STEPS && good; i++) {
     char name[64];
@@ -57,7 +78,7 @@ static bool run_optimiser(const mica_archive *archive, size_t k, mica_dtype dtyp
     mica_tensor *step;
     assert_int_equal(mica_tensor_slice(want, i, i + 1, &step), MICA_OK);
     assert_int_equal(mica_tensor_reshape(step, *mica_tensor_shape(start), &row), MICA_OK);
-    snprintf(name, sizeof name, "%s, step %d", optimisers[k].name, i);
+    snprintf(name, sizeof name, "%s, step %d", rule->name, i);
     const mica_view got = mica_tensor_view(mica_param_value(w));
     good = golden_agrees(name, &got, row, dtype == MICA_F32 ? 2e-6 : 1e-12);
     mica_tensor_free(row);
@@ -72,31 +93,50 @@ static bool run_optimiser(const mica_archive *archive, size_t k, mica_dtype dtyp
   return good;
 }
 
+static int run_optimisers(const mica_archive *archive, const named *list, size_t n,
+                          uint32_t flags) {
+  int failed = 0;
+  for (size_t k = 0; k < n; k++) {
+    failed += !run_optimiser(archive, &list[k], flags, MICA_F32);
+    failed += !run_optimiser(archive, &list[k], flags, MICA_F64);
+  }
+  return failed;
+}
+
+#define COUNT(list) (sizeof list / sizeof *list)
+
 static void test_optimisers(void **state) {
   (void)state;
+  const uint32_t decays = MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY;
   mica_archive *archive = golden_open(GOLDEN_FOLDER "optimisers.safetensors");
-  int failed = 0;
-  for (size_t k = 0; k < sizeof optimisers / sizeof *optimisers; k++) {
-    failed += !run_optimiser(archive, k, MICA_F32);
-    failed += !run_optimiser(archive, k, MICA_F64);
-  }
+  assert_int_equal(run_optimisers(archive, optimisers, COUNT(optimisers), decays), 0);
   mica_archive_close(archive);
-  assert_int_equal(failed, 0);
+  archive = golden_open(GOLDEN_FOLDER "rules.safetensors");
+  assert_int_equal(run_optimisers(archive, rules, COUNT(rules), decays), 0);
+  assert_int_equal(run_optimisers(archive, plain_rules, COUNT(plain_rules), MICA_PARAM_TRAINABLE),
+                   0);
+  mica_archive_close(archive);
 }
 
 /* ---- row gradients ---- */
 
-static const struct {
-  const char *name, *spec;
-} row_optimisers[] = {
+static const named row_optimisers[] = {
     {"rows_sgd", "sgd:lr=0.1"},
     {"rows_adam", "adam:lr=0.05:beta1=0.8:beta2=0.95:eps=1e-12:lazy"},
     {"rows_dense_adam", "adam:lr=0.05:beta1=0.8:beta2=0.95:eps=1e-12"},
     {"rows_momentum", "sgd:lr=0.1:momentum=0.9:weight_decay=0.05"},
 };
+static const named row_rules[] = {
+    {"rows_adagrad", "adagrad:lr=0.1:lr_decay=0.2:initial=0.1"},
+    {"rows_rmsprop", "rmsprop:lr=0.02:alpha=0.9:momentum=0.8"},
+    {"rows_lamb", "lamb:lr=0.05:beta1=0.8:beta2=0.95:weight_decay=0.1"},
+    {"rows_lamb_lazy", "lamb:lr=0.05:beta1=0.8:beta2=0.95:weight_decay=0.1:lazy"},
+    {"rows_lars", "lars:lr=0.5:weight_decay=0.05:trust=0.02"},
+    {"rows_lars_lazy", "lars:lr=0.5:weight_decay=0.05:trust=0.02:lazy"},
+};
 
 /* The gradient of sum(embedding(table, ids) g) is g at the rows ids, some of them twice. */
-static bool run_rows(const mica_archive *archive, size_t k, mica_dtype dtype) {
+static bool run_rows(const mica_archive *archive, const named *rule, mica_dtype dtype) {
   mica_params *params;
   mica_param *table;
   mica_optimiser *opt;
@@ -104,7 +144,7 @@ static bool run_rows(const mica_archive *archive, size_t k, mica_dtype dtype) {
   bool good = true;
   mica_tensor *start = golden_read(archive, dtype, "table");
   mica_tensor *ids = golden_read(archive, dtype, "ids"), *g = golden_read(archive, dtype, "grads");
-  mica_tensor *want = golden_read(archive, MICA_F64, row_optimisers[k].name);
+  mica_tensor *want = golden_read(archive, MICA_F64, rule->name);
   assert_int_equal(mica_params_create(engine, 1, &params), MICA_OK);
   assert_int_equal(
       mica_param_add(mica_params_root(params), "table", dtype, *mica_tensor_shape(start),
@@ -112,7 +152,7 @@ static bool run_rows(const mica_archive *archive, size_t k, mica_dtype dtype) {
       MICA_OK);
   memcpy(mica_param_write(table), mica_tensor_data(start),
          (size_t)mica_tensor_count(start) * mica_dtype_size(dtype));
-  assert_int_equal(mica_optimiser_create(params, row_optimisers[k].spec, &opt), MICA_OK);
+  assert_int_equal(mica_optimiser_create(params, rule->spec, &opt), MICA_OK);
   assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
   for (int i = 0; i < STEPS && good; i++) {
     mica_tensor *its, *some, *row, *table_after;
@@ -128,7 +168,7 @@ static bool run_rows(const mica_archive *archive, size_t k, mica_dtype dtype) {
     assert_int_equal(mica_tensor_slice(want, i, i + 1, &row), MICA_OK);
     assert_int_equal(mica_tensor_reshape(row, *mica_tensor_shape(start), &table_after), MICA_OK);
     char name[64];
-    snprintf(name, sizeof name, "%s, step %d", row_optimisers[k].name, i);
+    snprintf(name, sizeof name, "%s, step %d", rule->name, i);
     const mica_view got = mica_tensor_view(mica_param_value(table));
     /* SparseAdam adds eps before it corrects the deviation, Adam after. */
     good = golden_agrees(name, &got, table_after, dtype == MICA_F32 ? 3e-6 : 1e-10);
@@ -151,9 +191,15 @@ static void test_row_optimisers(void **state) {
   (void)state;
   mica_archive *archive = golden_open(GOLDEN_FOLDER "steps.safetensors");
   int failed = 0;
-  for (size_t k = 0; k < sizeof row_optimisers / sizeof *row_optimisers; k++) {
-    failed += !run_rows(archive, k, MICA_F32);
-    failed += !run_rows(archive, k, MICA_F64);
+  for (size_t k = 0; k < COUNT(row_optimisers); k++) {
+    failed += !run_rows(archive, &row_optimisers[k], MICA_F32);
+    failed += !run_rows(archive, &row_optimisers[k], MICA_F64);
+  }
+  mica_archive_close(archive);
+  archive = golden_open(GOLDEN_FOLDER "rules.safetensors");
+  for (size_t k = 0; k < COUNT(row_rules); k++) {
+    failed += !run_rows(archive, &row_rules[k], MICA_F32);
+    failed += !run_rows(archive, &row_rules[k], MICA_F64);
   }
   mica_archive_close(archive);
   assert_int_equal(failed, 0);
@@ -241,10 +287,8 @@ static void test_clipping_and_average(void **state) {
 
 /* ---- schedules ---- */
 
-/* Every schedule of the engine is in this list at least once. */
-static const struct {
-  const char *name, *spec;
-} schedules[] = {
+/* Every schedule of the engine is in one of these lists at least once. */
+static const named schedules[] = {
     {"constant", "constant"},
     {"multi_step", "multi-step:at=8,20,21:gamma=0.3"},
     {"multi_step", "multi-step:at=0.2,0.5,21:gamma=0.3"},
@@ -257,38 +301,100 @@ static const struct {
     {"cosine_warm", "cosine:end=0.2:warmup=0.25"},
     {"linear_warm", "linear:warmup=0.25"},
 };
+/* One cycle has 41 steps there. */
+static const named phases[] = {
+    {"polynomial", "polynomial:power=2"},
+    {"polynomial_end", "polynomial:power=0.5:end=0.1"},
+    {"step", "step:every=12:gamma=0.3"},
+    {"step", "step:every=0.3:gamma=0.3"},
+    {"inverse_sqrt", "inverse-sqrt:warmup=8"},
+    {"wsd", "wsd:warmup=4:decay=10"},
+    {"wsd", "wsd:warmup=0.1:decay=0.25"},
+    {"wsd_cosine", "wsd:warmup=4:decay=10:end=0.1:form=cosine"},
+    {"wsd_sqrt", "wsd:warmup=4:decay=10:end=0.05:form=sqrt"},
+    {"wsd_exponential", "wsd:warmup=4:decay=10:end=0.02:form=exponential"},
+    {"onecycle", "onecycle"},
+    {"onecycle_linear", "onecycle:form=linear:warmup=0.4:start=0.2:end=0.01"},
+    {"onecycle_three", "onecycle:three_phase"},
+    {"onecycle_three_linear", "onecycle:three_phase:form=linear:warmup=0.45:start=0.2:end=0.01"},
+};
 
-static void test_schedules(void **state) {
-  (void)state;
-  mica_archive *archive = golden_open(GOLDEN_FOLDER "schedules.safetensors");
-  const size_t n = sizeof schedules / sizeof *schedules;
+static void run_schedules(const mica_archive *archive, const named *list, size_t n) {
   for (size_t k = 0; k < n; k++) {
     mica_spec *spec;
-    assert_int_equal(mica_schedule_parse(engine, schedules[k].spec, &spec), MICA_OK);
-    mica_tensor *want = golden_read(archive, MICA_F64, schedules[k].name);
+    assert_int_equal(mica_schedule_parse(engine, list[k].spec, &spec), MICA_OK);
+    mica_tensor *want = golden_read(archive, MICA_F64, list[k].name);
+    const int64_t total = strncmp(list[k].name, "onecycle", 8) == 0 ? 41 : 40;
     for (int64_t i = 0; i < mica_tensor_count(want); i++) {
-      const double got = mica_schedule_factor(spec, i, 40), w = mica_tensor_get(want, i);
+      const double got = mica_schedule_factor(spec, i, total), w = mica_tensor_get(want, i);
       if (!(fabs(got - w) <= 1e-11))
-        fail_msg("%s: step %lld has %.15g, PyTorch %.15g", schedules[k].spec, (long long)i, got, w);
+        fail_msg("%s: step %lld has %.15g, PyTorch %.15g", list[k].spec, (long long)i, got, w);
     }
     mica_tensor_free(want);
     mica_spec_free(spec);
   }
-  const mica_component *c;
-  for (int i = 0; (c = mica_component_at(engine, MICA_KIND_SCHEDULE, i)); i++) {
-    bool found = false;
-    for (size_t k = 0; k < n; k++)
-      found |= strncmp(schedules[k].spec, c->name, strlen(c->name)) == 0;
-    if (!found) fail_msg("schedule %s is compared with nothing", c->name);
-  }
+}
+
+static bool listed(const named *list, size_t n, const char *name) {
+  for (size_t k = 0; k < n; k++)
+    if (strncmp(list[k].spec, name, strlen(name)) == 0) return true;
+  return false;
+}
+
+static void test_schedules(void **state) {
+  (void)state;
+  mica_archive *archive = golden_open(GOLDEN_FOLDER "schedules.safetensors");
+  run_schedules(archive, schedules, COUNT(schedules));
   mica_archive_close(archive);
+  archive = golden_open(GOLDEN_FOLDER "phases.safetensors");
+  run_schedules(archive, phases, COUNT(phases));
+  mica_archive_close(archive);
+  const mica_component *c;
+  for (int i = 0; (c = mica_component_at(engine, MICA_KIND_SCHEDULE, i)); i++)
+    if (!listed(schedules, COUNT(schedules), c->name) && !listed(phases, COUNT(phases), c->name))
+      fail_msg("schedule %s is compared with nothing", c->name);
+}
+
+/* A last rate is the same whatever the base rate. */
+static void test_final_rate(void **state) {
+  (void)state;
+  static const char *const specs[] = {"cosine:final_lr=1e-5", "linear:final_lr=1e-5",
+                                      "polynomial:final_lr=1e-5", "wsd:final_lr=1e-5",
+                                      "wsd:final_lr=1e-5:form=exponential"};
+  for (size_t k = 0; k < COUNT(specs); k++) {
+    mica_spec *spec;
+    assert_int_equal(mica_schedule_parse(engine, specs[k], &spec), MICA_OK);
+    for (double base = 1e-4; base < 1; base *= 10) {
+      assert_true(fabs(base * mica_schedule_rate(spec, base, 1000, 1000) - 1e-5) < 1e-12);
+      assert_true(mica_schedule_rate(spec, base, 500, 1000) >
+                  mica_schedule_rate(spec, base, 999, 1000));
+    }
+    mica_spec_free(spec);
+  }
+}
+
+static void test_refused_schedules(void **state) {
+  (void)state;
+  static const named cases[] = {
+      {"wsd:form=exponential", "schedule wsd: form=exponential needs an end or final_lr above 0"},
+      {"onecycle:three_phase:warmup=0.6", "schedule onecycle: warmup is 0.6"},
+      {"wsd:form=steep", "form"},
+      {"cosine:decay=0.1", "decay"},
+  };
+  for (size_t k = 0; k < COUNT(cases); k++) {
+    mica_spec *spec = NULL;
+    assert_int_equal(mica_schedule_parse(engine, cases[k].name, &spec), MICA_ERR_INVALID);
+    assert_null(spec);
+    if (!strstr(mica_last_error(), cases[k].spec)) fail_msg("%s", mica_last_error());
+  }
 }
 
 int main(void) {
   if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_optimisers), cmocka_unit_test(test_row_optimisers),
-      cmocka_unit_test(test_clipping_and_average), cmocka_unit_test(test_schedules)};
+      cmocka_unit_test(test_optimisers),           cmocka_unit_test(test_row_optimisers),
+      cmocka_unit_test(test_clipping_and_average), cmocka_unit_test(test_schedules),
+      cmocka_unit_test(test_final_rate),           cmocka_unit_test(test_refused_schedules)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   mica_engine_free(engine);
   return failed;

@@ -26,4 +26,9 @@ bool mica_option_equal(const mica_option *row, const void *a, const void *b);
 /* Keep a copy of text[0..n) for as long as the spec lives; NULL when memory is short. */
 const char *mica_spec_keep(mica_spec *spec, const char *text, size_t n);
 
+/* The parts of a text between separators outside parentheses, without the blanks around them; at
+ * most `most`. Free with mica_spec_split_free. */
+mica_status mica_spec_split(const char *text, char separator, int most, char ***out, int *n);
+void mica_spec_split_free(char **part, int n);
+
 #endif

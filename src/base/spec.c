@@ -199,6 +199,39 @@ void *mica_spec_options_mut(mica_spec *spec) {
   return spec->options;
 }
 
+/* ---- lists ---- */
+
+void mica_spec_split_free(char **part, int n) {
+  for (int i = 0; part && i < n; i++) mica_free(part[i]);
+  mica_free(part);
+}
+
+mica_status mica_spec_split(const char *text, char separator, int most, char ***out, int *n) {
+  *out = NULL;
+  *n = 0;
+  mica_status status = check_parentheses(text);
+  if (status) return status;
+  char **part = mica_calloc((size_t)most, sizeof *part);
+  if (!part) return MICA_ERR_MEMORY;
+  piece rest = {text, strlen(text)}, one;
+  while (!status && cut(&rest, separator, &one)) {
+    if (*n == most) {
+      status = mica_fail(MICA_ERR_INVALID, "'%.300s': more than %d parts", text, most);
+      break;
+    }
+    one = trim(one);
+    part[*n] = mica_strndup(one.at, one.n);
+    if (!part[(*n)++]) status = MICA_ERR_MEMORY;
+  }
+  if (!status) {
+    *out = part;
+    return MICA_OK;
+  }
+  mica_spec_split_free(part, *n);
+  *n = 0;
+  return status;
+}
+
 /* ---- sums ---- */
 
 static mica_status add_term(const mica_engine *engine, mica_kind kind, piece term,

@@ -17,8 +17,10 @@ static const cli_flag flags[] = {
     {"--out", "-o", "FILE", "model.mica", "the model file to write"},
     {"--epochs", NULL, "N", "10", "passes over the training part"},
     {"--batch-size", NULL, "N", "128", "examples of a step"},
-    {"--lr", NULL, "X", NULL, "learning rate; the optimiser's own default when not given"},
-    {"--optimiser", NULL, "SPEC", "adamw:weight_decay=0.05", "see `mica list optimiser`"},
+    {"--lr", NULL, "X", NULL,
+     "learning rate of the first rule; the optimiser's own default when not given"},
+    {"--optimiser", NULL, "SPEC", "adamw:weight_decay=0.05",
+     "see `mica list optimiser`; with rules for some parameters: 'adamw | head.*=sgd:lr=0.1'"},
     {"--schedule", NULL, "SPEC", "cosine:warmup=0.05", "see `mica list schedule`"},
     {"--loss", NULL, "SPEC", NULL,
      "see `mica list loss`; a sum with weights is fine (ce, or mse for a numeric target)"},
@@ -81,12 +83,15 @@ static mica_status make_net(job *j, int64_t seed) {
   return status;
 }
 
-/* The optimiser's specification with --lr put in. */
+/* The optimiser's specification with --lr put into its first rule. */
 static char *optimiser_text(const cli_args *a) {
   const char *spec = cli_text(a, "--optimiser"), *lr = cli_text(a, "--lr");
+  size_t first = strcspn(spec, "|");
+  while (first && spec[first - 1] == ' ') first--;
   mica_bytes b = {0};
-  mica_bytes_text(&b, spec);
+  mica_bytes_append(&b, spec, first);
   if (lr) mica_bytes_printf(&b, ":lr=%s", lr);
+  mica_bytes_text(&b, spec + first);
   return mica_bytes_take(&b);
 }
 

@@ -10,8 +10,8 @@ static double lr(const void *o) {
 static double decay(const void *o) {
   return ((const mica_adam_options *)o)->weight_decay;
 }
-static int states(const void *o) {
-  return ((const mica_adam_options *)o)->amsgrad ? 3 : 2;
+static uint32_t states(const void *o) {
+  return ((const mica_adam_options *)o)->amsgrad ? 7 : 3;
 }
 
 static void step(const mica_engine *engine, const void *options, const mica_update *u,
@@ -20,8 +20,7 @@ static void step(const mica_engine *engine, const void *options, const mica_upda
   const mica_adam_update k = {u->lr,    o->beta1, o->beta2, o->eps,
                               u->decay, u->scale, u->step,  decoupled};
   mica_kernels_of(engine, u->dtype)
-      ->optimiser->adam(&k, u->n, u->gradient, u->weight, u->state[0], u->state[1],
-                        o->amsgrad ? u->state[2] : NULL);
+      ->optimiser->adam(&k, u->n, u->gradient, u->weight, u->state[0], u->state[1], u->state[2]);
 }
 
 static bool rows_only(const void *o, double weight_decay) {
@@ -55,9 +54,9 @@ static const mica_option adam_table[] = TABLE("0");
 static const mica_option adamw_table[] = TABLE("0.01");
 
 static const mica_optimiser_functions adam_functions = {
-    3, {"mean", "square", "largest"}, lr, decay, states, rows_only, adam};
+    3, {"mean", "square", "largest"}, lr, decay, states, rows_only, adam, NULL};
 static const mica_optimiser_functions adamw_functions = {
-    3, {"mean", "square", "largest"}, lr, decay, states, rows_only, adamw};
+    3, {"mean", "square", "largest"}, lr, decay, states, rows_only, adamw, NULL};
 
 const mica_component mica_component_optimiser_adam = {MICA_COMPONENT_HEAD,
                                                       MICA_KIND_OPTIMISER,

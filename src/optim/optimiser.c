@@ -1,16 +1,14 @@
-/* The driver of optimisers: which parameters, which factors, which state; the rules themselves are
- * one file each.
+/* The driver of optimisers: which parameters, which rule and factors, which state; the rules
+ * themselves are one file each.
  *
  * State lives in a tree of the same kind as parameters, so a checkpoint saves it without knowing
  * what it is, and the order of things in memory does not matter to a resume.
  */
 #include <mica/optim.h>
 
-#include "tensor/kernel/kernel.h"
-#include "tensor/kernel/optimiser.h"
+#include "optim/rules.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 typedef struct group {
@@ -19,36 +17,64 @@ typedef struct group {
 } group;
 
 typedef struct slot {
-  mica_param *param;
+  mica_param *param, *counter;
   mica_param *state[MICA_OPTIMISER_STATES];
+  const mica_rule *rule;
+  int64_t step;
 } slot;
 
 struct mica_optimiser {
   mica_params *params, *state;
-  mica_spec *spec;
-  const mica_optimiser_functions *f;
-  const void *options;
+  mica_rules rules;
   mica_param *counter;
   int64_t step;
-  int states;
   slot *slots;
-  int64_t n;
+  int64_t n, room;
   group *groups;
   int n_groups;
   double clip, norm;
 };
 
+/* ---- rules and state ---- */
+
 static mica_status add_state(mica_optimiser *opt, slot *s) {
   mica_node *node = mica_node_child(mica_params_root(opt->state), mica_param_path(s->param));
   if (!node) return mica_last_status();
   const mica_tensor *value = mica_param_value(s->param);
-  for (int i = 0; i < opt->states; i++) {
-    mica_status status =
-        mica_param_add(node, opt->f->state_name[i], mica_tensor_dtype(value),
-                       *mica_tensor_shape(value), MICA_PARAM_BUFFER, NULL, &s->state[i]);
-    if (status != MICA_OK) return status;
+  const uint32_t used = s->rule->f->states_used(s->rule->options);
+  mica_status status =
+      mica_param_add(node, "step", MICA_I64, MICA_SCALAR, MICA_PARAM_BUFFER, NULL, &s->counter);
+  for (int i = 0; i < s->rule->f->states && status == MICA_OK; i++)
+    if (used >> i & 1)
+      status = mica_param_add(node, s->rule->f->state_name[i], mica_tensor_dtype(value),
+                              *mica_tensor_shape(value), MICA_PARAM_BUFFER, NULL, &s->state[i]);
+  return status;
+}
+
+static bool has_slot(const mica_optimiser *opt, const mica_param *q) {
+  for (int64_t i = 0; i < opt->n; i++)
+    if (opt->slots[i].param == q) return true;
+  return false;
+}
+
+mica_status mica_optimiser_refresh(mica_optimiser *opt) {
+  const int64_t n = mica_params_count(opt->params), had = opt->n;
+  if (n > opt->room) {
+    slot *more = mica_realloc_array(opt->slots, (size_t)n, sizeof *more);
+    if (!more) return MICA_ERR_MEMORY;
+    opt->slots = more;
+    opt->room = n;
   }
-  return MICA_OK;
+  for (int64_t i = 0; i < n; i++) {
+    mica_param *q = mica_params_at(opt->params, i);
+    if (!(mica_param_flags(q) & MICA_PARAM_TRAINABLE) || (had && has_slot(opt, q))) continue;
+    slot s = {.param = q, .rule = mica_rules_of(&opt->rules, mica_param_path(q))};
+    if (!s.rule) return mica_last_status();
+    const mica_status status = add_state(opt, &s);
+    if (status != MICA_OK) return status;
+    opt->slots[opt->n++] = s;
+  }
+  return opt->n ? MICA_OK : mica_fail(MICA_ERR_INVALID, "optimiser: no parameter is trainable");
 }
 
 mica_status mica_optimiser_create(mica_params *params, const char *text, mica_optimiser **out) {
@@ -57,26 +83,12 @@ mica_status mica_optimiser_create(mica_params *params, const char *text, mica_op
   if (!opt) return MICA_ERR_MEMORY;
   opt->params = params;
   mica_engine *engine = mica_params_engine(params);
-  mica_status status = mica_spec_parse(engine, MICA_KIND_OPTIMISER, text, &opt->spec);
+  mica_status status = mica_rules_parse(params, text, &opt->rules);
   if (status == MICA_OK) status = mica_params_create(engine, 0, &opt->state);
-  if (status == MICA_OK) {
-    opt->f = mica_spec_component(opt->spec)->functions;
-    opt->options = mica_spec_options(opt->spec);
-    opt->states = opt->f->states_used(opt->options);
+  if (status == MICA_OK)
     status = mica_param_add(mica_params_root(opt->state), "step", MICA_I64, MICA_SCALAR,
                             MICA_PARAM_BUFFER, NULL, &opt->counter);
-  }
-  const int64_t n = mica_params_count(params);
-  if (status == MICA_OK && !(opt->slots = mica_calloc((size_t)(n ? n : 1), sizeof *opt->slots)))
-    status = MICA_ERR_MEMORY;
-  for (int64_t i = 0; i < n && status == MICA_OK; i++) {
-    mica_param *q = mica_params_at(params, i);
-    if (!(mica_param_flags(q) & MICA_PARAM_TRAINABLE)) continue;
-    opt->slots[opt->n].param = q;
-    status = add_state(opt, &opt->slots[opt->n++]);
-  }
-  if (status == MICA_OK && !opt->n)
-    status = mica_fail(MICA_ERR_INVALID, "optimiser: no parameter is trainable");
+  if (status == MICA_OK) status = mica_optimiser_refresh(opt);
   if (status != MICA_OK) {
     mica_optimiser_free(opt);
     return status;
@@ -91,7 +103,7 @@ void mica_optimiser_free(mica_optimiser *opt) {
   mica_free(opt->groups);
   mica_free(opt->slots);
   mica_params_free(opt->state);
-  mica_spec_free(opt->spec);
+  mica_rules_free(&opt->rules);
   mica_free(opt);
 }
 
@@ -113,7 +125,8 @@ double mica_optimiser_grad_norm(const mica_optimiser *opt) {
   return opt->norm;
 }
 double mica_optimiser_lr(const mica_optimiser *opt) {
-  return opt->f->lr(opt->options);
+  const mica_rule *first = &opt->rules.rule[0];
+  return first->f->lr(first->options);
 }
 mica_params *mica_optimiser_state(mica_optimiser *opt) {
   return opt->state;
@@ -121,83 +134,112 @@ mica_params *mica_optimiser_state(mica_optimiser *opt) {
 
 void mica_optimiser_sync(mica_optimiser *opt) {
   opt->step = (int64_t)mica_tensor_get(mica_param_value(opt->counter), 0);
+  for (int64_t i = 0; i < opt->n; i++)
+    opt->slots[i].step = (int64_t)mica_tensor_get(mica_param_value(opt->slots[i].counter), 0);
 }
+
+void mica_optimiser_reset(mica_optimiser *opt, const char *pattern) {
+  for (int64_t i = 0; i < opt->n; i++) {
+    slot *s = &opt->slots[i];
+    if (pattern && !mica_path_matches(pattern, mica_param_path(s->param))) continue;
+    s->step = 0;
+    mica_tensor_set(mica_param_value(s->counter), 0, 0);
+    for (int k = 0; k < MICA_OPTIMISER_STATES; k++) {
+      if (!s->state[k]) continue;
+      const mica_tensor *value = mica_param_value(s->state[k]);
+      memset(mica_param_write(s->state[k]), 0,
+             (size_t)mica_tensor_count(value) * mica_dtype_size(mica_tensor_dtype(value)));
+    }
+  }
+}
+
+/* ---- a step ---- */
 
 #define PIECE 65536
+#define SUMS  1024 /* pieces whose sums are kept at once */
 
-typedef struct update_job {
+/* A parameter's elements, or the rows that have a gradient, in pieces. A row is a short parameter
+ * of its own. */
+typedef struct pass {
   const mica_engine *engine;
-  const mica_optimiser *opt;
+  const mica_rule *rule;
   const mica_update *whole;
-} update_job;
+  const int64_t *ids;                 /* NULL: all elements */
+  int64_t n;                          /* elements, or rows */
+  int64_t size;                       /* of a piece, in the same unit */
+  int64_t width;                      /* elements of a row */
+  int64_t first;                      /* piece */
+  double (*sum)[MICA_OPTIMISER_SUMS]; /* of prepare's pieces; NULL: update */
+} pass;
 
-static void update_range(void *ctx, int64_t begin, int64_t end) {
-  const update_job *j = ctx;
+/* n elements whose weights and states are at `at`, and whose gradient is at `from`. */
+static void run_part(const pass *p, int64_t at, int64_t from, int64_t n, double *sum) {
+  mica_update u = *p->whole;
+  const size_t size = mica_dtype_size(u.dtype), skip = (size_t)at * size;
+  u.n = n;
+  u.weight = (char *)u.weight + skip;
+  u.gradient = (const char *)u.gradient + (size_t)from * size;
+  for (int k = 0; k < MICA_OPTIMISER_STATES; k++)
+    if (u.state[k]) u.state[k] = (char *)u.state[k] + skip;
+  if (sum)
+    p->rule->f->prepare(p->engine, p->rule->options, &u, sum);
+  else
+    p->rule->f->update(p->engine, p->rule->options, &u);
+}
+
+static void run_pieces(void *ctx, int64_t begin, int64_t end) {
+  const pass *p = ctx;
   for (int64_t i = begin; i < end; i++) {
-    mica_update u = *j->whole;
-    const int64_t from = i * PIECE;
-    const size_t at = (size_t)from * mica_dtype_size(u.dtype);
-    u.n = u.n - from < PIECE ? u.n - from : PIECE;
-    u.weight = (char *)u.weight + at;
-    u.gradient = (const char *)u.gradient + at;
-    for (int k = 0; k < j->opt->states; k++) u.state[k] = (char *)u.state[k] + at;
-    j->opt->f->update(j->engine, j->opt->options, &u);
+    const int64_t from = (p->first + i) * p->size;
+    const int64_t to = from + p->size < p->n ? from + p->size : p->n;
+    double *sum = p->sum ? p->sum[i] : NULL;
+    for (int k = 0; sum && k < MICA_OPTIMISER_SUMS; k++) sum[k] = 0;
+    if (!p->ids) run_part(p, from, from, to - from, sum);
+    for (int64_t row = from; p->ids && row < to; row++)
+      run_part(p, p->ids[row] * p->width, row * p->width, p->width, sum);
   }
 }
 
-/* Row by row: each is a short parameter of its own. */
-typedef struct rows_job {
-  const mica_optimiser *opt;
-  const mica_engine *engine;
-  const mica_update *whole;
-  const int64_t *ids;
-  int64_t n, width, rows; /* rows of a piece */
-} rows_job;
-
-static void rows_range(void *ctx, int64_t begin, int64_t end) {
-  const rows_job *j = ctx;
-  const int64_t to = end * j->rows < j->n ? end * j->rows : j->n;
-  const size_t row = (size_t)j->width * mica_dtype_size(j->whole->dtype);
-  for (int64_t i = begin * j->rows; i < to; i++) {
-    mica_update u = *j->whole;
-    const size_t at = (size_t)j->ids[i] * row;
-    u.n = j->width;
-    u.weight = (char *)u.weight + at;
-    u.gradient = (const char *)u.gradient + (size_t)i * row;
-    for (int k = 0; k < j->opt->states; k++) u.state[k] = (char *)u.state[k] + at;
-    j->opt->f->update(j->engine, j->opt->options, &u);
+static void run_rule(pass *p, mica_update *u) {
+  const int64_t pieces = (p->n + p->size - 1) / p->size;
+  double sums[SUMS][MICA_OPTIMISER_SUMS];
+  if (p->rule->f->prepare) {
+    p->sum = sums;
+    for (p->first = 0; p->first < pieces; p->first += SUMS) {
+      const int64_t here = pieces - p->first < SUMS ? pieces - p->first : SUMS;
+      mica_parallel_for(p->engine, here, run_pieces, p);
+      for (int64_t i = 0; i < here; i++)
+        for (int k = 0; k < MICA_OPTIMISER_SUMS; k++) u->sum[k] += sums[i][k];
+    }
+    p->sum = NULL;
   }
+  p->first = 0;
+  mica_parallel_for(p->engine, pieces, run_pieces, p);
 }
 
 /* Update the parameter from its gradient, dense or rows; u has all but these. */
-static mica_status update(mica_optimiser *opt, slot *s, mica_update *u) {
-  mica_engine *engine = mica_params_engine(opt->params);
-  const int64_t *ids = NULL;
-  int64_t rows = 0;
-  u->dtype = mica_tensor_dtype(mica_param_value(s->param));
-  const bool by_row = mica_param_grad_kind(s->param) == MICA_GRAD_ROWS && opt->f->rows_only &&
-                      opt->f->rows_only(opt->options, u->decay);
-  if (by_row) {
-    const mica_status status = mica_param_grad_rows(s->param, &ids, &u->gradient, &rows);
+static mica_status update(const mica_optimiser *opt, slot *s, mica_update *u) {
+  const mica_rule *rule = s->rule;
+  const mica_tensor *value = mica_param_value(s->param);
+  pass p = {mica_params_engine(opt->params), rule, u, .size = PIECE};
+  u->dtype = mica_tensor_dtype(value);
+  if (mica_param_grad_kind(s->param) == MICA_GRAD_ROWS && rule->f->rows_only &&
+      rule->f->rows_only(rule->options, u->decay)) {
+    const mica_status status = mica_param_grad_rows(s->param, &p.ids, &u->gradient, &p.n);
     if (status != MICA_OK) return status;
+    const int64_t length = mica_tensor_dim(value, 0);
+    p.width = length ? mica_tensor_count(value) / length : 0;
+    p.size = p.width < PIECE && p.width > 0 ? PIECE / p.width : 1;
   } else {
     const mica_view g = mica_param_grad(s->param);
     if (!g.data) return MICA_ERR_MEMORY;
     u->gradient = g.data;
-    u->n = mica_view_count(&g);
+    p.n = mica_view_count(&g);
   }
   u->weight = mica_param_write(s->param);
-  for (int k = 0; k < opt->states; k++) u->state[k] = mica_param_write(s->state[k]);
-  if (by_row) {
-    const int64_t length = mica_tensor_dim(mica_param_value(s->param), 0);
-    const int64_t width = length ? mica_tensor_count(mica_param_value(s->param)) / length : 0;
-    const int64_t piece = width < PIECE && width > 0 ? PIECE / width : 1;
-    rows_job job = {opt, engine, u, ids, rows, width, piece};
-    mica_parallel_for(engine, (rows + piece - 1) / piece, rows_range, &job);
-  } else {
-    update_job job = {engine, opt, u};
-    mica_parallel_for(engine, (u->n + PIECE - 1) / PIECE, update_range, &job);
-  }
+  for (int k = 0; k < MICA_OPTIMISER_STATES; k++)
+    if (s->state[k]) u->state[k] = mica_param_write(s->state[k]);
+  run_rule(&p, u);
   return MICA_OK;
 }
 
@@ -218,73 +260,25 @@ mica_status mica_optimiser_step(mica_optimiser *opt, mica_tape *t, double lr_fac
   mica_tensor_set(mica_param_value(opt->counter), 0, (double)opt->step);
   for (int64_t i = 0; i < opt->n; i++) {
     slot *s = &opt->slots[i];
+    const uint32_t flags = mica_param_flags(s->param);
     /* Frozen since, or no gradient in this step: left alone. */
-    if (!(mica_param_flags(s->param) & MICA_PARAM_TRAINABLE) ||
-        mica_param_grad_kind(s->param) == MICA_GRAD_NONE)
+    if (!(flags & MICA_PARAM_TRAINABLE) || mica_param_grad_kind(s->param) == MICA_GRAD_NONE)
       continue;
-    double lr = 1, decay = 1;
+    double lr = 1, decay = flags & MICA_PARAM_DECAY ? 1 : 0;
     for (int k = 0; k < opt->n_groups; k++)
       if (mica_path_matches(opt->groups[k].pattern, mica_param_path(s->param))) {
         lr = opt->groups[k].lr;
-        decay = opt->groups[k].decay;
+        decay = flags & MICA_PARAM_DECAY ? opt->groups[k].decay : 0;
       }
-    if (!(mica_param_flags(s->param) & MICA_PARAM_DECAY)) decay = 0;
-    mica_update u = {.step = opt->step,
-                     .lr = opt->f->lr(opt->options) * lr_factor * lr,
-                     .decay = opt->f->decay(opt->options) * decay,
-                     .scale = scale};
+    s->step++;
+    mica_tensor_set(mica_param_value(s->counter), 0, (double)s->step);
+    mica_update u = {.step = s->step,
+                     .lr = s->rule->f->lr(s->rule->options) * lr_factor * lr,
+                     .decay = s->rule->f->decay(s->rule->options) * decay,
+                     .scale = scale,
+                     .flags = flags};
     const mica_status status = update(opt, s, &u);
     if (status != MICA_OK) return status;
-  }
-  return MICA_OK;
-}
-
-/* ---- moving average ---- */
-
-typedef struct average_job {
-  const mica_optimiser_kernels *k;
-  size_t size;
-  int64_t n;
-  double decay;
-  const char *x;
-  char *average;
-} average_job;
-
-static void average_range(void *ctx, int64_t begin, int64_t end) {
-  const average_job *j = ctx;
-  for (int64_t i = begin; i < end; i++) {
-    const int64_t from = i * PIECE, n = j->n - from < PIECE ? j->n - from : PIECE;
-    const size_t at = (size_t)from * j->size;
-    j->k->average(n, j->decay, j->x + at, j->average + at);
-  }
-}
-
-mica_status mica_average_update(mica_params *average, const mica_params *params, double decay,
-                                const mica_tape *t) {
-  if (t && !mica_ok(t)) return mica_tape_status(t);
-  const mica_engine *engine = mica_params_engine(average);
-  for (int64_t i = 0; i < mica_params_count(average); i++) {
-    mica_param *to = mica_params_at(average, i);
-    const mica_param *from = mica_params_find(params, mica_param_path(to));
-    if (!from)
-      return mica_fail(MICA_ERR_NOT_FOUND, "average: no parameter '%s'", mica_param_path(to));
-    const mica_tensor *x = mica_param_value(from);
-    const int64_t n = mica_tensor_count(x);
-    const mica_dtype dtype = mica_tensor_dtype(x);
-    if (mica_param_flags(to) & MICA_PARAM_BUFFER || (dtype != MICA_F32 && dtype != MICA_F64)) {
-      const mica_view a = mica_tensor_view(mica_param_value(to)), b = mica_tensor_view(x);
-      mica_param_write(to);
-      mica_status status = mica_view_copy(&a, &b);
-      if (status != MICA_OK) return status;
-      continue;
-    }
-    average_job job = {mica_kernels_of(engine, dtype)->optimiser,
-                       mica_dtype_size(dtype),
-                       n,
-                       decay,
-                       mica_tensor_data(x),
-                       mica_param_write(to)};
-    mica_parallel_for(engine, (n + PIECE - 1) / PIECE, average_range, &job);
   }
   return MICA_OK;
 }

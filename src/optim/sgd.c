@@ -10,7 +10,7 @@ static double lr(const void *o) {
 static double decay(const void *o) {
   return ((const mica_sgd_options *)o)->weight_decay;
 }
-static int states(const void *o) {
+static uint32_t states(const void *o) {
   return ((const mica_sgd_options *)o)->momentum != 0 ? 1 : 0;
 }
 
@@ -40,8 +40,8 @@ static const mica_option options[] = {
      offsetof(mica_sgd_options, lazy)},
     {0}};
 
-static const mica_optimiser_functions functions = {1,      {"momentum"}, lr,    decay,
-                                                   states, rows_only,    update};
+static const mica_optimiser_functions functions = {1,      {"momentum"}, lr,     decay,
+                                                   states, rows_only,    update, NULL};
 
 const mica_component mica_component_optimiser_sgd = {
     MICA_COMPONENT_HEAD,

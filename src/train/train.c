@@ -169,7 +169,8 @@ static mica_status epoch(trainer *r, double *epoch_loss) {
   int64_t counted = 0;
   while (s->step_in_epoch < steps && status == MICA_OK) {
     const int64_t left = r->train->batches - s->step_in_epoch * o->accumulate;
-    const double factor = mica_schedule_factor(r->schedule, s->step, total);
+    const double factor =
+        mica_schedule_rate(r->schedule, mica_optimiser_lr(s->optimiser), s->step, total);
     double loss;
     status = step(r, left < o->accumulate ? left : o->accumulate, factor, &loss);
     if (status != MICA_OK) break;

@@ -3,7 +3,9 @@
 
 Run it from the root of the project with Debian's python3-torch (made with 1.13):
 
-    /usr/bin/python3 tests/golden/make_torch.py [first | operations | ragged | schedules | steps]...
+    /usr/bin/python3 tests/golden/make_torch.py [SET]...
+
+where the sets are those at the end of this file; without any, all are made.
 
 PyTorch computes in float64 throughout; inputs are rounded to float32 first, so that both sides
 start from the same numbers in either precision. Images leave here channels last, kernels as
@@ -21,6 +23,9 @@ schedules.safetensors   CASE [40], the factor of the base rate at each step
 steps.safetensors       table, ids, grads: row gradients of ten steps, CASE [10, ...] the table after
                         each; a, b, ga.N, gb.N: two weights and their gradients, norm.N before
                         clipping to 5, a.N, b.N after each step, mean_a.N, mean_b.N their averages
+rules.safetensors       as optimisers and steps for further rules: w, g.N, CASE; table, ids, grads,
+                        rows_CASE; those of LAMB and LARS are the papers' formulas, below
+phases.safetensors      as schedules: those of a power, and of phases
 resnet, vit.safetensors initial parameters; NAME_run.safetensors the pictures, labels, the losses
                         of ten steps and final.PARAMETER
 """
@@ -390,6 +395,155 @@ def make_optimisers():
     write("optimisers", out)
 
 
+def ratio(w, d):
+    return w / d if w > 0 and d > 0 else 1.0
+
+
+class Lamb:
+    """You et al. 2020, algorithm 2. `rows`: the norms are of these rows, and only they move."""
+
+    def __init__(self, lr, betas, eps, decay, adapted=True, bound=None, correct=True):
+        self.__dict__.update(locals())
+        self.m = self.v = None
+        self.t = 0
+
+    def step(self, w, g, rows=slice(None)):
+        if self.m is None:
+            self.m, self.v = np.zeros_like(w), np.zeros_like(w)
+        self.t += 1
+        (b1, b2), m, v = self.betas, self.m, self.v
+        m[rows] = b1 * m[rows] + (1 - b1) * g[rows]
+        v[rows] = b2 * v[rows] + (1 - b2) * g[rows] ** 2
+        c1, c2 = (1 - b1 ** self.t, 1 - b2 ** self.t) if self.correct else (1, 1)
+        r = (m[rows] / c1) / (np.sqrt(v[rows] / c2) + self.eps) + self.decay * w[rows]
+        norm = np.linalg.norm(w[rows])
+        if self.bound is not None:
+            norm = min(norm, self.bound)
+        trust = ratio(norm, np.linalg.norm(r)) if self.adapted else 1.0
+        w[rows] -= self.lr * trust * r
+
+
+class Lars:
+    """You, Gitman & Ginsburg 2017, algorithm 1."""
+
+    def __init__(self, lr, momentum, decay, trust, adapted=True):
+        self.__dict__.update(locals())
+        self.b = None
+
+    def step(self, w, g, rows=slice(None)):
+        if self.b is None:
+            self.b = np.zeros_like(w)
+        norm, length = np.linalg.norm(w[rows]), np.linalg.norm(g[rows])
+        local = self.trust * norm / (length + self.decay * norm) if norm * length and self.adapted else 1.0
+        self.b[rows] = self.momentum * self.b[rows] + self.lr * local * (g[rows] + self.decay * w[rows])
+        w[rows] -= self.b[rows]
+
+
+def make_rules():
+    """Ten steps of further rules, with dense and with row gradients."""
+    torch.manual_seed(7)
+    start, grads = draw(3, 5), [draw(3, 5) for _ in range(10)]
+    out = {"w": start.float()}
+    out.update({f"g.{i}": g.float() for i, g in enumerate(grads)})
+    T = torch.optim
+    for name, make in {
+        "adagrad": lambda p: T.Adagrad(p, 0.1),
+        "adagrad_decay": lambda p: T.Adagrad(p, 0.1, 0.2, 0.05, 0.3, 1e-3),
+        "rmsprop": lambda p: T.RMSprop(p, 0.02, 0.9),
+        "rmsprop_momentum": lambda p: T.RMSprop(p, 0.02, 0.9, 1e-3, 0.05, 0.8),
+        "rmsprop_centred": lambda p: T.RMSprop(p, 0.02, 0.9, 1e-3, centered=True),
+        "rmsprop_both": lambda p: T.RMSprop(p, 0.02, 0.9, 1e-3, 0.05, 0.8, True),
+    }.items():
+        w = start.clone().requires_grad_()
+        optimiser, seen = make([w]), []
+        for g in grads:
+            w.grad = g.clone()
+            optimiser.step()
+            seen.append(w.detach().clone())
+        out[name] = torch.stack(seen)
+    for name, rule in {
+        "lamb": Lamb(0.05, (0.8, 0.95), 1e-6, 0.1),
+        "lamb_bound": Lamb(0.05, (0.8, 0.95), 1e-3, 0.1, bound=1.5, correct=False),
+        "lamb_plain": Lamb(0.05, (0.8, 0.95), 1e-6, 0.0, adapted=False),
+        "lars": Lars(0.5, 0.9, 0.05, 0.02),
+        "lars_plain": Lars(0.05, 0.9, 0.0, 0.02, adapted=False),
+    }.items():
+        w, seen = start.numpy().copy(), []
+        for g in grads:
+            rule.step(w, g.numpy())
+            seen.append(torch.from_numpy(w.copy()))
+        out[name] = torch.stack(seen)
+
+    table, ids, grads = draw(7, 3), torch.randint(0, 7, (10, 4)), draw(10, 4, 3)
+    out.update({"table": table.float(), "ids": ids, "grads": grads.float()})
+    for name, sparse, make in [
+        ("rows_adagrad", True, lambda p: T.Adagrad(p, 0.1, 0.2, initial_accumulator_value=0.1)),
+        ("rows_rmsprop", False, lambda p: T.RMSprop(p, 0.02, 0.9, momentum=0.8)),
+        ("rows_lamb", False, lambda p: Lamb(0.05, (0.8, 0.95), 1e-6, 0.1)),
+        ("rows_lamb_lazy", True, lambda p: Lamb(0.05, (0.8, 0.95), 1e-6, 0.1)),
+        ("rows_lars", False, lambda p: Lars(0.5, 0.9, 0.05, 0.02)),
+        ("rows_lars_lazy", True, lambda p: Lars(0.5, 0.9, 0.05, 0.02)),
+    ]:
+        w = table.clone().requires_grad_()
+        optimiser, seen = make([w]), []
+        for i, g in zip(ids, grads):
+            rows = torch.sparse_coo_tensor(i[None], g, (7, 3))
+            if isinstance(optimiser, T.Optimizer):
+                w.grad = rows if sparse else rows.to_dense()
+                optimiser.step()
+            else:
+                optimiser.step(w.data.numpy(), rows.to_dense().numpy(),
+                               np.unique(i.numpy()) if sparse else slice(None))
+            seen.append(w.detach().clone())
+        out[name] = torch.stack(seen)
+    write("rules", out)
+
+
+def make_phases():
+    """Factors of the base rate over 40 steps."""
+    S, out = torch.optim.lr_scheduler, {}
+
+    def factors(name, make):
+        optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+        schedule, seen = make(optimiser), []
+        for _ in range(40):
+            seen.append(optimiser.param_groups[0]["lr"])
+            optimiser.step()
+            schedule.step()
+        out[name] = torch.tensor(seen)
+
+    def function(name, f):
+        factors(name, lambda o: S.LambdaLR(o, f))
+
+    def wsd(left, end, exponential=False):
+        def f(step):
+            p = (step - 30) / 10
+            if p <= 0:
+                return min(1, (step + 1) / 5)
+            return end ** p if exponential else end + (1 - end) * left(p)
+        return f
+
+    factors("polynomial", lambda o: S.PolynomialLR(o, 40, 2.0))
+    function("polynomial_end", lambda s: 0.1 + 0.9 * (1 - s / 40) ** 0.5)
+    factors("step", lambda o: S.StepLR(o, 12, 0.3))
+    function("inverse_sqrt", lambda s: 3 * min((s + 1) ** -0.5, (s + 1) * 9 ** -1.5))
+    function("wsd", wsd(lambda p: 1 - p, 0))
+    function("wsd_cosine", wsd(lambda p: (1 + np.cos(np.pi * p)) / 2, 0.1))
+    function("wsd_sqrt", wsd(lambda p: 1 - np.sqrt(p), 0.05))
+    function("wsd_exponential", wsd(None, 0.02, True))
+    cycle = {"max_lr": 1.0, "total_steps": 41, "cycle_momentum": False}
+    # One step beyond the forty, so that the last call of step() is one it allows.
+    for name, more in {
+        "onecycle": {},
+        "onecycle_linear": {"anneal_strategy": "linear", "pct_start": 0.4, "div_factor": 5, "final_div_factor": 20},
+        "onecycle_three": {"three_phase": True},
+        "onecycle_three_linear": {"three_phase": True, "anneal_strategy": "linear", "pct_start": 0.45, "div_factor": 5,
+                                  "final_div_factor": 20},
+    }.items():
+        factors(name, lambda o: S.OneCycleLR(o, **cycle, **more))
+    write("phases", out)
+
+
 kink = []  # how near to 0 the input of each ReLU came
 
 
@@ -542,8 +696,15 @@ def make_first():
     make_networks()
 
 
-SETS = {"first": make_first, "operations": make_operations, "ragged": make_ragged,
-        "schedules": make_schedules, "steps": make_steps}
+SETS = {
+    "first": make_first,
+    "operations": make_operations,
+    "ragged": make_ragged,
+    "schedules": make_schedules,
+    "steps": make_steps,
+    "rules": make_rules,
+    "phases": make_phases,
+}
 
 if __name__ == "__main__":
     os.makedirs(OUT, exist_ok=True)
