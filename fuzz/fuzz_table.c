@@ -29,19 +29,24 @@ static void read_back(const char *path, const mica_data_table *t, const mica_col
   mica_row_reader *r;
   if (mica_row_reader_open(path, c, o, &r)) abort();
   const size_t width = (size_t)mica_columns_width(c) * sizeof(float);
+  const size_t fields = (size_t)mica_columns_fields(c) * sizeof(int64_t);
   float *x = malloc(2 * width + 1), *y = x + mica_columns_width(c);
+  int64_t *ids = malloc(2 * fields + 1), *id = ids + mica_columns_fields(c);
   int64_t n = 1, rows = 0;
-  if (!x) abort();
+  if (!x || !ids) abort();
   while (n) {
-    if (mica_row_reader_next(r, 1, x, NULL, &n)) abort();
+    if (mica_row_reader_next_fields(r, 1, x, ids, NULL, &n)) abort();
     if (n && !o->label && rows < mica_data_table_count(t)) {
-      mica_data_table_row(t, rows, y);
-      if (memcmp(x, y, width) != 0) abort();
+      mica_data_table_row_fields(t, rows, y, id);
+      if (memcmp(x, y, width) != 0 || memcmp(ids, id, fields) != 0) abort();
+      for (int64_t f = 0; f < mica_columns_fields(c); f++)
+        if (id[f] < 0 || id[f] >= mica_columns_field_size(c)[f]) abort();
     }
     rows += n;
   }
   if (rows < mica_data_table_count(t)) abort();
   free(x);
+  free(ids);
   mica_row_reader_close(r);
 }
 
@@ -67,10 +72,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   o.max_categories = how & 16 ? 2 : 100;
   o.target = how & 32 ? MICA_TARGET_NUMBER : MICA_TARGET_BY_CONTENT;
   o.header = how & 64 ? 0 : -1;
+  o.fields = how & 128;
+  o.numbers = (mica_number_form)(how >> 1 & (o.fields ? 3 : 1));
+  o.hash_buckets = o.fields && how & 4 ? 5 : 0;
+  o.min_count = o.fields && how & 16 && !o.hash_buckets ? 2 : 1;
   mica_data_table *t;
   if (!mica_data_table_open(path, &o, &t)) {
     mica_columns *c = through_json(mica_data_table_columns(t));
-    if (c->width < 100000) {
+    if (c->width < 100000 && c->fields < 100000) {
       mica_data_table_options again = o;
       again.header = c->by_position ? 0 : 1;
       read_back(path, t, c, &again);

@@ -7,6 +7,11 @@
  * training part of a *data table* and stored in the model file; a *row reader* then turns the rows
  * of any file that has these columns, in any order, into what the network reads.
  *
+ * Opened with `fields`, categories do not widen the row: each is a *field* that gives one id, for a
+ * network that looks its vector up in a table. A field's ids are those of its values, the most
+ * frequent first, then one for a missing value, then one that all other values share, be they rare
+ * or new; or, with hash buckets, a hash of value and column name, then one for a missing value.
+ *
  * Files: RFC 4180 with commas, tabs, semicolons, bars or spaces, .gz or not, UTF-8. Missing are
  * empty fields, ?, NA, N/A, NaN and null. Numbers have a decimal point, whatever the locale.
  */
@@ -23,6 +28,16 @@ extern "C" {
 
 typedef enum mica_column_kind { MICA_COLUMN_NUMERIC, MICA_COLUMN_CATEGORICAL } mica_column_kind;
 
+/* What a numeric column gives. A missing value gives 0 (and 1 in a number of its own, see above),
+ * in LOG_SQUARE the id for missing values. */
+typedef enum mica_number_form {
+  MICA_NUMBER_STANDARD,  /* the value, less the mean, over the deviation */
+  MICA_NUMBER_PLAIN,     /* the value */
+  MICA_NUMBER_LOG,       /* log(1 + value), 0 for a negative one: counts (DLRM reads Criteo so) */
+  MICA_NUMBER_LOG_SQUARE /* a field: values above 2 are in buckets by floor(log(value)^2), others
+                            are floor(value) itself (what won Criteo's contest of 2014) */
+} mica_number_form;
+
 /* Immutable; shared by threads. All of these take columns that are not NULL. */
 typedef struct mica_columns mica_columns;
 /* NULL does nothing. */
@@ -32,8 +47,13 @@ MICA_API int64_t mica_columns_count(const mica_columns *columns);
 /* NULL out of range; a file without a header has the columns c1, c2, ... */
 MICA_API const char *mica_columns_name(const mica_columns *columns, int64_t i);
 MICA_API mica_column_kind mica_columns_kind(const mica_columns *columns, int64_t i);
-/* The numbers of an encoded row. */
+/* The numbers of an encoded row; of columns with fields those beside them, maybe none. */
 MICA_API int64_t mica_columns_width(const mica_columns *columns);
+/* The fields of an encoded row, 0 unless they were asked for; the number of ids of each, borrowed
+ * [fields], as mica_problem has them; and the field that column i gives, -1 for none. */
+MICA_API int64_t mica_columns_fields(const mica_columns *columns);
+MICA_API const int64_t *mica_columns_field_size(const mica_columns *columns);
+MICA_API int64_t mica_columns_field_of(const mica_columns *columns, int64_t i);
 /* The name of the column to predict, NULL when there is none. */
 MICA_API const char *mica_columns_label(const mica_columns *columns);
 /* The label is a number, not a class. */
@@ -44,9 +64,12 @@ MICA_API double mica_columns_target(const mica_columns *columns, double output);
 /* Encode one row: a text for each column in their order (NULL: missing) into x
  * [mica_columns_width]. A text that is no number in a numeric column is MICA_ERR_FORMAT and names
  * the column; a value that the training part did not have gives zeros, or the column's place for
- * other values where it has one. */
+ * other values where it has one. MICA_ERR_INVALID for columns with fields. */
 MICA_API mica_status mica_columns_encode(const mica_columns *columns, const char *const *cells,
                                          float *x);
+/* The same for any columns, with the fields in ids [mica_columns_fields]. */
+MICA_API mica_status mica_columns_encode_fields(const mica_columns *columns,
+                                                const char *const *cells, float *x, int64_t *ids);
 
 /* The columns as JSON text for a model file (mica_model_set_columns), without the class names,
  * which the model has anyway; release with mica_free. */
@@ -83,11 +106,17 @@ typedef struct mica_data_table_options {
   bool strict; /* stop at the first row that cannot be used; else it is skipped and counted */
   const mica_columns *columns; /* of a model: learn nothing, match by name; borrowed until the
                                   table is freed. NULL: learn them from the training part */
+  mica_number_form numbers;    /* of all numeric columns */
+  bool fields;                 /* categories as ids, not in places of the row */
+  int64_t max_ids;      /* of a field: the most frequent values that have an id of their own, 0 to
+                           1048576; max_categories does not count then */
+  int64_t min_count;    /* of a field: values that the training part has fewer times have none */
+  int64_t hash_buckets; /* of each field: ids by hash, up to 2^31; 0: by value */
 } mica_data_table_options;
 #define MICA_DATA_TABLE_OPTIONS                                                                    \
   {                                                                                                \
     sizeof(mica_data_table_options), NULL, MICA_TARGET_BY_CONTENT, NULL, NULL, NULL, -1, 0, 1000,  \
-        0.1, false, NULL                                                                           \
+        0.1, false, NULL, MICA_NUMBER_STANDARD, false, 1048576, 1, 0                               \
   }
 
 /* Rows in memory, 8 bytes for each value, with their label and part. */
@@ -118,13 +147,19 @@ MICA_API const char *mica_data_table_class(const mica_data_table *table, int64_t
  * are none. Borrowed. */
 MICA_API const int64_t *mica_data_table_labels(const mica_data_table *table);
 MICA_API const double *mica_data_table_targets(const mica_data_table *table);
-/* Row i as numbers, x [mica_columns_width]. */
+/* Row i as numbers, x [mica_columns_width], and as ids [mica_columns_fields]. */
 MICA_API void mica_data_table_row(const mica_data_table *table, int64_t i, float *x);
+MICA_API void mica_data_table_row_fields(const mica_data_table *table, int64_t i, float *x,
+                                         int64_t *ids);
 /* All rows of a part: float32 [n, width], and in the same order their labels, int64 [n], or
  * targets, float64 [n] in the label's unit; *labels is NULL when there are none. `labels` may be
  * NULL. */
 MICA_API mica_status mica_data_table_matrix(const mica_data_table *table, mica_part part,
                                             mica_tensor **x, mica_tensor **labels);
+/* The same, and the ids, int64 [n, fields]; *ids is NULL where there are no fields. */
+MICA_API mica_status mica_data_table_matrix_fields(const mica_data_table *table, mica_part part,
+                                                   mica_tensor **x, mica_tensor **ids,
+                                                   mica_tensor **labels);
 /* The columns leave the table, which keeps working and must not outlive them. Free with
  * mica_columns_free. */
 MICA_API mica_columns *mica_data_table_take_columns(mica_data_table *table);
@@ -147,6 +182,9 @@ MICA_API void mica_row_reader_close(mica_row_reader *reader);
  * file, from 1, into row [most] (may be NULL). *n is 0 at the end. */
 MICA_API mica_status mica_row_reader_next(mica_row_reader *reader, int64_t most, float *x,
                                           int64_t *row, int64_t *n);
+/* The same, and the ids into ids [most, fields]. */
+MICA_API mica_status mica_row_reader_next_fields(mica_row_reader *reader, int64_t most, float *x,
+                                                 int64_t *ids, int64_t *row, int64_t *n);
 /* As for a data table. */
 MICA_API int64_t mica_row_reader_skipped(const mica_row_reader *reader);
 MICA_API const char *mica_row_reader_skipped_text(const mica_row_reader *reader);

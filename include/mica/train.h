@@ -76,7 +76,8 @@ MICA_API mica_status mica_dataset_stream_create(const mica_dataset *ds, mica_par
 MICA_API void mica_dataset_stream_free(mica_stream *stream);
 
 /* A stream over one part of a data table: encoded rows [n, width], with labels or with targets
- * [n, 1] (the label less its mean, over its deviation) where it has them. The table must outlive
+ * [n, 1] (the label less its mean, over its deviation) where it has them, and fields [n, fields]
+ * where its columns have them (x is NULL when they have nothing else). The table must outlive
  * it; `shuffle` as above. Free with mica_table_stream_free. */
 MICA_API mica_status mica_table_stream_create(mica_data_table *table, mica_part part, int64_t batch,
                                               bool shuffle, uint64_t seed, mica_stream *out);

@@ -10,13 +10,16 @@ static mica_status take_part(const mica_data_table *t, mica_part part, mica_sess
                              int64_t width, feature_part *to) {
   to->n = mica_data_table_part_count(t, part);
   if (!to->n) return MICA_OK;
-  mica_tensor *rows = NULL, *labels = NULL;
-  mica_status status = mica_data_table_matrix(t, part, &rows, &labels);
+  mica_tensor *rows = NULL, *ids = NULL, *labels = NULL;
+  mica_status status = mica_data_table_matrix_fields(t, part, &rows, &ids, &labels);
   if (status == MICA_OK && !session) to->x = mica_tensor_retain(rows);
   if (status == MICA_OK && session) {
-    const mica_view x = mica_tensor_view(rows);
+    mica_view x[2];
+    int n = 0;
+    if (mica_tensor_count(rows)) x[n++] = mica_tensor_view(rows);
+    if (ids) x[n] = mica_tensor_view(ids);
     status = mica_tensor_create(MICA_F32, MICA_SHAPE(to->n, width), &to->x);
-    if (status == MICA_OK) status = mica_embed(session, &x, mica_tensor_data(to->x));
+    if (status == MICA_OK) status = mica_embed(session, x, mica_tensor_data(to->x));
   }
   if (status == MICA_OK && labels) {
     to->label = mica_calloc((size_t)to->n, sizeof *to->label);
@@ -26,6 +29,7 @@ static mica_status take_part(const mica_data_table *t, mica_part part, mica_sess
       status = MICA_ERR_MEMORY;
   }
   mica_tensor_free(rows);
+  mica_tensor_free(ids);
   mica_tensor_free(labels);
   return status;
 }

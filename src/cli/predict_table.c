@@ -13,15 +13,37 @@
 
 typedef struct piece {
   const char *file;
-  int64_t n, width;
+  int64_t n, width, fields;
   int64_t row[ROWS]; /* in the file, from 1 */
   float *x;          /* [n, width] */
+  int64_t *ids;      /* [n, fields] */
 } piece;
 
 typedef mica_status (*piece_fn)(void *ctx, const piece *p);
 
-static mica_view view_of(const piece *p) {
-  return mica_view_of(p->x, MICA_F32, MICA_SHAPE(p->n, p->width));
+static mica_status piece_make(const mica_columns *c, piece *p) {
+  *p = (piece){.width = mica_columns_width(c), .fields = mica_columns_fields(c)};
+  p->x = mica_malloc((size_t)(ROWS * p->width) * sizeof *p->x + 1);
+  p->ids = mica_malloc((size_t)(ROWS * p->fields) * sizeof *p->ids + 1);
+  return p->x && p->ids ? MICA_OK : MICA_ERR_MEMORY;
+}
+
+static void piece_free(piece *p) {
+  mica_free(p->x);
+  mica_free(p->ids);
+}
+
+/* The rows as a model reads them: numbers where there are any, then fields. */
+typedef struct views {
+  mica_view view[2];
+} views;
+
+static views views_of(const piece *p) {
+  views v;
+  int n = 0;
+  if (p->width) v.view[n++] = mica_view_of(p->x, MICA_F32, MICA_SHAPE(p->n, p->width));
+  v.view[n] = mica_view_of(p->ids, MICA_I64, MICA_SHAPE(p->n, p->fields));
+  return v;
 }
 
 static mica_status each_piece_of(const cli_args *a, const mica_columns *c, piece *p, piece_fn fn,
@@ -32,7 +54,7 @@ static mica_status each_piece_of(const cli_args *a, const mica_columns *c, piece
   mica_status status = mica_row_reader_open(p->file, c, &o, &r);
   if (status != MICA_OK) return status;
   do {
-    status = mica_row_reader_next(r, ROWS, p->x, p->row, &p->n);
+    status = mica_row_reader_next_fields(r, ROWS, p->x, p->ids, p->row, &p->n);
     if (status == MICA_OK && p->n) status = fn(ctx, p);
   } while (status == MICA_OK && p->n && !cli_interrupted());
   cli_table_skipped(mica_row_reader_skipped(r), mica_row_reader_skipped_text(r));
@@ -42,14 +64,13 @@ static mica_status each_piece_of(const cli_args *a, const mica_columns *c, piece
 
 /* All rows of all operands behind the model. */
 static mica_status each_piece(const cli_args *a, const mica_columns *c, piece_fn fn, void *ctx) {
-  piece p = {.width = mica_columns_width(c)};
-  p.x = mica_malloc((size_t)(ROWS * p.width) * sizeof *p.x + 1);
-  mica_status status = p.x ? MICA_OK : MICA_ERR_MEMORY;
+  piece p;
+  mica_status status = piece_make(c, &p);
   for (int i = 1; i < a->n_operands && status == MICA_OK; i++) {
     p.file = a->operand[i];
     status = each_piece_of(a, c, &p, fn, ctx);
   }
-  mica_free(p.x);
+  piece_free(&p);
   return status;
 }
 
@@ -67,10 +88,10 @@ typedef struct predicting {
 
 static mica_status predict_classes(void *ctx, const piece *p) {
   predicting *w = ctx;
-  const mica_view x = view_of(p);
-  mica_status status = mica_predict(w->session, &x, w->answer);
+  const views x = views_of(p);
+  mica_status status = mica_predict(w->session, x.view, w->answer);
   const bool probable = status == MICA_OK && !isnan(w->answer[0].probability);
-  if (probable) status = mica_predict_probabilities(w->session, &x, w->classes, w->probability);
+  if (probable) status = mica_predict_probabilities(w->session, x.view, w->classes, w->probability);
   for (int64_t i = 0; i < p->n && status == MICA_OK; i++)
     cli_print_answer(w->model, p->file, p->row[i], &w->answer[i],
                      probable ? w->probability + i * w->classes : NULL, w->classes, w->top,
@@ -80,9 +101,9 @@ static mica_status predict_classes(void *ctx, const piece *p) {
 
 static mica_status predict_numbers(void *ctx, const piece *p) {
   predicting *w = ctx;
-  const mica_view x = view_of(p);
+  const views x = views_of(p);
   double y[ROWS];
-  const mica_status status = mica_predict_scores(w->session, &x, 1, y);
+  const mica_status status = mica_predict_scores(w->session, x.view, 1, y);
   for (int64_t i = 0; i < p->n && status == MICA_OK; i++) {
     const double value = mica_columns_target(w->columns, y[i]);
     if (w->json) {
@@ -133,7 +154,7 @@ typedef struct embedding {
 
 static mica_status embed_rows(void *ctx, const piece *p) {
   embedding *e = ctx;
-  const mica_view x = view_of(p);
+  const views x = views_of(p);
   if (e->n + p->n > e->room) {
     const int64_t room = e->room ? 2 * e->room : 16 * ROWS;
     float *more = mica_realloc_array(e->v, (size_t)room, (size_t)e->width * sizeof *more);
@@ -141,7 +162,7 @@ static mica_status embed_rows(void *ctx, const piece *p) {
     e->v = more;
     e->room = room;
   }
-  const mica_status status = mica_embed(e->session, &x, e->v + e->n * e->width);
+  const mica_status status = mica_embed(e->session, x.view, e->v + e->n * e->width);
   e->n += p->n;
   return status;
 }
@@ -177,35 +198,35 @@ typedef struct measuring {
 
 static mica_status ask(measuring *m) {
   const mica_columns *c = mica_data_table_columns(m->table);
-  const int64_t width = mica_columns_width(c);
-  float *x = mica_malloc((size_t)(ROWS * width + 1) * sizeof *x);
+  piece p;
   mica_answer answer[ROWS];
-  mica_status status = x ? MICA_OK : MICA_ERR_MEMORY;
+  mica_status status = piece_make(c, &p);
   int64_t i = 0;
   for (int64_t at = 0; at < m->n && status == MICA_OK;) {
     int64_t k = 0;
     for (; i < mica_data_table_count(m->table) && k < ROWS; i++) {
       if (mica_data_table_part_of(m->table, i) != m->part) continue;
-      mica_data_table_row(m->table, i, x + k * width);
+      mica_data_table_row_fields(m->table, i, p.x + k * p.width, p.ids + k * p.fields);
       if (m->truth) m->truth[at + k] = mica_data_table_labels(m->table)[i];
       if (m->target) m->target[at + k] = mica_data_table_targets(m->table)[i];
       k++;
     }
-    const mica_view rows = mica_view_of(x, MICA_F32, MICA_SHAPE(k, width));
+    p.n = k;
+    const views rows = views_of(&p);
     if (m->truth) {
-      status = mica_predict(m->session, &rows, answer);
+      status = mica_predict(m->session, rows.view, answer);
       for (int64_t r = 0; r < k && status == MICA_OK; r++) m->predicted[at + r] = answer[r].label;
       if (status == MICA_OK) m->probable = !isnan(answer[0].probability);
       if (status == MICA_OK && m->probable)
-        status = mica_predict_probabilities(m->session, &rows, m->classes,
+        status = mica_predict_probabilities(m->session, rows.view, m->classes,
                                             m->probability + at * m->classes);
     } else {
-      status = mica_predict_scores(m->session, &rows, 1, m->value + at);
+      status = mica_predict_scores(m->session, rows.view, 1, m->value + at);
       for (int64_t r = 0; r < k; r++) m->value[at + r] = mica_columns_target(c, m->value[at + r]);
     }
     at += k;
   }
-  mica_free(x);
+  piece_free(&p);
   return status;
 }
 

@@ -15,7 +15,13 @@
       {"--numeric", NULL, "A,B", NULL, "table: columns of numbers, whatever they hold"},           \
       {"--categorical", NULL, "A,B", NULL, "table: columns of categories, whatever they hold"},    \
       {"--ignore", NULL, "A,B", NULL, "table: columns to leave out"},                              \
-      {"--max-categories", NULL, "N", "1000", "table: different values of a column"}, {            \
+      {"--max-categories", NULL, "N", NULL,                                                        \
+       "table: different values of a column (1000), of a field (1048576)"},                        \
+      {"--numbers", NULL, "FORM", "standard",                                                      \
+       "table: what numbers become: standard, plain, log, log-square"},                            \
+      {"--min-count", NULL, "N", "1",                                                              \
+       "table, for click models: values that are rarer share one id"},                             \
+      {"--hash-buckets", NULL, "N", "0", "table, for click models: ids by hash; 0: by value"}, {   \
     "--no-header", NULL, NULL, NULL, "table: the first line is data; columns are c1, c2, ..."      \
   }
 bool cli_table_options(const cli_args *a, mica_data_table_options *o);

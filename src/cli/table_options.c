@@ -1,6 +1,19 @@
 /* The flags about tables, for the verbs that read them. */
 #include "cli/table.h"
 
+#include <string.h>
+
+static bool form_of(const cli_args *a, mica_number_form *out) {
+  static const char *const name[] = {"standard", "plain", "log", "log-square"};
+  const char *given = cli_text(a, "--numbers");
+  for (int k = 0; k < 4; k++) {
+    *out = (mica_number_form)k;
+    if (strcmp(given, name[k]) == 0) return true;
+  }
+  cli_usage(a, "--numbers %s: expected standard, plain, log or log-square", given);
+  return false;
+}
+
 bool cli_table_options(const cli_args *a, mica_data_table_options *o) {
   *o = (mica_data_table_options)MICA_DATA_TABLE_OPTIONS;
   o->label = cli_text(a, "--label");
@@ -9,7 +22,12 @@ bool cli_table_options(const cli_args *a, mica_data_table_options *o) {
   o->ignore = cli_text(a, "--ignore");
   o->strict = cli_on(a, "--strict");
   if (cli_on(a, "--no-header")) o->header = 0;
-  return cli_int(a, "--max-categories", 1, 1048576, &o->max_categories) &&
+  if (cli_text(a, "--max-categories")) {
+    if (!cli_int(a, "--max-categories", 1, 1048576, &o->max_categories)) return false;
+    o->max_ids = o->max_categories;
+  }
+  return form_of(a, &o->numbers) && cli_int(a, "--min-count", 1, INT64_MAX, &o->min_count) &&
+         cli_int(a, "--hash-buckets", 0, 1LL << 31, &o->hash_buckets) &&
          cli_double(a, "--val-split", 0, 0.9, &o->validation);
 }
 

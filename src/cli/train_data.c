@@ -44,11 +44,14 @@ void train_data_describe(const cli_args *a, const train_data *d) {
     return;
   }
   const mica_columns *c = mica_data_table_columns(d->table);
-  long long numeric = 0;
+  long long numeric = 0, ids = 0;
   for (int64_t i = 0; i < mica_columns_count(c); i++)
     numeric += mica_columns_kind(c, i) == MICA_COLUMN_NUMERIC;
-  fprintf(stderr, "rows of %lld numeric and %lld categorical columns, %lld numbers; ", numeric,
+  for (int64_t f = 0; f < p->fields; f++) ids += (long long)p->field_size[f];
+  fprintf(stderr, "rows of %lld numeric and %lld categorical columns, %lld numbers", numeric,
           (long long)mica_columns_count(c) - numeric, (long long)p->channels);
+  if (p->fields) fprintf(stderr, ", %lld fields of %lld ids in all", (long long)p->fields, ids);
+  fprintf(stderr, "; ");
   if (train_data_regression(d))
     fprintf(stderr, "'%s' is a number\n", mica_columns_label(c));
   else

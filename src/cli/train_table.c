@@ -19,6 +19,16 @@ static mica_status target_of(const mica_engine *engine, const char *loss, mica_t
   return MICA_OK;
 }
 
+/* Does the architecture read categories as ids? */
+static mica_status fields_of(const mica_engine *engine, const char *architecture, bool *out) {
+  mica_spec *spec;
+  const mica_status status = mica_spec_parse(engine, MICA_KIND_MODEL, architecture, &spec);
+  if (status != MICA_OK) return status;
+  *out = mica_spec_component(spec)->needs & MICA_NEED_FIELDS;
+  mica_spec_free(spec);
+  return MICA_OK;
+}
+
 static mica_status make_streams(int64_t batch, int64_t seed, train_data *d) {
   mica_status status = MICA_OK;
   for (int k = 0; k < MICA_PART_COUNT && status == MICA_OK; k++) {
@@ -35,6 +45,7 @@ mica_status train_table_open(const cli_args *a, mica_engine *engine, int64_t bat
   mica_data_table_options o;
   if (!cli_table_options(a, &o)) return MICA_ERR_INVALID;
   mica_status status = target_of(engine, cli_text(a, "--loss"), &o.target);
+  if (status == MICA_OK) status = fields_of(engine, a->operand[0], &o.fields);
   if (status == MICA_OK) status = mica_data_table_open(cli_text(a, "--data"), &o, &d->table);
   if (status != MICA_OK) return status;
   cli_table_skipped(mica_data_table_skipped(d->table), mica_data_table_skipped_text(d->table));
@@ -44,7 +55,8 @@ mica_status train_table_open(const cli_args *a, mica_engine *engine, int64_t bat
   if (!regression && classes < 2)
     return mica_fail(MICA_ERR_INVALID, "%s: the label '%s' has only one value, '%s'",
                      cli_text(a, "--data"), o.label, mica_data_table_class(d->table, 0));
-  d->problem = (mica_problem)MICA_PROBLEM_ROWS(mica_columns_width(c), outputs);
+  d->problem = (mica_problem)MICA_PROBLEM_FIELDS(mica_columns_width(c), mica_columns_fields(c),
+                                                 mica_columns_field_size(c), outputs);
   d->preprocess = (mica_preprocess)MICA_PREPROCESS(0, 0, mica_columns_width(c));
   d->loss = regression ? "mse" : "ce";
   d->classes = calloc((size_t)outputs + 1, sizeof *d->classes);

@@ -8,26 +8,31 @@
 #include "data/dictionary.h"
 
 #define MICA_CATEGORIES_MAX 1048576 /* values of a column, or classes */
+#define MICA_BUCKETS_MAX    (1LL << 31)
 
-/* A cell as a number: of a numeric column its value, NaN when missing; of a categorical one the
- * place of the 1 in its part of the encoded row, -1 for none. */
+/* A cell as a number: of a field its id; of a numeric column its value, NaN when missing; of a
+ * categorical one the place of the 1 in its part of the encoded row, -1 for none. */
 
 typedef struct mica_column {
   char *name;
   mica_column_kind kind;
-  int64_t at;             /* of its first number in the encoded row */
-  double mean, deviation; /* numeric */
-  mica_dictionary values; /* categorical: the most frequent first */
-  bool missing;           /* numeric: a number more tells missing; categorical: a place for it */
-  bool other;             /* categorical: a last place for values that have none */
+  mica_number_form form;  /* numeric */
+  bool field;             /* gives an id: categorical, or numeric of the form LOG_SQUARE */
+  int64_t buckets;        /* of a field: ids are hashes below it instead of `values`; 0: are not */
+  int64_t at;             /* of its first number in the encoded row; of a field its place there */
+  double mean, deviation; /* numeric, form STANDARD */
+  mica_dictionary values; /* categorical and fields: the most frequent first */
+  bool missing;           /* numeric: a number more tells missing; else: a place for it */
+  bool other;             /* not numeric: a last place for values that have none */
 } mica_column;
 
 struct mica_columns {
   mica_column *column;
-  int64_t n, width;
-  bool by_position; /* the file had no header: c1, c2, ... */
-  int64_t fields;   /* of a line of the training file, with label and ignored ones */
-  char *label;      /* NULL: none */
+  int64_t n, width, fields;
+  int64_t *field_size; /* [n + 1], the first `fields` are used */
+  bool by_position;    /* the file had no header: c1, c2, ... */
+  int64_t line_fields; /* of a line of the training file, with label and ignored ones */
+  char *label;         /* NULL: none */
   bool regression;
   double target_mean, target_deviation;
   mica_dictionary classes;
@@ -35,7 +40,8 @@ struct mica_columns {
 
 /* Room for n columns, all numeric and without a name. */
 mica_status mica_columns_create(int64_t n, mica_columns **out);
-/* Set `at` and `width` from what the columns are. MICA_ERR_UNSUPPORTED beyond 2^24 numbers. */
+/* Set `at`, `width` and `fields` from what the columns are. MICA_ERR_UNSUPPORTED beyond 2^24
+ * numbers. */
 mica_status mica_columns_arrange(mica_columns *c);
 
 /* NULL, an empty text, ?, NA, N/A, NaN, null. */
@@ -50,10 +56,14 @@ typedef enum mica_cell {
 mica_cell mica_cell_kind(const char *text, double *number);
 /* A finite number of at most 3.4e38 in magnitude, or MICA_ERR_FORMAT saying why not. */
 mica_status mica_cell_number(const char *text, double *out);
+/* The value whose id a field of this text has: the text itself, or that of the number's bucket,
+ * written to `buffer`. */
+mica_status mica_column_value(const mica_column *k, const char *text, char buffer[48],
+                              const char **value);
 /* The cell of column i; errors name the column. */
 mica_status mica_columns_cell(const mica_columns *c, int64_t i, const char *text, double *out);
-/* n cells to the encoded row. */
-void mica_columns_expand(const mica_columns *c, const double *cells, float *x);
+/* n cells to the encoded row; `ids` may be NULL where there are no fields, or none is wanted. */
+void mica_columns_expand(const mica_columns *c, const double *cells, float *x, int64_t *ids);
 
 /* As a JSON object, and back: mica_columns_text, mica_columns_parse. */
 void mica_columns_write(const mica_columns *c, mica_json_writer *w);

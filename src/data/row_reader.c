@@ -40,15 +40,16 @@ void mica_row_reader_close(mica_row_reader *r) {
   mica_free(r);
 }
 
-mica_status mica_row_reader_next(mica_row_reader *r, int64_t most, float *x, int64_t *row,
-                                 int64_t *n) {
+mica_status mica_row_reader_next_fields(mica_row_reader *r, int64_t most, float *x, int64_t *ids,
+                                        int64_t *row, int64_t *n) {
   *n = 0;
   while (*n < most) {
     const char *const *field;
     mica_status status = mica_table_file_next(&r->f, &field);
     if (status != MICA_OK || !field) return status;
     for (int64_t i = 0; i < r->columns->n; i++) r->cell[i] = field[r->at[i]];
-    status = mica_columns_encode(r->columns, r->cell, x + *n * r->columns->width);
+    status = mica_columns_encode_fields(r->columns, r->cell, x + *n * r->columns->width,
+                                        ids ? ids + *n * r->columns->fields : NULL);
     if (status == MICA_OK) {
       if (row) row[*n] = r->f.rows;
       ++*n;
@@ -57,6 +58,11 @@ mica_status mica_row_reader_next(mica_row_reader *r, int64_t most, float *x, int
     }
   }
   return MICA_OK;
+}
+
+mica_status mica_row_reader_next(mica_row_reader *r, int64_t most, float *x, int64_t *row,
+                                 int64_t *n) {
+  return mica_row_reader_next_fields(r, most, x, NULL, row, n);
 }
 
 int64_t mica_row_reader_skipped(const mica_row_reader *r) {

@@ -84,12 +84,17 @@ static mica_status read_label(const loading *l, const char *text) {
 
 static mica_status read_value(const loading *l, int64_t i, const char *text, double *cell) {
   mica_column *k = l->learn ? &l->learn->column[i] : NULL;
-  if (!k || k->kind == MICA_COLUMN_NUMERIC) return mica_columns_cell(l->t->columns, i, text, cell);
+  if (!k || k->buckets || (!k->field && k->kind == MICA_COLUMN_NUMERIC))
+    return mica_columns_cell(l->t->columns, i, text, cell);
   *cell = -1;
   if (mica_cell_missing(text)) return MICA_OK;
-  const int64_t value = mica_dictionary_add(&k->values, text);
+  char buffer[48];
+  const char *what;
+  const mica_status status = mica_column_value(k, text, buffer, &what);
+  if (status != MICA_OK) return status;
+  const int64_t value = mica_dictionary_add(&k->values, what);
   if (value < 0) return MICA_ERR_MEMORY;
-  if (value >= MICA_CATEGORIES_MAX)
+  if (!k->field && value >= MICA_CATEGORIES_MAX)
     return mica_fail(MICA_ERR_UNSUPPORTED,
                      "column '%s' has more than %d different values; ignore it", k->name,
                      MICA_CATEGORIES_MAX);
@@ -122,7 +127,7 @@ static mica_status load(mica_data_table *t, const char *path, mica_part part, mi
   int64_t *at = mica_malloc((size_t)(t->columns->n + 1) * sizeof *at);
   mica_status status = mica_table_file_open(path, &o, &f);
   if (!at) status = MICA_ERR_MEMORY;
-  if (status == MICA_OK && given && f.n != t->columns->fields)
+  if (status == MICA_OK && given && f.n != t->columns->line_fields)
     status = mica_fail(MICA_ERR_FORMAT, "%s: changed while it was read", path);
   if (status == MICA_OK && given)
     memcpy(at, given, (size_t)(t->columns->n + 1) * sizeof *at);
@@ -221,23 +226,43 @@ static mica_status open_parts(mica_data_table *t, const char *path) {
   return status;
 }
 
+/* The first option outside its range, as an error. */
+static mica_status check(const mica_data_table_options *o) {
+  if (o->max_categories < 1 || o->max_categories > MICA_CATEGORIES_MAX ||
+      !(o->validation >= 0 && o->validation < 1) || o->target < MICA_TARGET_BY_CONTENT ||
+      o->target > MICA_TARGET_NUMBER)
+    return mica_fail(MICA_ERR_INVALID,
+                     "table: max-categories from 1 to %d, a validation share from 0 to below 1",
+                     MICA_CATEGORIES_MAX);
+  if (o->numbers < MICA_NUMBER_STANDARD || o->numbers > MICA_NUMBER_LOG_SQUARE ||
+      o->min_count < 0 || o->max_ids < 0 || o->max_ids > MICA_CATEGORIES_MAX ||
+      o->hash_buckets < 0 || o->hash_buckets > MICA_BUCKETS_MAX)
+    return mica_fail(MICA_ERR_INVALID,
+                     "table: numbers are standard, plain, log or log-square, min-count is 0 or "
+                     "more, max-ids up to %d, hash-buckets up to %lld",
+                     MICA_CATEGORIES_MAX, MICA_BUCKETS_MAX);
+  if (o->fields && o->hash_buckets && o->min_count > 1)
+    return mica_fail(MICA_ERR_INVALID,
+                     "table: min-count counts values, hash-buckets keeps none; give one of them");
+  if (!o->fields && (o->hash_buckets || o->min_count > 1 || o->numbers == MICA_NUMBER_LOG_SQUARE))
+    return mica_fail(MICA_ERR_INVALID,
+                     "table: min-count, hash-buckets and log-square numbers need fields");
+  return MICA_OK;
+}
+
 mica_status mica_data_table_open(const char *path, const mica_data_table_options *given,
                                  mica_data_table **out) {
   *out = NULL;
   mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
   if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
   if (!path || !*path) return mica_fail(MICA_ERR_INVALID, "a table needs a path");
-  if (o.max_categories < 1 || o.max_categories > MICA_CATEGORIES_MAX ||
-      !(o.validation >= 0 && o.validation < 1) || o.target < MICA_TARGET_BY_CONTENT ||
-      o.target > MICA_TARGET_NUMBER)
-    return mica_fail(MICA_ERR_INVALID,
-                     "table: max-categories from 1 to %d, a validation share from 0 to below 1",
-                     MICA_CATEGORIES_MAX);
+  mica_status status = check(&o);
+  if (status != MICA_OK) return status;
   mica_data_table *t = mica_calloc(1, sizeof *t);
   if (!t) return MICA_ERR_MEMORY;
   t->o = &o;
   t->columns = o.columns;
-  const mica_status status = open_parts(t, path);
+  status = open_parts(t, path);
   t->o = NULL;
   if (status != MICA_OK) {
     mica_data_table_free(t);
@@ -276,7 +301,10 @@ const double *mica_data_table_targets(const mica_data_table *t) {
   return t->target;
 }
 void mica_data_table_row(const mica_data_table *t, int64_t i, float *x) {
-  mica_columns_expand(t->columns, t->cell + i * t->columns->n, x);
+  mica_columns_expand(t->columns, t->cell + i * t->columns->n, x, NULL);
+}
+void mica_data_table_row_fields(const mica_data_table *t, int64_t i, float *x, int64_t *ids) {
+  mica_columns_expand(t->columns, t->cell + i * t->columns->n, x, ids);
 }
 int64_t mica_data_table_skipped(const mica_data_table *t) {
   return t->skipped;
@@ -290,31 +318,50 @@ mica_columns *mica_data_table_take_columns(mica_data_table *t) {
   return own;
 }
 
-mica_status mica_data_table_matrix(const mica_data_table *t, mica_part part, mica_tensor **x,
-                                   mica_tensor **labels) {
-  const int64_t n = mica_data_table_part_count(t, part), width = t->columns->width;
-  mica_tensor *y = NULL;
-  *x = NULL;
-  if (labels) *labels = NULL;
-  mica_status status = mica_tensor_create(MICA_F32, MICA_SHAPE(n, width), x);
+/* Which of the tensors of a part are wanted. */
+typedef struct part_tensors {
+  mica_tensor *x, *ids, *y;
+} part_tensors;
+
+static mica_status make_tensors(const mica_data_table *t, int64_t n, bool ids, bool labels,
+                                part_tensors *p) {
+  mica_status status = mica_tensor_create(MICA_F32, MICA_SHAPE(n, t->columns->width), &p->x);
+  if (status == MICA_OK && ids)
+    status = mica_tensor_create(MICA_I64, MICA_SHAPE(n, t->columns->fields), &p->ids);
   if (status == MICA_OK && labels && (t->label || t->target))
-    status = mica_tensor_create(t->label ? MICA_I64 : MICA_F64, MICA_SHAPE(n), &y);
+    status = mica_tensor_create(t->label ? MICA_I64 : MICA_F64, MICA_SHAPE(n), &p->y);
   if (status != MICA_OK) {
-    mica_tensor_free(*x);
-    *x = NULL;
-    return status;
+    mica_tensor_free(p->x);
+    mica_tensor_free(p->ids);
+    *p = (part_tensors){0};
   }
-  float *to = mica_tensor_data(*x);
-  int64_t k = 0;
-  for (int64_t i = 0; i < t->n; i++) {
+  return status;
+}
+
+mica_status mica_data_table_matrix_fields(const mica_data_table *t, mica_part part, mica_tensor **x,
+                                          mica_tensor **ids, mica_tensor **labels) {
+  const int64_t width = t->columns->width, fields = t->columns->fields;
+  part_tensors p = {0};
+  const mica_status status =
+      make_tensors(t, mica_data_table_part_count(t, part), ids && fields, labels != NULL, &p);
+  float *to = status == MICA_OK ? mica_tensor_data(p.x) : NULL;
+  int64_t *id = p.ids ? mica_tensor_data(p.ids) : NULL, k = 0;
+  for (int64_t i = 0; i < t->n && status == MICA_OK; i++) {
     if (t->part[i] != part) continue;
-    mica_data_table_row(t, i, to + k * width);
-    if (y && t->label)
-      ((int64_t *)mica_tensor_data(y))[k] = t->label[i];
-    else if (y)
-      ((double *)mica_tensor_data(y))[k] = t->target[i];
+    mica_data_table_row_fields(t, i, to + k * width, id ? id + k * fields : NULL);
+    if (p.y && t->label)
+      ((int64_t *)mica_tensor_data(p.y))[k] = t->label[i];
+    else if (p.y)
+      ((double *)mica_tensor_data(p.y))[k] = t->target[i];
     k++;
   }
-  if (labels) *labels = y;
-  return MICA_OK;
+  *x = p.x;
+  if (ids) *ids = p.ids;
+  if (labels) *labels = p.y;
+  return status;
+}
+
+mica_status mica_data_table_matrix(const mica_data_table *t, mica_part part, mica_tensor **x,
+                                   mica_tensor **labels) {
+  return mica_data_table_matrix_fields(t, part, x, NULL, labels);
 }

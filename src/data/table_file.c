@@ -105,11 +105,11 @@ static int64_t position_of(const char *name) {
  * without it. */
 static mica_status match_by_position(const mica_table_file *f, const mica_columns *c, int64_t *at) {
   int64_t label = c->label ? position_of(c->label) : -1;
-  const bool without = label >= 0 && f->n == c->fields - 1;
-  if (f->n != c->fields && !without)
+  const bool without = label >= 0 && f->n == c->line_fields - 1;
+  if (f->n != c->line_fields && !without)
     return mica_fail(MICA_ERR_NOT_FOUND,
                      "%s: %lld fields a line, expected the %lld of the training file%s", f->path,
-                     (long long)f->n, (long long)c->fields,
+                     (long long)f->n, (long long)c->line_fields,
                      label >= 0 ? ", or those without the label" : "");
   for (int64_t i = 0; i < c->n; i++) {
     const int64_t k = position_of(c->column[i].name);

@@ -105,8 +105,9 @@ static mica_status look_at(guess *g, const char *text, int64_t line, int64_t mos
   return MICA_OK;
 }
 
+/* Of a field all values are kept, so none has to be remembered here. */
 static int64_t most_values(const look *l, const guess *g) {
-  const int64_t most = l->o->max_categories;
+  const int64_t most = g->role != ROLE_LABEL && l->o->fields ? 0 : l->o->max_categories;
   return g->role == ROLE_LABEL && most < CLASSES_AT_LEAST ? CLASSES_AT_LEAST : most;
 }
 
@@ -147,7 +148,16 @@ static mica_status decide(const look *l, int64_t i, bool *numeric) {
         "%s: line %lld: column '%s': '%s' has a decimal comma; numbers are written with "
         "a point (name the column as categorical if these are no numbers)",
         l->f.path, (long long)g->comma_line, l->f.name[i], g->comma);
-  return g->over ? too_many(l, i) : MICA_OK;
+  return g->over && !l->o->fields ? too_many(l, i) : MICA_OK;
+}
+
+static void set_form(const mica_data_table_options *o, bool numeric, mica_column *k) {
+  k->kind = numeric ? MICA_COLUMN_NUMERIC : MICA_COLUMN_CATEGORICAL;
+  if (numeric) k->form = o->numbers;
+  k->field = o->fields && (!numeric || o->numbers == MICA_NUMBER_LOG_SQUARE);
+  k->missing = k->field;
+  k->other = k->field && !o->hash_buckets;
+  if (k->field) k->buckets = o->hash_buckets;
 }
 
 static mica_status decide_label(const look *l, int64_t i, bool *regression) {
@@ -189,7 +199,7 @@ static mica_status make(const look *l, mica_columns **out, int64_t **at) {
     if (i == label || l->g[i].role == ROLE_IGNORED) continue;
     bool numeric = false;
     status = decide(l, i, &numeric);
-    c->column[k].kind = numeric ? MICA_COLUMN_NUMERIC : MICA_COLUMN_CATEGORICAL;
+    set_form(l->o, numeric, &c->column[k]);
     if (status == MICA_OK && !(c->column[k].name = mica_strdup(l->f.name[i])))
       status = MICA_ERR_MEMORY;
     (*at)[k++] = i;
@@ -197,7 +207,7 @@ static mica_status make(const look *l, mica_columns **out, int64_t **at) {
   if (status == MICA_OK) {
     (*at)[n] = label;
     c->by_position = !l->f.header;
-    c->fields = l->f.n;
+    c->line_fields = l->f.n;
   }
   if (status == MICA_OK && label >= 0) {
     status = decide_label(l, label, &c->regression);

@@ -51,16 +51,17 @@ static int by_text(const void *a, const void *b) {
   return strcmp(x->text, y->text);
 }
 
-/* Put the first `most` values that the training part has in the order `cmp`; becomes[old] is the
- * new number, -1 for one that is dropped. Sets *others when one that has a count is dropped. */
-static mica_status reorder(mica_dictionary *d, const int64_t *count, int64_t most,
+/* Put the first `most` values that the training part has `least` times in the order `cmp`;
+ * becomes[old] is the new number, -1 for one that is dropped. Sets *others when one that has a
+ * count is dropped. */
+static mica_status reorder(mica_dictionary *d, const int64_t *count, int64_t most, int64_t least,
                            int (*cmp)(const void *, const void *), int64_t *becomes, bool *others) {
   counted *c = mica_malloc((size_t)(d->n ? d->n : 1) * sizeof *c);
   if (!c) return MICA_ERR_MEMORY;
   int64_t n = 0;
   for (int64_t v = 0; v < d->n; v++) {
     becomes[v] = -1;
-    if (count[v]) c[n++] = (counted){d->text[v], count[v], v};
+    if (count[v] >= least) c[n++] = (counted){d->text[v], count[v], v};
   }
   qsort(c, (size_t)n, sizeof *c, cmp);
   mica_dictionary fresh = {0};
@@ -82,8 +83,14 @@ static mica_status reorder(mica_dictionary *d, const int64_t *count, int64_t mos
 
 /* While rows are read, a categorical cell is the number of its value in order of arrival, -1 when
  * missing. */
-static mica_status learn_values(mica_data_table *t, mica_columns *c, int64_t i, int64_t most) {
+static mica_status learn_values(mica_data_table *t, mica_columns *c, int64_t i,
+                                const mica_data_table_options *o) {
   mica_column *k = &c->column[i];
+  int64_t most = o->max_categories, least = 1;
+  if (k->field) {
+    most = o->max_ids;
+    if (o->min_count > 1) least = o->min_count;
+  }
   int64_t *count = mica_calloc((size_t)k->values.n + 1, 2 * sizeof *count);
   if (!count) return MICA_ERR_MEMORY;
   int64_t *becomes = count + k->values.n + 1;
@@ -95,7 +102,9 @@ static mica_status learn_values(mica_data_table *t, mica_columns *c, int64_t i, 
     else
       count[value]++;
   }
-  mica_status status = reorder(&k->values, count, most, by_count, becomes, &k->other);
+  bool others;
+  mica_status status = reorder(&k->values, count, most, least, by_count, becomes, &others);
+  k->other = others || k->field;
   const double missing = k->missing ? (double)k->values.n : -1;
   const double other = k->other ? (double)(k->values.n + k->missing) : -1;
   for (int64_t r = 0; r < t->n && status == MICA_OK; r++) {
@@ -118,7 +127,7 @@ static mica_status order_classes(mica_data_table *t, mica_columns *c) {
   int64_t *becomes = count + c->classes.n + 1;
   bool others;
   for (int64_t r = 0; r < t->n; r++) count[t->label[r]]++;
-  const mica_status status = reorder(&c->classes, count, INT64_MAX, by_text, becomes, &others);
+  const mica_status status = reorder(&c->classes, count, INT64_MAX, 1, by_text, becomes, &others);
   for (int64_t r = 0; r < t->n && status == MICA_OK; r++) t->label[r] = becomes[t->label[r]];
   mica_free(count);
   return status;
@@ -130,8 +139,9 @@ mica_status mica_table_learn(mica_data_table *t, mica_columns *c,
   if (t->target) scale_of(t, t->target, 1, &c->target_mean, &c->target_deviation);
   for (int64_t i = 0; i < c->n && status == MICA_OK; i++) {
     mica_column *k = &c->column[i];
-    if (k->kind == MICA_COLUMN_CATEGORICAL) {
-      status = learn_values(t, c, i, o->max_categories);
+    if (k->buckets) continue;
+    if (k->field || k->kind == MICA_COLUMN_CATEGORICAL) {
+      status = learn_values(t, c, i, o);
       continue;
     }
     const int64_t there = scale_of(t, t->cell + i, c->n, &k->mean, &k->deviation);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { X, LABELS, IDS, TARGETS, TENSORS };
+enum { X, LABELS, IDS, TARGETS, FIELDS, TENSORS };
 
 typedef struct item_stream {
   mica_item_stream_options o;
@@ -38,13 +38,15 @@ static mica_status next(void *ctx, mica_batch *out) {
   const int64_t n = s->o.n - s->at < s->o.batch ? s->o.n - s->at : s->o.batch;
   if (n <= 0) return mica_fail(MICA_ERR_STATE, "stream: the epoch has no more batches");
   const int64_t row = mica_shape_count(&s->o.example), width = s->o.targets;
-  float *x = mica_tensor_data(s->full[X]);
+  float *x = row ? mica_tensor_data(s->full[X]) : NULL;
+  int64_t *fields = s->o.fields ? mica_tensor_data(s->full[FIELDS]) : NULL;
   float *targets = width ? mica_tensor_data(s->full[TARGETS]) : NULL;
   int64_t *ids = mica_tensor_data(s->full[IDS]);
   int64_t *labels = s->o.labels ? mica_tensor_data(s->full[LABELS]) : NULL;
   for (int64_t i = 0; i < n; i++) {
     ids[i] = s->item[s->order[s->at + i]];
-    s->o.fill(s->o.ctx, ids[i], x + i * row, targets ? targets + i * width : NULL);
+    s->o.fill(s->o.ctx, ids[i], x ? x + i * row : NULL, fields ? fields + i * s->o.fields : NULL,
+              targets ? targets + i * width : NULL);
     if (labels) labels[i] = s->o.labels[ids[i]];
   }
   s->at += n;
@@ -57,7 +59,8 @@ static mica_status next(void *ctx, mica_batch *out) {
                       .x = s->given[X],
                       .labels = s->given[LABELS],
                       .ids = s->given[IDS],
-                      .targets = s->given[TARGETS]};
+                      .targets = s->given[TARGETS],
+                      .fields = s->given[FIELDS]};
   return status;
 }
 
@@ -99,7 +102,10 @@ mica_status mica_item_stream_create(const mica_item_stream_options *o, mica_stre
     s->order = mica_malloc((size_t)o->n * sizeof *s->order);
     if (!s->item || !s->order) status = MICA_ERR_MEMORY;
   }
-  if (status == MICA_OK) status = mica_tensor_create(MICA_F32, x, &s->full[X]);
+  if (status == MICA_OK && mica_shape_count(&o->example))
+    status = mica_tensor_create(MICA_F32, x, &s->full[X]);
+  if (status == MICA_OK && o->fields)
+    status = mica_tensor_create(MICA_I64, MICA_SHAPE(batch, o->fields), &s->full[FIELDS]);
   if (status == MICA_OK) status = mica_tensor_create(MICA_I64, MICA_SHAPE(batch), &s->full[IDS]);
   if (status == MICA_OK && o->labels)
     status = mica_tensor_create(MICA_I64, MICA_SHAPE(batch), &s->full[LABELS]);

@@ -8,14 +8,15 @@
 typedef struct mica_item_stream_options {
   int64_t n;           /* examples */
   const int64_t *item; /* [n] their numbers, NULL: 0 to n - 1; copied */
-  mica_shape example;  /* of x for one of them */
+  mica_shape example;  /* of x for one of them; no x where that holds no number */
+  int64_t fields;      /* ids of one of them, 0: none */
   int64_t batch;       /* cut to n */
   bool shuffle, drop_last;
   uint64_t seed;         /* of the order; each epoch has its own */
   const int64_t *labels; /* by number, NULL: none; borrowed */
   int64_t targets;       /* numbers of a target, 0: none */
-  /* Write example `item` to x, and its target to `target` where there are any. */
-  void (*fill)(void *ctx, int64_t item, float *x, float *target);
+  /* Write example `item` to x, and its ids and target to where there are any (else NULL). */
+  void (*fill)(void *ctx, int64_t item, float *x, int64_t *fields, float *target);
   void (*free)(void *ctx);
   void *ctx; /* taken over, also on failure */
 } mica_item_stream_options;

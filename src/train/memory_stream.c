@@ -8,9 +8,11 @@ typedef struct memory {
   int64_t row, targets; /* numbers of an example, and of its target */
 } memory;
 
-static void fill(void *ctx, int64_t item, float *x, float *target) {
+static void fill(void *ctx, int64_t item, float *x, int64_t *fields, float *target) {
   const memory *m = ctx;
-  memcpy(x, (const float *)mica_tensor_data(m->x) + item * m->row, (size_t)m->row * sizeof *x);
+  (void)fields;
+  if (x)
+    memcpy(x, (const float *)mica_tensor_data(m->x) + item * m->row, (size_t)m->row * sizeof *x);
   if (target)
     memcpy(target, (const float *)mica_tensor_data(m->labels) + item * m->targets,
            (size_t)m->targets * sizeof *target);

@@ -2,10 +2,10 @@
 #include "data/columns.h"
 #include "train/item_stream.h"
 
-static void fill(void *ctx, int64_t item, float *x, float *target) {
+static void fill(void *ctx, int64_t item, float *x, int64_t *fields, float *target) {
   const mica_data_table *t = ctx;
   const mica_columns *c = mica_data_table_columns(t);
-  mica_data_table_row(t, item, x);
+  mica_data_table_row_fields(t, item, x, fields);
   if (target)
     *target = (float)((mica_data_table_targets(t)[item] - c->target_mean) / c->target_deviation);
 }
@@ -31,6 +31,7 @@ mica_status mica_table_stream_create(mica_data_table *table, mica_part part, int
       .n = n,
       .item = item,
       .example = MICA_SHAPE(mica_columns_width(mica_data_table_columns(table))),
+      .fields = mica_columns_fields(mica_data_table_columns(table)),
       .batch = batch,
       .shuffle = shuffle,
       .seed = seed,
