@@ -261,20 +261,70 @@ MICA_API mica_var mica_random_normal_like(mica_tape *t, mica_shape shape, mica_d
 MICA_API mica_var mica_random_uniform_like(mica_tape *t, mica_shape shape, mica_dtype dtype,
                                            double lo, double hi);
 
-/* ---- images ---- */
+/* ---- images, lines and volumes: x [N,..,C] with one, two or three spatial axes; arrays have an
+ * element for each of these axes in order ---- */
 
 typedef enum mica_interpolation {
-  MICA_NEAREST,
-  MICA_BILINEAR,
-  MICA_BICUBIC,         /* cubic convolution, a = -0.75 (Keys 1981) */
-  MICA_AREA,            /* the mean of what a pixel covers, whole pixels */
-  MICA_SMOOTH_BILINEAR, /* widened when it shrinks, as Pillow's */
-  MICA_SMOOTH_BICUBIC   /* the same, a = -0.5 */
+  MICA_NEAREST,              /* place o of `out` shows place floor(o in / out) */
+  MICA_BILINEAR,             /* linear along each axis */
+  MICA_BICUBIC,              /* cubic convolution, a = -0.75 (Keys 1981) */
+  MICA_AREA,                 /* the mean of what a pixel covers, whole pixels */
+  MICA_SMOOTH_BILINEAR,      /* widened when it shrinks, as Pillow's */
+  MICA_SMOOTH_BICUBIC,       /* the same, a = -0.5 */
+  MICA_NEAREST_CENTRE,       /* floor((o + 1/2) in / out) */
+  MICA_BICUBIC_SOFT,         /* a = -0.5, not widened */
+  MICA_SMOOTH_BICUBIC_SHARP, /* a = -0.75, widened when it shrinks */
+  MICA_SMOOTH_LANCZOS        /* sinc(x) sinc(x / 3), |x| < 3, widened when it shrinks */
 } mica_interpolation;
 /* [N,H,W,C] -> [N,h,w,C]; half-pixel centres unless align_corners (nearest ignores it, area and the
  * smooth kinds refuse it). */
 MICA_API mica_var mica_resize(mica_tape *t, mica_var x, int64_t h, int64_t w,
                               mica_interpolation kind, bool align_corners);
+
+typedef struct mica_resize_options {
+  uint32_t size;
+  mica_interpolation kind;
+  bool align_corners;
+  double scale[3]; /* places are worked out with this factor instead of size / the axis' size, which
+                      0 asks for: PyTorch's interpolate given a scale_factor, whose sizes are
+                      floor(scale_factor size). Area and align_corners know no factor. */
+} mica_resize_options;
+/* clang-format off */
+#define MICA_RESIZE_OPTIONS                                                                        \
+  { sizeof(mica_resize_options), MICA_BILINEAR, false, {0, 0, 0} }
+/* clang-format on */
+/* Each spatial axis to its size of `size`, 1 or more. */
+MICA_API mica_var mica_resize_axes(mica_tape *t, mica_var x, const int64_t *size,
+                                   const mica_resize_options *o);
+
+typedef enum mica_pad_mode {
+  MICA_PAD_REFLECT,   /* c b | a b c | b a: at most size - 1 on a side */
+  MICA_PAD_SYMMETRIC, /* b a | a b c | c b: at most size */
+  MICA_PAD_REPLICATE, /* a a | a b c | c c */
+  MICA_PAD_CIRCULAR   /* b c | a b c | a b: at most size */
+} mica_pad_mode;
+/* before[i] and after[i] places more at the ends of spatial axis i; more than the mode allows is
+ * MICA_ERR_SHAPE. mica_pad adds a constant. */
+MICA_API mica_var mica_pad_edges(mica_tape *t, mica_var x, mica_pad_mode mode,
+                                 const int64_t *before, const int64_t *after);
+
+/* Cut into windows of the given sizes, which become examples: [N,H,W,C] -> [N nh nw, wh, ww, C],
+ * those of an image in raster order. An axis that its window does not divide is filled up with
+ * zeros at its end: nh = ceil(H / wh) (Liu et al. 2021). */
+MICA_API mica_var mica_window_partition(mica_tape *t, mica_var x, const int64_t *window);
+/* The reverse: windows of an x of this shape put together, and what was filled up cut off. */
+MICA_API mica_var mica_window_reverse(mica_tape *t, mica_var windows, mica_shape shape);
+
+/* Which channel holds pixel (a, b), row and column, of the r x r block of channel c of C. */
+typedef enum mica_phase_order {
+  MICA_PHASE_LAST,   /* c r^2 + a r + b: PyTorch's pixel_shuffle, "CRD" */
+  MICA_PHASE_FIRST,  /* (a r + b) C + c: depth to space and back, "DCR" */
+  MICA_PHASE_SWAPPED /* (b r + a) C + c: Swin's patch merging */
+} mica_phase_order;
+/* Blocks of r pixels along each spatial axis from channels, [N,H,W,C r^2] -> [N,H r,W r,C] (Shi et
+ * al. 2016), and the reverse, space to depth. */
+MICA_API mica_var mica_pixel_shuffle(mica_tape *t, mica_var x, int64_t r, mica_phase_order order);
+MICA_API mica_var mica_pixel_unshuffle(mica_tape *t, mica_var x, int64_t r, mica_phase_order order);
 
 /* ---- attention ---- */
 

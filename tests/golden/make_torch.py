@@ -15,7 +15,7 @@ because loading them is part of what is tested.
 The first set is layers, optimisers and the two networks.
 
 layers, operations,
-ragged                  CASE.x, .w, ... inputs; CASE.y the result; CASE.gy the gradient that comes
+ragged, spatial         CASE.x, .w, ... inputs; CASE.y the result; CASE.gy the gradient that comes
                         in; CASE.dx, .dw, ... those that go out
 optimisers.safetensors  w and g.0 .. g.9, the start and the gradients of ten steps; CASE [10, ...]
                         the weights after each
@@ -294,6 +294,84 @@ def make_ragged():
             [fn(x[a:b]) if b > a else torch.zeros(2, 3) for a, b in zip(offsets, offsets[1:])]),
             {"x": draw(8, 2, 3)}, (), {"offsets": offsets})
     write("ragged", layers)
+def filtered(x, sizes, f, reach, widen):
+    """[N, C, ..] at other sizes by the definition: each place the normalised sum of all old ones
+    times f of their distance; a filter that is not widened repeats the edges."""
+    for axis, out in enumerate(sizes, 2):
+        size = x.shape[axis]
+        ratio = size / out
+        scale, beyond = (max(ratio, 1.0), 0) if widen else (1.0, reach)
+        places = torch.arange(-beyond, size + beyond, dtype=torch.float64)
+        centres = (torch.arange(out, dtype=torch.float64) + 0.5) * ratio - 0.5
+        d = ((places[None] - centres[:, None]) / scale).abs()
+        w = torch.where(d < reach, f(d), torch.zeros_like(d))
+        w = w / w.sum(1, keepdim=True)
+        m = torch.zeros(out, size).index_add_(1, places.clamp(0, size - 1).long(), w)
+        x = (x.movedim(axis, -1) @ m.T).movedim(-1, axis)
+    return x
+
+
+def cubic(a):
+    return lambda d: torch.where(d < 1, ((a + 2) * d - (a + 3)) * d * d + 1,
+                                 ((a * d - 5 * a) * d + 8 * a) * d - 4 * a)
+
+
+def blocks(x, r):
+    """[N, C, H, W] to [N, C, H / r, r, W / r, r]."""
+    n, c, h, w = x.shape
+    return x.reshape(n, c, h // r, r, w // r, r)
+
+
+def make_spatial():
+    """Sizes, edges, windows and phases of lines, images and volumes."""
+    layers.clear()
+    torch.manual_seed(4)
+    line, image, volume = draw(2, 3, 7), draw(2, 3, 6, 8), draw(1, 2, 4, 5, 3)
+
+    def resize(name, x, **options):
+        case(name, lambda x: F.interpolate(x, **options), {"x": x}, XY)
+    resize("linear_line", line, size=11, mode="linear")
+    resize("linear_line_align", line, size=4, mode="linear", align_corners=True)
+    resize("nearest_line", line, size=9, mode="nearest")
+    resize("trilinear", volume, size=(7, 3, 5), mode="trilinear")
+    resize("trilinear_align", volume, size=(2, 9, 4), mode="trilinear", align_corners=True)
+    resize("nearest_volume", volume, size=(3, 7, 4), mode="nearest")
+    resize("area_volume", volume, size=(3, 2, 5), mode="area")
+    resize("nearest_centre", image, size=(9, 5), mode="nearest-exact")
+    # Factors without rounding in float32, which PyTorch may use; sizes are floor(factor size).
+    for mode in ("nearest", "nearest-exact", "bilinear", "bicubic"):
+        resize("scaled_" + mode, image, scale_factor=(0.6875, 1.4375), mode=mode)
+    for mode in ("bilinear", "bicubic"):
+        resize("scaled_smooth_" + mode, image, scale_factor=(0.6875, 1.4375), mode=mode,
+               antialias=True)
+    lanczos = lambda d: torch.sinc(d) * torch.sinc(d / 3)
+    for name, f, reach, widen in (("soft", cubic(-0.5), 2, False),
+                                  ("sharp", cubic(-0.75), 2, True), ("lanczos", lanczos, 3, True)):
+        for way, sizes in (("up", (9, 11)), ("down", (3, 5))):
+            case(f"{name}_{way}", lambda x: filtered(x, sizes, f, reach, widen), {"x": image}, XY)
+
+    for mode in ("reflect", "replicate", "circular"):
+        for name, x, sides in (("line", line, (3, 6)), ("image", image, (2, 5, 4, 0)),
+                               ("volume", volume, (1, 2, 3, 0, 2, 3))):
+            case(f"{mode}_{name}", lambda x: F.pad(x, sides, mode), {"x": x}, XY)
+    case("symmetric_image", lambda x: torch.cat(
+        [x[:, :, :4].flip(2), x, x[:, :, -6:].flip(2)], 2), {"x": image}, XY)
+
+    def windows(x):
+        x = F.pad(x, (0, 1, 0, 2))
+        n, c, h, w = x.shape
+        x = x.reshape(n, c, h // 4, 4, w // 3, 3).permute(0, 2, 4, 3, 5, 1)
+        return x.reshape(-1, 4, 3, c)
+    case("windows", windows, {"x": image}, ("x",))
+
+    many = draw(2, 8, 3, 5)
+    case("shuffle", lambda x: F.pixel_shuffle(x, 2), {"x": many}, XY)
+    case("unshuffle", lambda x: F.pixel_unshuffle(x, 2), {"x": image}, XY)
+    case("space_to_depth", lambda x: blocks(x, 2).permute(0, 3, 5, 1, 2, 4).flatten(1, 3),
+         {"x": image}, XY)
+    case("merging", lambda x: torch.cat(
+        [x[:, :, a::2, b::2] for b in (0, 1) for a in (0, 1)], 1), {"x": image}, XY)
+    write("spatial", layers)
 
 
 def make_schedules():
@@ -701,6 +779,7 @@ SETS = {
     "operations": make_operations,
     "ragged": make_ragged,
     "schedules": make_schedules,
+    "spatial": make_spatial,
     "steps": make_steps,
     "rules": make_rules,
     "phases": make_phases,

@@ -43,7 +43,7 @@ typedef struct gradient_family {
 extern const gradient_family gradient_elementwise, gradient_binary, gradient_reduction,
     gradient_shape, gradient_gather, gradient_random, gradient_product, gradient_convolution,
     gradient_normalisation, gradient_pooling, gradient_attention, gradient_loss, gradient_edges,
-    gradient_segment;
+    gradient_segment, gradient_spatial;
 
 /* Fixed int64 ids on the tape: i * step + start modulo limit. */
 mica_var gradient_ids(mica_tape *t, mica_shape shape, int64_t start, int64_t step, int64_t limit);

@@ -28,13 +28,14 @@ typedef struct mica_resize_kernels {
                  void *y);
   void (*resize_grad)(const mica_resize_geometry *g, int64_t image_begin, int64_t image_end,
                       const void *gy, void *gx);
-  /* y[o,k,:] = sum_j weight[k,j] x[o, first[k] + j, :], j < width, over [outer, in, inner] to
-   * [outer, out, inner], for outer of [begin, end). Taps beyond the axis have weight 0. */
-  void (*resample)(const mica_resample_taps *taps, int64_t begin, int64_t end, const void *x,
-                   void *y);
+  /* y[o,k,i] = sum_j weight[k,j] x[o, first[k] + j, i], j < width, over [outer, in, inner] to
+   * [outer, out, inner], for `blocks` of outer from `block` and `columns` of inner from `column`.
+   * Taps of weight 0 are not read. */
+  void (*resample)(const mica_resample_taps *taps, int64_t block, int64_t blocks, int64_t column,
+                   int64_t columns, const void *x, void *y);
   /* gx = the transpose of that applied to gy; gx is overwritten. */
-  void (*resample_grad)(const mica_resample_taps *taps, int64_t begin, int64_t end, const void *gy,
-                        void *gx);
+  void (*resample_grad)(const mica_resample_taps *taps, int64_t block, int64_t blocks,
+                        int64_t column, int64_t columns, const void *gy, void *gx);
 } mica_resize_kernels;
 
 #endif

@@ -80,39 +80,50 @@ static void resize_grad(const mica_resize_geometry *g, int64_t image_begin, int6
   }
 }
 
-static void resample(const mica_resample_taps *t, int64_t begin, int64_t end, const void *x,
-                     void *y) {
+static void resample(const mica_resample_taps *t, int64_t block, int64_t blocks, int64_t column,
+                     int64_t columns, const void *x, void *y) {
   const int64_t inner = t->inner;
-  for (int64_t o = begin; o < end; o++) {
-    const real *in = (const real *)x + o * t->in * inner;
-    real *out = (real *)y + o * t->out * inner;
+  for (int64_t o = block; o < block + blocks; o++) {
+    const real *in = (const real *)x + o * t->in * inner + column;
+    real *out = (real *)y + o * t->out * inner + column;
     for (int64_t k = 0; k < t->out; k++, out += inner) {
-      SIMD for (int64_t i = 0; i < inner; i++) out[i] = 0;
-      for (int64_t j = 0; j < t->width; j++) {
-        const double weight = t->weight[k * t->width + j];
-        if (weight == 0) continue;
-        const real w = (real)weight;
-        const real *from = in + (t->first[k] + j) * inner;
-        SIMD for (int64_t i = 0; i < inner; i++) out[i] += w * from[i];
+      const double *weight = t->weight + k * t->width;
+      const real *from = in + t->first[k] * inner;
+      int64_t j = 0;
+      while (j < t->width && weight[j] == 0) j++;
+      if (j == t->width) {
+        memset(out, 0, (size_t)columns * sizeof(real));
+        continue;
+      }
+      const real w0 = (real)weight[j];
+      if (w0 == (real)1)
+        memcpy(out, from + j * inner, (size_t)columns * sizeof(real));
+      else
+        SIMD for (int64_t i = 0; i < columns; i++) out[i] = w0 * from[j * inner + i];
+      for (j++; j < t->width; j++) {
+        if (weight[j] == 0) continue;
+        const real w = (real)weight[j];
+        const real *tap = from + j * inner;
+        SIMD for (int64_t i = 0; i < columns; i++) out[i] += w * tap[i];
       }
     }
   }
 }
 
-static void resample_grad(const mica_resample_taps *t, int64_t begin, int64_t end, const void *gy,
-                          void *gx) {
+static void resample_grad(const mica_resample_taps *t, int64_t block, int64_t blocks,
+                          int64_t column, int64_t columns, const void *gy, void *gx) {
   const int64_t inner = t->inner;
-  for (int64_t o = begin; o < end; o++) {
-    const real *out = (const real *)gy + o * t->out * inner;
-    real *in = (real *)gx + o * t->in * inner;
-    memset(in, 0, (size_t)(t->in * inner) * sizeof(real));
+  for (int64_t o = block; o < block + blocks; o++) {
+    const real *out = (const real *)gy + o * t->out * inner + column;
+    real *in = (real *)gx + o * t->in * inner + column;
+    for (int64_t k = 0; k < t->in; k++) memset(in + k * inner, 0, (size_t)columns * sizeof(real));
     for (int64_t k = 0; k < t->out; k++, out += inner)
       for (int64_t j = 0; j < t->width; j++) {
         const double weight = t->weight[k * t->width + j];
         if (weight == 0) continue;
         const real w = (real)weight;
         real *to = in + (t->first[k] + j) * inner;
-        SIMD for (int64_t i = 0; i < inner; i++) to[i] += w * out[i];
+        SIMD for (int64_t i = 0; i < columns; i++) to[i] += w * out[i];
       }
   }
 }

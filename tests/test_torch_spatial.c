@@ -1,0 +1,235 @@
+/* Agreement with PyTorch, and with definitions written in it: sizes, edges, windows and phases. */
+#include "support/golden.h"
+
+#include <mica/ops.h>
+
+#include <string.h>
+
+static mica_engine *engine;
+
+#define leaf golden_leaf
+#define RUN(name, ...)                                                                             \
+  static mica_var name(golden_case *b) {                                                           \
+    mica_tape *t = b->t;                                                                           \
+    return __VA_ARGS__;                                                                            \
+  }
+#define X          leaf(b, "x")
+#define SIZES(...) ((const int64_t[]){__VA_ARGS__})
+
+/* ---- sizes ---- */
+
+#define RESIZE(name, kind, corners, ...)                                                           \
+  static mica_var name(golden_case *b) {                                                           \
+    const mica_resize_options o = {sizeof o, kind, corners, {0, 0, 0}};                            \
+    return mica_resize_axes(b->t, X, SIZES(__VA_ARGS__), &o);                                      \
+  }
+RESIZE(linear_line, MICA_BILINEAR, false, 11)
+RESIZE(linear_line_align, MICA_BILINEAR, true, 4)
+RESIZE(nearest_line, MICA_NEAREST, false, 9)
+RESIZE(trilinear, MICA_BILINEAR, false, 7, 3, 5)
+RESIZE(trilinear_align, MICA_BILINEAR, true, 2, 9, 4)
+RESIZE(nearest_volume, MICA_NEAREST, false, 3, 7, 4)
+RESIZE(area_volume, MICA_AREA, false, 3, 2, 5)
+RESIZE(nearest_centre, MICA_NEAREST_CENTRE, false, 9, 5)
+RESIZE(soft_up, MICA_BICUBIC_SOFT, false, 9, 11)
+RESIZE(soft_down, MICA_BICUBIC_SOFT, false, 3, 5)
+RESIZE(sharp_up, MICA_SMOOTH_BICUBIC_SHARP, false, 9, 11)
+RESIZE(sharp_down, MICA_SMOOTH_BICUBIC_SHARP, false, 3, 5)
+RESIZE(lanczos_up, MICA_SMOOTH_LANCZOS, false, 9, 11)
+RESIZE(lanczos_down, MICA_SMOOTH_LANCZOS, false, 3, 5)
+
+#define SCALED(name, kind)                                                                         \
+  static mica_var name(golden_case *b) {                                                           \
+    const mica_resize_options o = {sizeof o, kind, false, {0.6875, 1.4375, 0}};                    \
+    return mica_resize_axes(b->t, X, SIZES(4, 11), &o);                                            \
+  }
+SCALED(scaled_nearest, MICA_NEAREST)
+SCALED(scaled_nearest_exact, MICA_NEAREST_CENTRE)
+SCALED(scaled_bilinear, MICA_BILINEAR)
+SCALED(scaled_bicubic, MICA_BICUBIC)
+SCALED(scaled_smooth_bilinear, MICA_SMOOTH_BILINEAR)
+SCALED(scaled_smooth_bicubic, MICA_SMOOTH_BICUBIC)
+
+/* ---- edges ---- */
+
+#define PAD(name, mode, before, after)                                                             \
+  RUN(name, mica_pad_edges(t, X, mode, SIZES before, SIZES after))
+PAD(reflect_line, MICA_PAD_REFLECT, (3), (6))
+PAD(replicate_line, MICA_PAD_REPLICATE, (3), (6))
+PAD(circular_line, MICA_PAD_CIRCULAR, (3), (6))
+PAD(reflect_image, MICA_PAD_REFLECT, (4, 2), (0, 5))
+PAD(replicate_image, MICA_PAD_REPLICATE, (4, 2), (0, 5))
+PAD(circular_image, MICA_PAD_CIRCULAR, (4, 2), (0, 5))
+PAD(reflect_volume, MICA_PAD_REFLECT, (2, 3, 1), (3, 0, 2))
+PAD(replicate_volume, MICA_PAD_REPLICATE, (2, 3, 1), (3, 0, 2))
+PAD(circular_volume, MICA_PAD_CIRCULAR, (2, 3, 1), (3, 0, 2))
+PAD(symmetric_image, MICA_PAD_SYMMETRIC, (4, 0), (6, 0))
+
+/* ---- windows and phases ---- */
+
+RUN(windows, mica_window_partition(t, X, SIZES(4, 3)))
+RUN(shuffle, mica_pixel_shuffle(t, X, 2, MICA_PHASE_LAST))
+RUN(unshuffle, mica_pixel_unshuffle(t, X, 2, MICA_PHASE_LAST))
+RUN(space_to_depth, mica_pixel_unshuffle(t, X, 2, MICA_PHASE_FIRST))
+RUN(merging, mica_pixel_unshuffle(t, X, 2, MICA_PHASE_SWAPPED))
+
+#define CASE(name)                                                                                 \
+  { #name, name }
+static const golden_operation cases[] = {
+    CASE(linear_line),
+    CASE(linear_line_align),
+    CASE(nearest_line),
+    CASE(trilinear),
+    CASE(trilinear_align),
+    CASE(nearest_volume),
+    CASE(area_volume),
+    CASE(nearest_centre),
+    CASE(soft_up),
+    CASE(soft_down),
+    CASE(sharp_up),
+    CASE(sharp_down),
+    CASE(lanczos_up),
+    CASE(lanczos_down),
+    CASE(scaled_nearest),
+    {"scaled_nearest-exact", scaled_nearest_exact},
+    CASE(scaled_bilinear),
+    CASE(scaled_bicubic),
+    CASE(scaled_smooth_bilinear),
+    CASE(scaled_smooth_bicubic),
+    CASE(reflect_line),
+    CASE(replicate_line),
+    CASE(circular_line),
+    CASE(reflect_image),
+    CASE(replicate_image),
+    CASE(circular_image),
+    CASE(reflect_volume),
+    CASE(replicate_volume),
+    CASE(circular_volume),
+    CASE(symmetric_image),
+    CASE(windows),
+    CASE(shuffle),
+    CASE(unshuffle),
+    CASE(space_to_depth),
+    CASE(merging),
+};
+
+static const struct {
+  const char *file;
+  const golden_operation *cases;
+  size_t n;
+} archives[] = {
+    {GOLDEN_FOLDER "spatial.safetensors", cases, sizeof cases / sizeof *cases},
+};
+
+/* Every stored case is run: its result is the tensor NAME.y. */
+static void test_every_case_is_run(void **state) {
+  (void)state;
+  for (size_t a = 0; a < sizeof archives / sizeof *archives; a++) {
+    mica_archive *archive = golden_open(archives[a].file);
+    for (int64_t i = 0; i < mica_archive_count(archive); i++) {
+      const char *name = mica_archive_name(archive, i);
+      const size_t n = strlen(name);
+      if (n < 2 || strcmp(name + n - 2, ".y") != 0) continue;
+      bool found = false;
+      for (size_t k = 0; k < archives[a].n; k++) {
+        const char *run = archives[a].cases[k].name;
+        found |= strlen(run) == n - 2 && strncmp(run, name, n - 2) == 0;
+      }
+      if (!found) fail_msg("%s is compared with nothing", name);
+    }
+    mica_archive_close(archive);
+  }
+}
+
+static void test_cases(void **state) {
+  (void)state;
+  for (size_t a = 0; a < sizeof archives / sizeof *archives; a++) {
+    mica_archive *archive = golden_open(archives[a].file);
+    assert_int_equal(golden_run(engine, archive, archives[a].cases, archives[a].n), 0);
+    mica_archive_close(archive);
+  }
+}
+
+/* ---- what is refused ---- */
+
+/* The status that f latches for a fresh x of this shape. */
+static mica_status refused(mica_shape shape, mica_var (*f)(mica_tape *t, mica_var x)) {
+  mica_tape *t = NULL;
+  mica_tensor *x = NULL;
+  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+  assert_int_equal(mica_tensor_create(MICA_F32, shape, &x), MICA_OK);
+  assert_true(mica_is_none(f(t, mica_input(t, x))));
+  const mica_status status = mica_tape_status(t);
+  mica_tensor_free(x);
+  mica_tape_free(t);
+  return status;
+}
+
+#define TRY(name, ...)                                                                             \
+  static mica_var name(mica_tape *t, mica_var x) {                                                 \
+    return __VA_ARGS__;                                                                            \
+  }
+TRY(reflect_whole, mica_pad_edges(t, x, MICA_PAD_REFLECT, SIZES(3, 0), SIZES(0, 0)))
+TRY(reflect_all_but_one, mica_pad_edges(t, x, MICA_PAD_REFLECT, SIZES(0, 2), SIZES(0, 4)))
+TRY(circular_more, mica_pad_edges(t, x, MICA_PAD_CIRCULAR, SIZES(0, 0), SIZES(0, 5)))
+TRY(symmetric_more, mica_pad_edges(t, x, MICA_PAD_SYMMETRIC, SIZES(4, 0), SIZES(0, 0)))
+TRY(negative_pad, mica_pad_edges(t, x, MICA_PAD_REPLICATE, SIZES(0, -1), SIZES(0, 2)))
+TRY(huge_pad,
+    mica_pad_edges(t, x, MICA_PAD_REPLICATE, SIZES(INT64_MAX / 8, 0), SIZES(INT64_MAX / 8, 0)))
+TRY(no_mode, mica_pad_edges(t, x, (mica_pad_mode)7, SIZES(0, 0), SIZES(0, 0)))
+TRY(replicate_nothing, mica_pad_edges(t, x, MICA_PAD_REPLICATE, SIZES(1, 0), SIZES(0, 0)))
+TRY(no_window, mica_window_partition(t, x, SIZES(2, 0)))
+TRY(huge_window, mica_window_partition(t, x, SIZES(INT64_MAX, 1)))
+TRY(wrong_windows, mica_window_reverse(t, x, MICA_SHAPE(2, 6, 5, 2)))
+TRY(negative_whole, mica_window_reverse(t, x, MICA_SHAPE(-1, 3, 4, 2)))
+TRY(huge_whole, mica_window_reverse(t, x, MICA_SHAPE(1, INT64_MAX, INT64_MAX, 2)))
+TRY(shuffle_odd, mica_pixel_shuffle(t, x, 2, MICA_PHASE_LAST))
+TRY(shuffle_huge, mica_pixel_shuffle(t, x, INT64_MAX, MICA_PHASE_LAST))
+TRY(unshuffle_odd, mica_pixel_unshuffle(t, x, 2, MICA_PHASE_FIRST))
+TRY(no_phase, mica_pixel_unshuffle(t, x, 1, (mica_phase_order)3))
+TRY(resize_to_none, mica_resize_axes(t, x, SIZES(2, 0), NULL))
+TRY(resize_to_much, mica_resize_axes(t, x, SIZES(INT64_MAX / 2, INT64_MAX / 2), NULL))
+static mica_var resize_with(mica_tape *t, mica_var x, mica_interpolation kind, bool corners,
+                            double scale) {
+  const mica_resize_options o = {sizeof o, kind, corners, {scale, 0, 0}};
+  return mica_resize_axes(t, x, SIZES(2, 2), &o);
+}
+TRY(resize_no_kind, resize_with(t, x, (mica_interpolation)10, false, 0))
+TRY(resize_smooth_corners, resize_with(t, x, MICA_SMOOTH_LANCZOS, true, 0))
+TRY(resize_negative, resize_with(t, x, MICA_BILINEAR, false, -1))
+TRY(resize_infinite, resize_with(t, x, MICA_BILINEAR, false, 1e300 * 1e300))
+
+static void test_what_is_refused(void **state) {
+  (void)state;
+  const mica_shape image = MICA_SHAPE(2, 3, 4, 2), flat = MICA_SHAPE(3, 4),
+                   empty = MICA_SHAPE(2, 0, 4, 2);
+  static mica_var (*const shapes[])(mica_tape *, mica_var) = {
+      reflect_whole,  reflect_all_but_one, circular_more, symmetric_more,
+      negative_pad,   replicate_nothing,   wrong_windows, huge_whole,
+      negative_whole, shuffle_odd,         unshuffle_odd, resize_to_none};
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+    assert_int_equal(refused(shapes[i] == replicate_nothing ? empty : image, shapes[i]),
+                     MICA_ERR_SHAPE);
+  static mica_var (*const invalid[])(mica_tape *, mica_var) = {
+      no_mode,        no_window,      huge_window,           shuffle_huge,
+      no_phase,       resize_no_kind, resize_smooth_corners, resize_negative,
+      resize_infinite};
+  for (size_t i = 0; i < sizeof invalid / sizeof *invalid; i++)
+    assert_int_equal(refused(image, invalid[i]), MICA_ERR_INVALID);
+  static mica_var (*const ranks[])(mica_tape *, mica_var) = {
+      no_mode, no_window, wrong_windows, shuffle_odd, unshuffle_odd, resize_to_none};
+  for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++)
+    assert_int_equal(refused(flat, ranks[i]), MICA_ERR_SHAPE);
+  assert_int_not_equal(refused(image, huge_pad), MICA_OK);
+  assert_int_not_equal(refused(image, resize_to_much), MICA_OK);
+}
+
+int main(void) {
+  if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases),
+                                     cmocka_unit_test(test_every_case_is_run),
+                                     cmocka_unit_test(test_what_is_refused)};
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  mica_engine_free(engine);
+  return failed;
+}
