@@ -100,7 +100,8 @@ static const char without_table[] =
     " DATASET ENGINE LOAD KMEANS MAP CONV POOL ATTENTION CROSS_ENTROPY LINE_CHART SCATTER "
     "BAR_CHART "
     "HISTOGRAM HEAT_MAP CONFUSION ROC IMAGE_GRID TABLE REPORT RUN TAPE DATASET_STREAM TRAIN "
-    "DATA_TABLE ";
+    "DATA_TABLE "
+    "RESIZE ";
 
 static void test_every_macro_is_listed(void **state) {
   (void)state;
