@@ -21,6 +21,7 @@
 #include <mica/table.h>
 #include <mica/tape.h>
 #include <mica/tensor.h>
+#include <mica/tokenizer.h>
 #include <mica/train.h>
 #include <mica/training_report.h>
 
