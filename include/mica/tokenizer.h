@@ -48,6 +48,7 @@ MICA_API void mica_tokenizer_free(mica_tokenizer *t);
 
 /* ---- the vocabulary ---- */
 
+/* What the vocabulary was told to be. */
 MICA_API mica_tokenizer_kind mica_tokenizer_kind_of(const mica_tokenizer *t);
 /* "bytes", "wordpiece", "bpe", "clip" or "llama2c". */
 MICA_API const char *mica_tokenizer_kind_name(mica_tokenizer_kind kind);
