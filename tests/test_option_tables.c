@@ -101,7 +101,7 @@ static const char without_table[] =
     "BAR_CHART "
     "HISTOGRAM HEAT_MAP CONFUSION ROC IMAGE_GRID TABLE REPORT RUN TAPE DATASET_STREAM TRAIN "
     "DATA_TABLE "
-    "RESIZE ";
+    "RESIZE ENCODE ";
 
 static void test_every_macro_is_listed(void **state) {
   (void)state;
