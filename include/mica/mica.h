@@ -9,6 +9,7 @@
 #include <mica/engine.h>
 #include <mica/feature.h>
 #include <mica/image.h>
+#include <mica/linear_algebra.h>
 #include <mica/loss.h>
 #include <mica/model.h>
 #include <mica/nn.h>

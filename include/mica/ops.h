@@ -1,4 +1,4 @@
-/* mica/ops.h: every operation, with its formula on the line.
+/* mica/ops.h: every operation but those of mica/linear_algebra.h, with its formula on the line.
  *
  * float32 and float64 unless a line says otherwise; ids and labels are int64. Every operation here
  * has a gradient for each floating-point input, checked against central differences. Shapes that do

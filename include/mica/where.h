@@ -6,6 +6,7 @@
 #ifndef MICA_WHERE_H
 #define MICA_WHERE_H
 
+#include <mica/linear_algebra.h>
 #include <mica/ops.h>
 
 #define MICA_HERE(t) mica_tape_at((t), __FILE__, __LINE__)
@@ -132,6 +133,19 @@
 #define mica_l1(t, ...) mica_l1(MICA_HERE(t), __VA_ARGS__)
 #define mica_huber(t, ...) mica_huber(MICA_HERE(t), __VA_ARGS__)
 #define mica_kl(t, ...) mica_kl(MICA_HERE(t), __VA_ARGS__)
+#define mica_solve(t, ...) mica_solve(MICA_HERE(t), __VA_ARGS__)
+#define mica_solve_triangular(t, ...) mica_solve_triangular(MICA_HERE(t), __VA_ARGS__)
+#define mica_cholesky_solve(t, ...) mica_cholesky_solve(MICA_HERE(t), __VA_ARGS__)
+#define mica_inverse(t, ...) mica_inverse(MICA_HERE(t), __VA_ARGS__)
+#define mica_log_det(t, ...) mica_log_det(MICA_HERE(t), __VA_ARGS__)
+#define mica_cholesky_log_det(t, ...) mica_cholesky_log_det(MICA_HERE(t), __VA_ARGS__)
+#define mica_cholesky(t, ...) mica_cholesky(MICA_HERE(t), __VA_ARGS__)
+#define mica_qr(t, ...) mica_qr(MICA_HERE(t), __VA_ARGS__)
+#define mica_svd(t, ...) mica_svd(MICA_HERE(t), __VA_ARGS__)
+#define mica_eigen_symmetric(t, ...) mica_eigen_symmetric(MICA_HERE(t), __VA_ARGS__)
+#define mica_symmetric_log(t, ...) mica_symmetric_log(MICA_HERE(t), __VA_ARGS__)
+#define mica_symmetric_power(t, ...) mica_symmetric_power(MICA_HERE(t), __VA_ARGS__)
+#define mica_matrix_exp(t, ...) mica_matrix_exp(MICA_HERE(t), __VA_ARGS__)
 /* clang-format on */
 
 #endif

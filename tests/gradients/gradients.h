@@ -1,4 +1,5 @@
-/* The registry of gradient cases: each operation of mica/ops.h with sample shapes.
+/* The registry of gradient cases: each operation of mica/ops.h and
+ * mica/linear_algebra.h with sample shapes.
  *
  * A case builds a result of any shape from its inputs; the walker (test_gradients.c) projects it on
  * fixed random numbers and compares backward with central differences in float64, then runs the
@@ -40,10 +41,28 @@ typedef struct gradient_family {
 #define FAMILY(name)                                                                               \
   const gradient_family gradient_##name = {#name, cases, (int)(sizeof cases / sizeof *cases)}
 
-extern const gradient_family gradient_elementwise, gradient_binary, gradient_reduction,
-    gradient_shape, gradient_gather, gradient_random, gradient_product, gradient_convolution,
-    gradient_normalisation, gradient_pooling, gradient_attention, gradient_loss, gradient_edges,
-    gradient_segment, gradient_spatial;
+/* Every family, in the order of the alphabet. */
+/* clang-format off */
+#define GRADIENT_FAMILIES(X) \
+  X(attention) \
+  X(binary) \
+  X(convolution) \
+  X(edges) \
+  X(elementwise) \
+  X(gather) \
+  X(linear_algebra) \
+  X(loss) \
+  X(normalisation) \
+  X(pooling) \
+  X(product) \
+  X(random) \
+  X(reduction) \
+  X(segment) \
+  X(shape) \
+  X(spatial)
+/* clang-format on */
+#define GRADIENT_FAMILY_(name) extern const gradient_family gradient_##name;
+GRADIENT_FAMILIES(GRADIENT_FAMILY_)
 
 /* Fixed int64 ids on the tape: i * step + start modulo limit. */
 mica_var gradient_ids(mica_tape *t, mica_shape shape, int64_t start, int64_t step, int64_t limit);
