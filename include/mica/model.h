@@ -307,6 +307,73 @@ typedef struct mica_vit_options {
 #define MICA_VIT_OPTIONS                                                                           \
   { sizeof(mica_vit_options), 4, 192, 12, 3, 4.0, 0.0, 0.0, true, 0 }
 
+/* Click models read categorical fields and numeric columns (a number enters as itself times a
+ * learnt vector, or into DLRM's bottom layers) and answer whether (2 classes, the second is the
+ * click) or how much (1 output). Embeddings are "embedding.*", first-order weights "linear.*". */
+
+/* "lr", logistic regression: a weight for each value of each field. */
+typedef struct mica_lr_options {
+  uint32_t size;
+} mica_lr_options;
+#define MICA_LR_OPTIONS                                                                            \
+  { sizeof(mica_lr_options) }
+
+/* "fm", the factorisation machine of second order (Rendle 2010, eq. 1). */
+typedef struct mica_fm_options {
+  uint32_t size;
+  int64_t dim; /* of the factors */
+} mica_fm_options;
+#define MICA_FM_OPTIONS                                                                            \
+  { sizeof(mica_fm_options), 10 }
+
+/* "deepfm" (Guo et al. 2017): a factorisation machine and a tower on the same vectors. */
+typedef struct mica_deepfm_options {
+  uint32_t size;
+  int64_t dim;
+  mica_ints hidden; /* of the tower */
+  double dropout;
+  bool norm; /* batch norm in the tower */
+} mica_deepfm_options;
+#define MICA_DEEPFM_OPTIONS                                                                        \
+  { sizeof(mica_deepfm_options), 10, {3, {400, 400, 400}}, 0.5, false }
+
+/* "dcn" (Wang et al. 2017): cross layers beside a tower. */
+typedef struct mica_dcn_options {
+  uint32_t size;
+  int64_t dim, layers;
+  mica_ints hidden;
+  double dropout;
+  bool norm;
+} mica_dcn_options;
+#define MICA_DCN_OPTIONS                                                                           \
+  { sizeof(mica_dcn_options), 16, 6, {2, {1024, 1024}}, 0.0, true }
+
+/* "dcnv2" (Wang et al. 2021): cross layers with a matrix, full or of low rank, or a mixture of
+ * such. */
+typedef struct mica_dcnv2_options {
+  uint32_t size;
+  int64_t dim, layers;
+  mica_ints hidden;
+  double dropout;
+  bool norm;
+  int64_t rank;      /* 0: full matrices */
+  int64_t experts;   /* of a rank, gated by softmax; 1: no gate, no tanh */
+  int32_t structure; /* parallel (tower beside the cross layers) | stacked (tower on top) */
+} mica_dcnv2_options;
+#define MICA_DCNV2_OPTIONS                                                                         \
+  { sizeof(mica_dcnv2_options), 16, 2, {2, {768, 768}}, 0.0, false, 0, 1, 0 }
+
+/* "dlrm" (Naumov et al. 2019): numbers through bottom layers to a vector like the fields', dot
+ * products of all pairs, top layers. */
+typedef struct mica_dlrm_options {
+  uint32_t size;
+  int64_t dim;
+  mica_ints bottom, top; /* hidden widths; bottom ends with one more layer, of width dim */
+  double dropout;        /* of the top layers */
+} mica_dlrm_options;
+#define MICA_DLRM_OPTIONS                                                                          \
+  { sizeof(mica_dlrm_options), 16, {3, {512, 256, 64}}, {2, {512, 256}}, 0.0 }
+
 #ifdef __cplusplus
 }
 #endif

@@ -67,6 +67,40 @@ MICA_API mica_var mica_nn_instance_norm(mica_tape *t, mica_node *node, double ep
 MICA_API mica_status mica_nn_embedding_init(mica_node *node, int64_t rows, int64_t width);
 MICA_API mica_var mica_nn_embedding(mica_tape *t, mica_node *node, mica_var ids);
 
+/* A table for several categorical fields and a vector for each numeric column: weight [sum of size,
+ * width] from `init` (NULL: N(0, 0.01)), numeric [columns, width] likewise, offsets int64
+ * [fields + 1], a buffer. ids int64 [N,fields] below each field's size (others latch
+ * MICA_ERR_INVALID), x [N,columns] (MICA_NONE without columns) -> [N, fields + columns, width]: a
+ * row of the table for each field, then each number times its vector. Row gradients. */
+MICA_API mica_status mica_nn_field_embedding_init(mica_node *node, int64_t fields,
+                                                  const int64_t *size, int64_t columns,
+                                                  int64_t width, const mica_init *init);
+MICA_API mica_var mica_nn_field_embedding(mica_tape *t, mica_node *node, mica_var ids, mica_var x);
+
+/* Linear layers layers.0, layers.1, ... of the given widths, each followed by batch norm (norms.N)
+ * when asked for, then ReLU and dropout. */
+MICA_API mica_status mica_nn_tower_init(mica_node *node, int64_t in, const mica_ints *widths,
+                                        bool norm);
+MICA_API mica_var mica_nn_tower(mica_tape *t, mica_node *node, const mica_ints *widths,
+                                double dropout, mica_var x);
+
+/* Cross layers, n of them: x [N,D] -> [N,D], names layers.N. The vector form (Wang et al. 2017):
+ * x <- x0 (w . x) + b + x, weight [1,D]. The matrix form (Wang et al. 2021): x <- x0 (W x + b) + x,
+ * weight [D,D]; with a rank W is U V^T (down [rank,D], up [D,rank]); with several experts too, x <-
+ * x + the sum over experts of softmax(G x)_e x0 (U_e tanh(C_e tanh(V_e^T x)) + b), gate
+ * [experts,D], experts.N.down, .core [rank,rank] and .up. bias [D]. */
+typedef struct mica_cross_options {
+  uint32_t size;
+  int64_t layers;
+  bool matrix;
+  int64_t rank; /* 0: full */
+  int64_t experts;
+} mica_cross_options;
+MICA_API mica_status mica_nn_cross_init(mica_node *node, int64_t width,
+                                        const mica_cross_options *o);
+MICA_API mica_var mica_nn_cross(mica_tape *t, mica_node *node, const mica_cross_options *o,
+                                mica_var x);
+
 /* Multi-head self-attention with packed projections, names of timm's ViT: qkv (weight [3C, C]) and
  * proj. x [N,L,C]; `bias` as mica_attention's; keys outside the tape's mask are left out. */
 MICA_API mica_status mica_nn_attention_init(mica_node *node, int64_t channels, bool qkv_bias);

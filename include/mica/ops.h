@@ -250,6 +250,14 @@ MICA_API mica_var mica_segment_sum(mica_tape *t, mica_var x, mica_var offsets);
 MICA_API mica_var mica_segment_mean(mica_tape *t, mica_var x, mica_var offsets);
 MICA_API mica_var mica_segment_max(mica_tape *t, mica_var x, mica_var offsets);
 
+/* ---- interactions of the vectors x [N,F,D] of each example ---- */
+
+/* sum over i < j of x_i x_j, element by element: [N,D], in time linear in F (Rendle 2010, lemma
+ * 3.1) */
+MICA_API mica_var mica_pair_sum(mica_tape *t, mica_var x);
+/* x_i . x_j for (i, j) = (1,0), (2,0), (2,1), (3,0), ...: [N, F (F - 1) / 2] */
+MICA_API mica_var mica_pair_dots(mica_tape *t, mica_var x);
+
 /* ---- random ---- */
 
 /* Training: x mask / (1 - p). */

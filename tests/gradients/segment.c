@@ -1,4 +1,4 @@
-/* Cases: bags of embeddings, and rows in segments. */
+/* Cases: bags of embeddings, rows in segments, and interactions of vectors. */
 #include "gradients/gradients.h"
 
 static mica_var offsets_of(mica_tape *t, int64_t n, const int64_t *offsets) {
@@ -51,6 +51,9 @@ RUN(sums_wide, mica_segment_sum(t, in[0], wide_offsets(t)))
 RUN(means_wide, mica_segment_mean(t, in[0], wide_offsets(t)))
 RUN(largest_wide, mica_segment_max(t, in[0], wide_offsets(t)))
 
+RUN(pair_sum, mica_pair_sum(t, in[0]))
+RUN(pair_dots, mica_pair_dots(t, in[0]))
+
 #define B 2e-5
 /* clang-format off */
 #define IN(...) { MICA_SHAPE(__VA_ARGS__), -2, 2, 0, false }
@@ -83,6 +86,18 @@ static const gradient_case cases[] = {
     CASE(segment_max, largest_one, 1, IN(1, 1)),
     CASE(segment_max, largest_none, 1, IN(0, 3)),
     CASE(segment_max, largest_wide, 1, IN(900, 70)),
+    CASE(pair_sum, pair_sum, 1, IN(2, 5, 3)),
+    CASE(pair_sum, pair_sum, 1, IN(1, 1, 1)),
+    CASE(pair_sum, pair_sum, 1, IN(0, 3, 2)),
+    CASE(pair_sum, pair_sum, 1, IN(3, 0, 2)),
+    CASE(pair_sum, pair_sum, 1, IN(3, 1, 70)),
+    CASE(pair_sum, pair_sum, 1, IN(150, 7, 33)),
+    CASE(pair_dots, pair_dots, 1, IN(2, 5, 3)),
+    CASE(pair_dots, pair_dots, 1, IN(1, 1, 1)),
+    CASE(pair_dots, pair_dots, 1, IN(0, 3, 2)),
+    CASE(pair_dots, pair_dots, 1, IN(3, 0, 2)),
+    CASE(pair_dots, pair_dots, 1, IN(3, 1, 70)),
+    CASE(pair_dots, pair_dots, 1, IN(150, 7, 33)),
 };
 /* clang-format on */
 FAMILY(segment);

@@ -22,6 +22,7 @@
   X(dropout)                                                                                       \
   X(gather)                                                                                        \
   X(segment)                                                                                       \
+  X(pair)                                                                                          \
   X(resize)                                                                                        \
   X(gemm)                                                                                          \
   X(convolution) X(attention)
