@@ -56,6 +56,9 @@ check "train" "$mica" train mlp:hidden=32 --data train.csv --label kind --ignore
   --lr 0.01 --batch-size 64 -o kind.mica --report report
 check "the report has no pictures and one matrix" grep -q '"validation_accuracy"' report/summary.json
 check "eval" above accuracy 0.93 "$mica" eval kind.mica --data test.csv --json
+check "train on rows that stay in the file" "$mica" train mlp:hidden=32 --data train.csv --label kind \
+  --ignore id,note,price --epochs 20 --lr 0.01 --batch-size 64 -o streamed.mica --stream --report streamed
+check "eval of what they taught" above accuracy 0.93 "$mica" eval streamed.mica --data test.csv --json
 
 # Columns in another order, without the label, with others between them.
 awk -F, -v OFS=, 'NR == 1 { print "more,colour,size"; next } { print "z", $3, $2 }' <(rows 5001 5040 | tr -d '"' | sed 's/dark, blue/"dark% blue"/') |

@@ -112,14 +112,24 @@ typedef struct mica_data_table_options {
                            1048576; max_categories does not count then */
   int64_t min_count;    /* of a field: values that the training part has fewer times have none */
   int64_t hash_buckets; /* of each field: ids by hash, up to 2^31; 0: by value */
+  int32_t in_file;      /* 1: rows stay in their files; 0: in memory; -1: in the file when that has
+                           more than `memory` bytes (.gz: a fifth of them) */
+  int64_t memory; /* of rows in files: bytes for the values seen while columns are learnt, 65536 or
+                     more; beyond them rare values are forgotten, so that a count may be too low */
+  int64_t buffer; /* of rows in files: how many a shuffling stream mixes */
 } mica_data_table_options;
 #define MICA_DATA_TABLE_OPTIONS                                                                    \
   {                                                                                                \
     sizeof(mica_data_table_options), NULL, MICA_TARGET_BY_CONTENT, NULL, NULL, NULL, -1, 0, 1000,  \
-        0.1, false, NULL, MICA_NUMBER_STANDARD, false, 1048576, 1, 0                               \
+        0.1, false, NULL, MICA_NUMBER_STANDARD, false, 1048576, 1, 0, 0, (int64_t)1 << 30, 65536   \
   }
 
-/* Rows in memory, 8 bytes for each value, with their label and part. */
+/* Rows in memory, 8 bytes for each value, with their label and part; or rows that stay in files of
+ * any size (`in_file`), and are read anew by each stream (mica_table_stream_create) in each epoch.
+ * Of these the columns, classes, parts and counts are known, and there is no row, label or target
+ * to look at: mica_data_table_row gives zeros, _labels and _targets NULL, _part_of says training
+ * part, a matrix is MICA_ERR_UNSUPPORTED. Their validation part is each row whose content's hash
+ * is below the share, whatever its class. The files must not change while the table is used. */
 typedef struct mica_data_table mica_data_table;
 
 /* Can this be a table: is it a file, or a folder with train.csv or train.tsv (.gz or not)? */
@@ -135,6 +145,7 @@ MICA_API mica_status mica_data_table_open(const char *path, const mica_data_tabl
                                           mica_data_table **out);
 /* NULL does nothing. */
 MICA_API void mica_data_table_free(mica_data_table *table);
+MICA_API bool mica_data_table_in_file(const mica_data_table *table);
 MICA_API int64_t mica_data_table_count(const mica_data_table *table);
 MICA_API int64_t mica_data_table_part_count(const mica_data_table *table, mica_part part);
 MICA_API mica_part mica_data_table_part_of(const mica_data_table *table, int64_t i);

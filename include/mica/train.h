@@ -78,7 +78,12 @@ MICA_API void mica_dataset_stream_free(mica_stream *stream);
 /* A stream over one part of a data table: encoded rows [n, width], with labels or with targets
  * [n, 1] (the label less its mean, over its deviation) where it has them, and fields [n, fields]
  * where its columns have them (x is NULL when they have nothing else). The table must outlive
- * it; `shuffle` as above. Free with mica_table_stream_free. */
+ * it; `shuffle` as above. Free with mica_table_stream_free.
+ *
+ * Rows that stay in files are read by a thread of the stream's own, as a data set's pictures are.
+ * `shuffle` then mixes the rows within the table's `buffer` of them, so a file that is sorted by
+ * label should be mixed beforehand; a seek into the middle of an epoch, as a resume makes, reads
+ * the file up to there. A file that has changed since is MICA_ERR_FORMAT. */
 MICA_API mica_status mica_table_stream_create(mica_data_table *table, mica_part part, int64_t batch,
                                               bool shuffle, uint64_t seed, mica_stream *out);
 MICA_API void mica_table_stream_free(mica_stream *stream);

@@ -44,6 +44,8 @@ static const cli_flag flags[] = {
     {"--bf16", NULL, NULL, NULL, "products in bfloat16, sums in float32"},
     {"--strict", NULL, NULL, NULL, "stop at a picture or row that cannot be read"},
     {"--dry-run", NULL, NULL, NULL, "say what would be done, and stop"},
+    {"--stream", NULL, NULL, NULL,
+     "table: leave the rows in their file, which is read in every epoch (files above 1 GiB are)"},
     CLI_TABLE_FLAGS,
     CLI_COMMON_FLAGS};
 

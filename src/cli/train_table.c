@@ -45,6 +45,7 @@ mica_status train_table_open(const cli_args *a, mica_engine *engine, int64_t bat
   mica_data_table_options o;
   if (!cli_table_options(a, &o)) return MICA_ERR_INVALID;
   mica_status status = target_of(engine, cli_text(a, "--loss"), &o.target);
+  o.in_file = cli_on(a, "--stream") ? 1 : -1;
   if (status == MICA_OK) status = fields_of(engine, a->operand[0], &o.fields);
   if (status == MICA_OK) status = mica_data_table_open(cli_text(a, "--data"), &o, &d->table);
   if (status != MICA_OK) return status;

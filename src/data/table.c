@@ -4,12 +4,13 @@
  * cells; then a part is held out, and the columns are completed from what remains (table_learn.c).
  * Other files, and all files for given columns, are read once.
  */
-#include "data/table.h"
+#include "data/table_rows.h"
 
 #include "base/file.h"
 #include "data/validation_split.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 void mica_data_table_free(mica_data_table *t) {
   if (!t) return;
@@ -19,6 +20,7 @@ void mica_data_table_free(mica_data_table *t) {
   mica_free(t->hash);
   mica_free(t->label);
   mica_free(t->target);
+  for (int k = 0; k < MICA_PART_COUNT; k++) mica_free(t->file[k]);
   mica_bytes_free(&t->skipped_text);
   mica_free(t);
 }
@@ -48,13 +50,6 @@ static mica_status reserve(mica_data_table *t, bool labels, bool targets) {
   return MICA_OK;
 }
 
-/* Of all fields, ignored ones too, whatever the quotes and blanks around them were. */
-static uint64_t hash_of(const char *const *field, int64_t n) {
-  uint64_t h = 0;
-  for (int64_t i = 0; i < n; i++) h = mica_hash64(field[i], strlen(field[i]) + 1, h);
-  return mica_random_bits(mica_key_fold(mica_key_seed(0), h), 0);
-}
-
 /* A file being read into the table. `learn` is its columns while values and classes still arrive,
  * else NULL. */
 typedef struct loading {
@@ -64,27 +59,23 @@ typedef struct loading {
   mica_table_file *f;
 } loading;
 
-static mica_status read_label(const loading *l, const char *text) {
-  mica_data_table *t = l->t;
-  const mica_columns *c = t->columns;
+/* The label while classes still arrive. */
+static mica_status learn_label(const loading *l, const char *text, mica_row_label *out) {
+  const mica_columns *c = l->t->columns;
   if (mica_cell_missing(text))
     return mica_fail(MICA_ERR_FORMAT, "the label '%s' is missing", c->label);
   if (c->regression) {
-    const mica_status status = mica_cell_number(text, &t->target[t->n]);
+    const mica_status status = mica_cell_number(text, &out->target);
     return status == MICA_OK ? status : mica_fail_within("label '%s'", c->label);
   }
-  t->label[t->n] = l->learn ? mica_dictionary_add(&l->learn->classes, text)
-                            : mica_dictionary_find(&c->classes, text);
-  if (t->label[t->n] >= 0) return MICA_OK;
-  return l->learn
-             ? MICA_ERR_MEMORY
-             : mica_fail(MICA_ERR_NOT_FOUND, "label '%s': '%.40s' is no class of the training part",
-                         c->label, text);
+  out->label = mica_dictionary_add(&l->learn->classes, text);
+  return out->label >= 0 ? MICA_OK : MICA_ERR_MEMORY;
 }
 
-static mica_status read_value(const loading *l, int64_t i, const char *text, double *cell) {
-  mica_column *k = l->learn ? &l->learn->column[i] : NULL;
-  if (!k || k->buckets || (!k->field && k->kind == MICA_COLUMN_NUMERIC))
+/* A cell while values still arrive. */
+static mica_status learn_value(const loading *l, int64_t i, const char *text, double *cell) {
+  mica_column *k = &l->learn->column[i];
+  if (k->buckets || (!k->field && k->kind == MICA_COLUMN_NUMERIC))
     return mica_columns_cell(l->t->columns, i, text, cell);
   *cell = -1;
   if (mica_cell_missing(text)) return MICA_OK;
@@ -102,20 +93,39 @@ static mica_status read_value(const loading *l, int64_t i, const char *text, dou
   return MICA_OK;
 }
 
+static mica_status learn_row(const loading *l, const char *const *field, double *cell,
+                             mica_row_label *label) {
+  const int64_t n = l->learn->n;
+  mica_status status = MICA_OK;
+  /* Cells first: a row that cannot be used must add no class. */
+  for (int64_t i = 0; i < n && status == MICA_OK; i++)
+    status = learn_value(l, i, field[l->at[i]], &cell[i]);
+  if (status == MICA_OK && l->t->labelled) status = learn_label(l, field[l->at[n]], label);
+  return status;
+}
+
 /* One row; MICA_ERR_FORMAT when it alone cannot be used. */
 static mica_status read_row(const loading *l, const char *const *field, mica_part part) {
   mica_data_table *t = l->t;
-  const int64_t n = t->columns->n;
   mica_status status =
       reserve(t, t->labelled && !t->columns->regression, t->labelled && t->columns->regression);
-  /* Cells first: a row that cannot be used must add no class. */
-  for (int64_t i = 0; i < n && status == MICA_OK; i++)
-    status = read_value(l, i, field[l->at[i]], &t->cell[t->n * n + i]);
-  if (status == MICA_OK && t->labelled) status = read_label(l, field[l->at[n]]);
   if (status != MICA_OK) return status;
+  double *cell = t->cell + t->n * t->columns->n;
+  mica_row_label label = {0};
+  status = l->learn ? learn_row(l, field, cell, &label)
+                    : mica_table_decode(t->columns, l->at, field, cell, &label);
+  if (status != MICA_OK) return status;
+  if (t->label) t->label[t->n] = label.label;
+  if (t->target) t->target[t->n] = label.target;
   t->part[t->n] = (uint8_t)part;
-  t->hash[t->n++] = hash_of(field, l->f->n);
+  t->hash[t->n++] = mica_table_row_hash(field, l->f->n);
   return MICA_OK;
+}
+
+mica_status mica_table_parts_differ(const mica_data_table *t, const char *path, bool labelled) {
+  return mica_fail(MICA_ERR_NOT_FOUND,
+                   "%s: %s column '%s' with the labels, unlike the file before it", path,
+                   labelled ? "has a" : "no", t->columns->label);
 }
 
 /* `given` NULL: match by name. Parts of one table all have labels or none has. */
@@ -135,10 +145,7 @@ static mica_status load(mica_data_table *t, const char *path, mica_part part, mi
     status = mica_table_file_match(&f, t->columns, at);
   if (status == MICA_OK) {
     const bool labelled = at[t->columns->n] >= 0;
-    if (t->files++ && labelled != t->labelled)
-      status = mica_fail(MICA_ERR_NOT_FOUND,
-                         "%s: %s column '%s' with the labels, unlike the file before it", path,
-                         labelled ? "has a" : "no", t->columns->label);
+    if (t->files++ && labelled != t->labelled) status = mica_table_parts_differ(t, path, labelled);
     t->labelled = labelled;
   }
   const loading l = {t, learn, at, &f};
@@ -185,44 +192,69 @@ bool mica_is_table(const char *path) {
   return there;
 }
 
-static mica_status learn_from(mica_data_table *t, const char *path, bool hold_out) {
+static mica_status no_row(const mica_data_table *t) {
+  return mica_fail(MICA_ERR_FORMAT, "%s: no row can be used%s%.*s", t->file[MICA_PART_TRAIN],
+                   t->skipped ? "; the first: " : "",
+                   t->skipped ? (int)strcspn(t->skipped_text.data, "\n") : 0,
+                   t->skipped ? t->skipped_text.data : "");
+}
+
+static mica_status learn_in_memory(mica_data_table *t, bool hold_out) {
   int64_t *at = NULL;
-  if (strcmp(path, "-") == 0)
-    return mica_fail(MICA_ERR_INVALID,
-                     "standard input cannot be read twice, as learning columns needs; give a file");
-  mica_status status = mica_table_guess(path, t->o, &t->own, &at);
+  mica_status status = mica_table_guess(t->file[MICA_PART_TRAIN], t->o, &t->own, &at);
   t->columns = t->own;
-  if (status == MICA_OK) status = load(t, path, MICA_PART_TRAIN, t->own, at);
+  if (status == MICA_OK) status = load(t, t->file[MICA_PART_TRAIN], MICA_PART_TRAIN, t->own, at);
   mica_free(at);
   if (status != MICA_OK) return status;
-  if (!t->n)
-    return mica_fail(MICA_ERR_FORMAT, "%s: no row can be used%s%.*s", path,
-                     t->skipped ? "; the first: " : "",
-                     t->skipped ? (int)strcspn(t->skipped_text.data, "\n") : 0,
-                     t->skipped ? t->skipped_text.data : "");
-  if (hold_out && t->o->validation > 0)
+  if (!t->n) return no_row(t);
+  if (hold_out)
     status = mica_validation_split(t->n, t->hash, t->label, t->own->classes.n, t->o->validation,
                                    t->part);
   return status == MICA_OK ? mica_table_learn(t, t->own, t->o) : status;
 }
 
+static mica_status learn(mica_data_table *t) {
+  const bool hold_out = !t->file[MICA_PART_VALIDATION] && t->o->validation > 0;
+  if (strcmp(t->file[MICA_PART_TRAIN], "-") == 0)
+    return mica_fail(MICA_ERR_INVALID,
+                     "standard input cannot be read twice, as learning columns needs; give a file");
+  if (!t->in_file) return learn_in_memory(t, hold_out);
+  if (hold_out) t->hold_out = t->o->validation;
+  const mica_status status = mica_table_in_file_learn(t, t->o);
+  return status == MICA_OK && !t->rows[MICA_PART_TRAIN] ? no_row(t) : status;
+}
+
+static mica_status read_part(mica_data_table *t, mica_part part) {
+  return t->in_file ? mica_table_in_file_count(t, part, part == MICA_PART_TRAIN)
+                    : load(t, t->file[part], part, NULL, NULL);
+}
+
+/* Does the file hold more than the bound? What .gz unpacks to is not known before it was read;
+ * tables come to about five times their packed size. */
+static bool is_large(const char *path, int64_t bound) {
+  struct stat s;
+  const size_t n = strlen(path);
+  const bool packed = n > 3 && strcmp(path + n - 3, ".gz") == 0;
+  return stat(path, &s) == 0 && S_ISREG(s.st_mode) && s.st_size / (packed ? 1 : 5) > bound / 5;
+}
+
 static mica_status open_parts(mica_data_table *t, const char *path) {
-  char *file[MICA_PART_COUNT] = {0};
+  char **file = t->file;
   mica_status status = MICA_OK;
   if (!mica_is_folder(path)) {
     if (!(file[0] = mica_strdup(path))) return MICA_ERR_MEMORY;
   } else {
-    for (int k = 0; k < MICA_PART_COUNT; k++)
+    for (int k = 0; k < MICA_PART_COUNT && status == MICA_OK; k++)
       file[k] = mica_table_part_path(path, (mica_part)k, &status);
     if (status == MICA_OK && !file[0])
       status = mica_fail(MICA_ERR_NOT_FOUND, "%s: no train.csv, train.tsv or either .gz", path);
   }
-  if (status == MICA_OK)
-    status = t->columns ? load(t, file[0], MICA_PART_TRAIN, NULL, NULL)
-                        : learn_from(t, file[0], !file[MICA_PART_VALIDATION]);
+  if (status != MICA_OK) return status;
+  t->in_file = t->o->in_file > 0 || (t->o->in_file < 0 && is_large(file[0], t->o->memory));
+  if (t->columns) t->header = t->o->header < 0 ? !t->columns->by_position : t->o->header;
+  status = t->columns ? read_part(t, MICA_PART_TRAIN) : learn(t);
   for (int k = 1; k < MICA_PART_COUNT && status == MICA_OK; k++)
-    if (file[k]) status = load(t, file[k], (mica_part)k, NULL, NULL);
-  for (int k = 0; k < MICA_PART_COUNT; k++) mica_free(file[k]);
+    if (file[k]) status = read_part(t, (mica_part)k);
   return status;
 }
 
@@ -241,6 +273,11 @@ static mica_status check(const mica_data_table_options *o) {
                      "table: numbers are standard, plain, log or log-square, min-count is 0 or "
                      "more, max-ids up to %d, hash-buckets up to %lld",
                      MICA_CATEGORIES_MAX, MICA_BUCKETS_MAX);
+  if (o->in_file && (o->memory < 65536 || o->buffer < 1 || o->buffer > INT32_MAX))
+    return mica_fail(MICA_ERR_INVALID,
+                     "table: rows in files need 65536 bytes or more of memory, and a buffer of 1 "
+                     "to %d rows",
+                     INT32_MAX);
   if (o->fields && o->hash_buckets && o->min_count > 1)
     return mica_fail(MICA_ERR_INVALID,
                      "table: min-count counts values, hash-buckets keeps none; give one of them");
@@ -262,6 +299,9 @@ mica_status mica_data_table_open(const char *path, const mica_data_table_options
   if (!t) return MICA_ERR_MEMORY;
   t->o = &o;
   t->columns = o.columns;
+  t->strict = o.strict;
+  t->delimiter = o.delimiter;
+  t->buffer = o.buffer;
   status = open_parts(t, path);
   t->o = NULL;
   if (status != MICA_OK) {
@@ -274,16 +314,19 @@ mica_status mica_data_table_open(const char *path, const mica_data_table_options
 
 /* ---- looking ---- */
 
+bool mica_data_table_in_file(const mica_data_table *t) {
+  return t->in_file;
+}
 int64_t mica_data_table_count(const mica_data_table *t) {
-  return t->n;
+  return t->n + t->rows[MICA_PART_TRAIN] + t->rows[MICA_PART_VALIDATION] + t->rows[MICA_PART_TEST];
 }
 int64_t mica_data_table_part_count(const mica_data_table *t, mica_part part) {
-  int64_t n = 0;
+  int64_t n = t->rows[part];
   for (int64_t i = 0; i < t->n; i++) n += t->part[i] == part;
   return n;
 }
 mica_part mica_data_table_part_of(const mica_data_table *t, int64_t i) {
-  return (mica_part)t->part[i];
+  return t->in_file ? MICA_PART_TRAIN : (mica_part)t->part[i];
 }
 const mica_columns *mica_data_table_columns(const mica_data_table *t) {
   return t->columns;
@@ -301,10 +344,15 @@ const double *mica_data_table_targets(const mica_data_table *t) {
   return t->target;
 }
 void mica_data_table_row(const mica_data_table *t, int64_t i, float *x) {
-  mica_columns_expand(t->columns, t->cell + i * t->columns->n, x, NULL);
+  mica_data_table_row_fields(t, i, x, NULL);
 }
 void mica_data_table_row_fields(const mica_data_table *t, int64_t i, float *x, int64_t *ids) {
-  mica_columns_expand(t->columns, t->cell + i * t->columns->n, x, ids);
+  if (!t->in_file) {
+    mica_columns_expand(t->columns, t->cell + i * t->columns->n, x, ids);
+    return;
+  }
+  for (int64_t k = 0; k < t->columns->width; k++) x[k] = 0;
+  for (int64_t k = 0; ids && k < t->columns->fields; k++) ids[k] = 0;
 }
 int64_t mica_data_table_skipped(const mica_data_table *t) {
   return t->skipped;
@@ -342,6 +390,14 @@ mica_status mica_data_table_matrix_fields(const mica_data_table *t, mica_part pa
                                           mica_tensor **ids, mica_tensor **labels) {
   const int64_t width = t->columns->width, fields = t->columns->fields;
   part_tensors p = {0};
+  *x = NULL;
+  if (ids) *ids = NULL;
+  if (labels) *labels = NULL;
+  if (t->in_file)
+    return mica_fail(MICA_ERR_UNSUPPORTED,
+                     "%s: the rows stay in the file; a stream reads them, or open the table in "
+                     "memory",
+                     t->file[MICA_PART_TRAIN]);
   const mica_status status =
       make_tensors(t, mica_data_table_part_count(t, part), ids && fields, labels != NULL, &p);
   float *to = status == MICA_OK ? mica_tensor_data(p.x) : NULL;

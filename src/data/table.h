@@ -19,6 +19,13 @@ struct mica_data_table {
   bool labelled;
   int64_t skipped;
   mica_bytes skipped_text;
+  /* Where the rows stay in their files. */
+  bool in_file, strict;
+  char *file[MICA_PART_COUNT]; /* NULL: none */
+  int64_t rows[MICA_PART_COUNT], buffer;
+  double hold_out; /* share of the training file that is the validation part */
+  char delimiter;
+  int32_t header;
 };
 
 /* Look through the training file for what its columns hold: columns with names and kinds, not yet
@@ -29,5 +36,14 @@ mica_status mica_table_guess(const char *path, const mica_data_table_options *o,
 /* Complete the columns from the rows of the training part: statistics, the order of values and
  * classes; the cells and labels of the table are renumbered. */
 mica_status mica_table_learn(mica_data_table *t, mica_columns *c, const mica_data_table_options *o);
+
+/* Of a table that stays in its files: learn the columns from the training file and count its rows;
+ * count the rows of a part for known columns; and is a row of this hash held out? */
+mica_status mica_table_in_file_learn(mica_data_table *t, const mica_data_table_options *o);
+mica_status mica_table_in_file_count(mica_data_table *t, mica_part part, bool first);
+bool mica_table_row_held_out(const mica_data_table *t, uint64_t hash);
+
+/* MICA_ERR_NOT_FOUND: one file of a table has labels, another has not. */
+mica_status mica_table_parts_differ(const mica_data_table *t, const char *path, bool labelled);
 
 #endif

@@ -1,6 +1,7 @@
 /* Batches of rows from a data table, encoded as they are needed. */
 #include "data/columns.h"
 #include "train/item_stream.h"
+#include "train/table_file_stream.h"
 
 static void fill(void *ctx, int64_t item, float *x, int64_t *fields, float *target) {
   const mica_data_table *t = ctx;
@@ -15,7 +16,10 @@ static void release(void *ctx) {
 }
 
 void mica_table_stream_free(mica_stream *stream) {
-  mica_item_stream_free(stream);
+  if (mica_table_file_stream_is(stream))
+    mica_table_file_stream_free(stream);
+  else
+    mica_item_stream_free(stream);
 }
 
 mica_status mica_table_stream_create(mica_data_table *table, mica_part part, int64_t batch,
@@ -23,6 +27,11 @@ mica_status mica_table_stream_create(mica_data_table *table, mica_part part, int
   *out = (mica_stream){0};
   const int64_t n = mica_data_table_part_count(table, part);
   if (!n) return mica_fail(MICA_ERR_NOT_FOUND, "stream: the table has no rows in that part");
+  if (batch < 1)
+    return mica_fail(MICA_ERR_INVALID, "stream: batch size %lld, expected 1 or more",
+                     (long long)batch);
+  if (mica_data_table_in_file(table))
+    return mica_table_file_stream_create(table, part, batch, shuffle, seed, out);
   int64_t *item = mica_malloc((size_t)n * sizeof *item), k = 0;
   if (!item) return MICA_ERR_MEMORY;
   for (int64_t i = 0; i < mica_data_table_count(table); i++)
