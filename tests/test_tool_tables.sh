@@ -134,6 +134,16 @@ resumed_is_the_same() {
 }
 check "a resumed run is the same" resumed_is_the_same
 
+# A log of clicks is known by its first line: no label and no header have to be named.
+awk 'BEGIN { for (i = 0; i < 800; i++) { u = (i * 7919) % 20; v = int(i / 20) % 10
+  printf "%d %d:1 %d:1 %d:1\n", u % 2 == v % 2 ? 1 : -1, u, 100 + v, 200 + i } }' >log.libfm
+check "data info of a log" sh -c "'$mica' data info log.libfm | grep 'format: libfm, with labels'"
+check "its ids" sh -c "'$mica' data info log.libfm --json | grep '\"ids\":36,'"
+check "train on a log" above val_accuracy 0.9 "$mica" train mlp:hidden=32 --data log.libfm --ignore f3 --epochs 20 \
+  --lr 0.01 --batch-size 32 -o log.mica --json
+check "a log that is another's" says "the first line is none of a log in criteo's format" \
+  "$mica" train mlp --data log.libfm --format criteo
+
 # Real rows: the majority class is 76.4% of the test part; the network must beat it by 8 points.
 if [ -n "${MICA_DATA:-}" ] && [ -d "$MICA_DATA/uci-adult" ]; then
   names=age,workclass,fnlwgt,education,education-num,marital-status,occupation,relationship,race,sex

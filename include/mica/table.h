@@ -12,6 +12,12 @@
  * frequent first, then one for a missing value, then one that all other values share, be they rare
  * or new; or, with hash buckets, a hash of value and column name, then one for a missing value.
  *
+ * Logs of clicks are known by their first line: Criteo's (tabs, without a header: label, I1 .. I13,
+ * C1 .. C26; or CSV with these names), Avazu's (CSV; id is ignored, the hour 14102100 becomes the
+ * hour of the day and a column weekday, 0 for Sunday) and libFM's ("label id:1 id:1 ...", in each
+ * row one value of each field f1, f2, ...). Their label, label or click, needs no naming, and their
+ * columns are numeric (I1 .. I13) or categorical whatever they hold.
+ *
  * Files: RFC 4180 with commas, tabs, semicolons, bars or spaces, .gz or not, UTF-8. Missing are
  * empty fields, ?, NA, N/A, NaN and null. Numbers have a decimal point, whatever the locale.
  */
@@ -31,6 +37,8 @@ typedef enum mica_column_kind { MICA_COLUMN_NUMERIC, MICA_COLUMN_CATEGORICAL } m
 /* What a numeric column gives. A missing value gives 0 (and 1 in a number of its own, see above),
  * in LOG_SQUARE the id for missing values. */
 typedef enum mica_number_form {
+  MICA_NUMBER_BY_FORMAT, /* as is usual: LOG_SQUARE for the fields of Criteo's log, LOG for its rows
+                            without fields, STANDARD for other tables */
   MICA_NUMBER_STANDARD,  /* the value, less the mean, over the deviation */
   MICA_NUMBER_PLAIN,     /* the value */
   MICA_NUMBER_LOG,       /* log(1 + value), 0 for a negative one: counts (DLRM reads Criteo so) */
@@ -54,6 +62,8 @@ MICA_API int64_t mica_columns_width(const mica_columns *columns);
 MICA_API int64_t mica_columns_fields(const mica_columns *columns);
 MICA_API const int64_t *mica_columns_field_size(const mica_columns *columns);
 MICA_API int64_t mica_columns_field_of(const mica_columns *columns, int64_t i);
+/* The format of the log that the columns were learnt from, NULL for other tables. */
+MICA_API const char *mica_columns_format(const mica_columns *columns);
 /* The name of the column to predict, NULL when there is none. */
 MICA_API const char *mica_columns_label(const mica_columns *columns);
 /* The label is a number, not a class. */
@@ -90,7 +100,8 @@ typedef enum mica_target_kind {
 
 typedef struct mica_data_table_options {
   uint32_t size;
-  const char *label; /* the column to predict; NULL: none (or what `columns` says) */
+  const char *label; /* the column to predict; NULL: none (or what `columns`, or the log's format,
+                        says) */
   mica_target_kind target;
   const char *numeric, *categorical,
       *ignore;            /* names of columns, separated by commas; NULL: none. What is named in
@@ -110,18 +121,22 @@ typedef struct mica_data_table_options {
   bool fields;                 /* categories as ids, not in places of the row */
   int64_t max_ids;      /* of a field: the most frequent values that have an id of their own, 0 to
                            1048576; max_categories does not count then */
-  int64_t min_count;    /* of a field: values that the training part has fewer times have none */
+  int64_t min_count;    /* of a field: values that the training part has fewer times have none; 0:
+                           2 in logs of a known format, 1 in other tables */
   int64_t hash_buckets; /* of each field: ids by hash, up to 2^31; 0: by value */
   int32_t in_file;      /* 1: rows stay in their files; 0: in memory; -1: in the file when that has
                            more than `memory` bytes (.gz: a fifth of them) */
   int64_t memory; /* of rows in files: bytes for the values seen while columns are learnt, 65536 or
                      more; beyond them rare values are forgotten, so that a count may be too low */
   int64_t buffer; /* of rows in files: how many a shuffling stream mixes */
+  const char *format; /* "criteo", "avazu", "libfm" (see above), "none"; NULL: by the first line,
+                         unless a header, or a label of another name, is asked for */
 } mica_data_table_options;
 #define MICA_DATA_TABLE_OPTIONS                                                                    \
   {                                                                                                \
     sizeof(mica_data_table_options), NULL, MICA_TARGET_BY_CONTENT, NULL, NULL, NULL, -1, 0, 1000,  \
-        0.1, false, NULL, MICA_NUMBER_STANDARD, false, 1048576, 1, 0, 0, (int64_t)1 << 30, 65536   \
+        0.1, false, NULL, MICA_NUMBER_BY_FORMAT, false, 1048576, 0, 0, 0, (int64_t)1 << 30, 65536, \
+        NULL                                                                                       \
   }
 
 /* Rows in memory, 8 bytes for each value, with their label and part; or rows that stay in files of
@@ -134,6 +149,9 @@ typedef struct mica_data_table mica_data_table;
 
 /* Can this be a table: is it a file, or a folder with train.csv or train.tsv (.gz or not)? */
 MICA_API bool mica_is_table(const char *path);
+/* The name of the known log that the file (or the folder's training file) is by its first line,
+ * NULL for any other. */
+MICA_API const char *mica_table_log_format(const char *path);
 /* The file of a part in such a folder (train, val, test), to release with mica_free. NULL where
  * there is none, or, with *status set, where memory is short. */
 MICA_API char *mica_table_part_path(const char *folder, mica_part part, mica_status *status);

@@ -29,6 +29,7 @@ typedef struct holdings {
   int64_t measured, channels;  /* pictures looked at for these; 0: all have the one size */
   int64_t width;               /* features and tables: numbers in a row */
   const mica_columns *columns; /* tables */
+  int64_t ids;                 /* tables: of all fields */
 } holdings;
 
 /* ---- counting ---- */
@@ -95,6 +96,8 @@ static mica_status look_at_table(const mica_data_table *t, holdings *h) {
   h->n = mica_data_table_count(t);
   h->columns = mica_data_table_columns(t);
   h->width = mica_columns_width(h->columns);
+  for (int64_t f = 0; f < mica_columns_fields(h->columns); f++)
+    h->ids += mica_columns_field_size(h->columns)[f];
   mica_status status = make_room(h, mica_data_table_classes(t));
   for (int64_t i = 0; i < h->n && labels && status == MICA_OK; i++)
     count_one(h, mica_data_table_part_of(t, i), labels[i]);
@@ -136,9 +139,19 @@ static void print_text(const holdings *h, const char *path) {
   else if (h->channels)
     printf("sizes: %lldx%lldx%lld\n", (long long)h->low[0], (long long)h->low[1],
            (long long)h->channels);
+  if (h->columns && mica_columns_format(h->columns))
+    printf("format: %s, %s\n", mica_columns_format(h->columns),
+           mica_columns_label(h->columns) ? "with labels" : "without labels");
   if (h->width) printf("numbers in a row: %lld\n", (long long)h->width);
-  for (int64_t i = 0; h->columns && i < mica_columns_count(h->columns); i++)
-    printf("column %-20s %s\n", mica_columns_name(h->columns, i), column_kind(h->columns, i));
+  if (h->ids)
+    printf("fields: %lld, of %lld ids in all\n", (long long)mica_columns_fields(h->columns),
+           (long long)h->ids);
+  for (int64_t i = 0; h->columns && i < mica_columns_count(h->columns); i++) {
+    const int64_t field = mica_columns_field_of(h->columns, i);
+    printf("column %-20s %s", mica_columns_name(h->columns, i), column_kind(h->columns, i));
+    if (field >= 0) printf(", %lld ids", (long long)mica_columns_field_size(h->columns)[field]);
+    putchar('\n');
+  }
   printf("%-24s", "class");
   for (int p = 0; p < MICA_PART_COUNT; p++) printf(" %10s", part_names[p]);
   for (int64_t c = 0; c < h->classes; c++) {
@@ -171,6 +184,9 @@ static mica_status print_json(const holdings *h, const char *path) {
     mica_json_end_object(&w);
   }
   if (h->width) mica_json_put_int(&w, "numbers", h->width);
+  if (h->columns && mica_columns_format(h->columns))
+    mica_json_put_text(&w, "format", mica_columns_format(h->columns));
+  if (h->ids) mica_json_put_int(&w, "ids", h->ids);
   if (h->columns) {
     mica_json_write_name(&w, "columns");
     mica_json_begin_array(&w);
@@ -178,6 +194,8 @@ static mica_status print_json(const holdings *h, const char *path) {
       mica_json_begin_object(&w);
       mica_json_put_text(&w, "name", mica_columns_name(h->columns, i));
       mica_json_put_text(&w, "kind", column_kind(h->columns, i));
+      const int64_t field = mica_columns_field_of(h->columns, i);
+      if (field >= 0) mica_json_put_int(&w, "ids", mica_columns_field_size(h->columns)[field]);
       mica_json_end_object(&w);
     }
     mica_json_end_array(&w);
@@ -217,6 +235,7 @@ static mica_status open_table(const char *path, const char *label, mica_data_tab
   mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
   o.label = label;
   o.validation = 0;
+  o.fields = mica_table_log_format(path) != NULL;
   return mica_data_table_open(path, &o, out);
 }
 
@@ -237,7 +256,8 @@ static mica_status open_any(const char *path, const char *label, opened *out) {
   struct stat info;
   if (stat(path, &info) == 0 && !folder && !S_ISREG(info.st_mode)) /* read more than once below */
     return mica_fail(MICA_ERR_IO, "%s: is neither a file nor a folder", path);
-  if (label || (folder && mica_is_table(path))) return open_table(path, label, &out->table);
+  if (label || (folder && mica_is_table(path)) || mica_table_log_format(path))
+    return open_table(path, label, &out->table);
   if (!folder && holds_features(path)) {
     const mica_status status = features_read(path, NULL, 0, 0, &out->rows);
     out->has_rows = status == MICA_OK;

@@ -114,7 +114,9 @@ static mica_status open_data(job *j, double validation) {
                     (long long)j->f.width, (long long)mica_net_features(mica_model_net(j->model)));
     return status;
   }
-  if (cli_text(a, "--label") || (j->model && mica_model_columns(j->model))) return open_rows(j);
+  if (cli_text(a, "--label") || cli_text(a, "--format") ||
+      (j->model && mica_model_columns(j->model)))
+    return open_rows(j);
   if (!encoder)
     return mica_fail(MICA_ERR_INVALID,
                      "--encoder is missing: the model whose features are used (of a table, --label "

@@ -17,10 +17,12 @@
       {"--ignore", NULL, "A,B", NULL, "table: columns to leave out"},                              \
       {"--max-categories", NULL, "N", NULL,                                                        \
        "table: different values of a column (1000), of a field (1048576)"},                        \
-      {"--numbers", NULL, "FORM", "standard",                                                      \
+      {"--format", NULL, "NAME", NULL,                                                             \
+       "table: criteo, avazu, libfm or none; by the first line when not given"},                   \
+      {"--numbers", NULL, "FORM", NULL,                                                            \
        "table: what numbers become: standard, plain, log, log-square"},                            \
-      {"--min-count", NULL, "N", "1",                                                              \
-       "table, for click models: values that are rarer share one id"},                             \
+      {"--min-count", NULL, "N", NULL,                                                             \
+       "table, for click models: values that are rarer share one id (1; 2 in a known log)"},       \
       {"--hash-buckets", NULL, "N", "0", "table, for click models: ids by hash; 0: by value"}, {   \
     "--no-header", NULL, NULL, NULL, "table: the first line is data; columns are c1, c2, ..."      \
   }

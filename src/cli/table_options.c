@@ -6,8 +6,10 @@
 static bool form_of(const cli_args *a, mica_number_form *out) {
   static const char *const name[] = {"standard", "plain", "log", "log-square"};
   const char *given = cli_text(a, "--numbers");
+  *out = MICA_NUMBER_BY_FORMAT;
+  if (!given) return true;
   for (int k = 0; k < 4; k++) {
-    *out = (mica_number_form)k;
+    *out = (mica_number_form)(MICA_NUMBER_STANDARD + k);
     if (strcmp(given, name[k]) == 0) return true;
   }
   cli_usage(a, "--numbers %s: expected standard, plain, log or log-square", given);
@@ -26,8 +28,11 @@ bool cli_table_options(const cli_args *a, mica_data_table_options *o) {
     if (!cli_int(a, "--max-categories", 1, 1048576, &o->max_categories)) return false;
     o->max_ids = o->max_categories;
   }
-  return form_of(a, &o->numbers) && cli_int(a, "--min-count", 1, INT64_MAX, &o->min_count) &&
-         cli_int(a, "--hash-buckets", 0, 1LL << 31, &o->hash_buckets) &&
+  o->min_count = 0;
+  if (cli_text(a, "--min-count") && !cli_int(a, "--min-count", 1, INT64_MAX, &o->min_count))
+    return false;
+  o->format = cli_text(a, "--format");
+  return form_of(a, &o->numbers) && cli_int(a, "--hash-buckets", 0, 1LL << 31, &o->hash_buckets) &&
          cli_double(a, "--val-split", 0, 0.9, &o->validation);
 }
 

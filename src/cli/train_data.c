@@ -5,7 +5,9 @@
 
 mica_status train_data_open(const cli_args *a, mica_engine *engine, int64_t batch, int64_t seed,
                             train_data *d) {
-  if (cli_text(a, "--label")) return train_table_open(a, engine, batch, seed, d);
+  if (cli_text(a, "--label") || cli_text(a, "--format") ||
+      mica_table_log_format(cli_text(a, "--data")))
+    return train_table_open(a, engine, batch, seed, d);
   const mica_status status = train_pictures_open(a, batch, seed, d);
   if (status == MICA_OK || d->pictures || !mica_is_table(cli_text(a, "--data"))) return status;
   return mica_fail(status, "%s; of a table, --label COLUMN names what to predict",

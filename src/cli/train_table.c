@@ -51,11 +51,15 @@ mica_status train_table_open(const cli_args *a, mica_engine *engine, int64_t bat
   if (status != MICA_OK) return status;
   cli_table_skipped(mica_data_table_skipped(d->table), mica_data_table_skipped_text(d->table));
   const mica_columns *c = mica_data_table_columns(d->table);
+  if (!mica_columns_label(c))
+    return mica_fail(MICA_ERR_INVALID, "%s: --label COLUMN names what to predict",
+                     cli_text(a, "--data"));
   const bool regression = mica_columns_regression(c);
   const int64_t classes = mica_data_table_classes(d->table), outputs = regression ? 1 : classes;
   if (!regression && classes < 2)
     return mica_fail(MICA_ERR_INVALID, "%s: the label '%s' has only one value, '%s'",
-                     cli_text(a, "--data"), o.label, mica_data_table_class(d->table, 0));
+                     cli_text(a, "--data"), mica_columns_label(c),
+                     mica_data_table_class(d->table, 0));
   d->problem = (mica_problem)MICA_PROBLEM_FIELDS(mica_columns_width(c), mica_columns_fields(c),
                                                  mica_columns_field_size(c), outputs);
   d->preprocess = (mica_preprocess)MICA_PREPROCESS(0, 0, mica_columns_width(c));

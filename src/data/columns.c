@@ -22,7 +22,10 @@ mica_status mica_columns_create(int64_t n, mica_columns **out) {
   }
   c->n = n;
   c->target_deviation = 1;
-  for (int64_t i = 0; i < n; i++) c->column[i].deviation = 1;
+  for (int64_t i = 0; i < n; i++) {
+    c->column[i].form = MICA_NUMBER_STANDARD;
+    c->column[i].deviation = 1;
+  }
   *out = c;
   return MICA_OK;
 }
@@ -86,6 +89,9 @@ const int64_t *mica_columns_field_size(const mica_columns *c) {
 }
 int64_t mica_columns_field_of(const mica_columns *c, int64_t i) {
   return i >= 0 && i < c->n && c->column[i].field ? c->column[i].at : -1;
+}
+const char *mica_columns_format(const mica_columns *c) {
+  return c->format ? mica_log_format_name[c->format] : NULL;
 }
 const char *mica_columns_label(const mica_columns *c) {
   return c->label;
@@ -240,7 +246,7 @@ mica_status mica_columns_encode(const mica_columns *c, const char *const *cells,
 
 /* ---- JSON ---- */
 
-static const char *const form_name[] = {"standard", "plain", "log"};
+static const char *const form_name[] = {"", "standard", "plain", "log"};
 
 static void write_values(const mica_column *k, mica_json_writer *w) {
   mica_json_write_name(w, "values");
@@ -256,6 +262,7 @@ void mica_columns_write(const mica_columns *c, mica_json_writer *w) {
   mica_json_write_name(w, "by_position");
   mica_json_write_bool(w, c->by_position);
   mica_json_put_int(w, "fields", c->line_fields);
+  if (c->format) mica_json_put_text(w, "format", mica_log_format_name[c->format]);
   if (c->label) {
     mica_json_put_text(w, "label", c->label);
   }
@@ -365,6 +372,17 @@ static mica_status read_column(const mica_json *object, mica_column *k) {
              : mica_fail(MICA_ERR_FORMAT, "\"form\" is neither \"plain\" nor \"log\"");
 }
 
+static mica_status read_format(const mica_json *object, mica_log_format *out) {
+  const mica_json *format = mica_json_get(object, "format");
+  if (!format) return MICA_OK;
+  const char *text = mica_json_string(format);
+  for (int k = 1; text && k < MICA_LOG_COUNT; k++)
+    if (strcmp(text, mica_log_format_name[k]) == 0) *out = (mica_log_format)k;
+  return *out ? MICA_OK
+              : mica_fail(MICA_ERR_UNSUPPORTED, "a log in the format '%.40s' is not known here",
+                          text ? text : "");
+}
+
 mica_status mica_columns_read(const mica_json *object, mica_columns **out) {
   *out = NULL;
   const mica_json *list, *target = mica_json_get(object, "target"),
@@ -376,6 +394,7 @@ mica_status mica_columns_read(const mica_json *object, mica_columns **out) {
   if (status == MICA_OK) status = mica_columns_create(mica_json_count(list), &c);
   if (status == MICA_OK) status = need_bool(object, "by_position", &c->by_position);
   if (status == MICA_OK) status = mica_json_need_int64(object, "fields", &c->line_fields);
+  if (status == MICA_OK) status = read_format(object, &c->format);
   if (status == MICA_OK && label) {
     const char *text = mica_json_string(label);
     if (!text)

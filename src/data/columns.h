@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "data/dictionary.h"
+#include "data/log_format.h"
 
 #define MICA_CATEGORIES_MAX 1048576 /* values of a column, or classes */
 #define MICA_BUCKETS_MAX    (1LL << 31)
@@ -31,6 +32,7 @@ struct mica_columns {
   int64_t n, width, fields;
   int64_t *field_size; /* [n + 1], the first `fields` are used */
   bool by_position;    /* the file had no header: c1, c2, ... */
+  mica_log_format format;
   int64_t line_fields; /* of a line of the training file, with label and ignored ones */
   char *label;         /* NULL: none */
   bool regression;

@@ -15,7 +15,7 @@ mica_status mica_row_reader_open(const char *path, const mica_columns *columns,
   *out = NULL;
   mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
   if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
-  if (o.header < 0) o.header = !columns->by_position;
+  mica_table_file_options(columns, &o);
   mica_row_reader *r = mica_calloc(1, sizeof *r);
   if (!r) return MICA_ERR_MEMORY;
   r->columns = columns;

@@ -133,7 +133,7 @@ static mica_status load(mica_data_table *t, const char *path, mica_part part, mi
                         const int64_t *given) {
   mica_table_file f;
   mica_data_table_options o = *t->o;
-  if (!learn && o.header < 0) o.header = !t->columns->by_position;
+  if (!learn) mica_table_file_options(t->columns, &o);
   int64_t *at = mica_malloc((size_t)(t->columns->n + 1) * sizeof *at);
   mica_status status = mica_table_file_open(path, &o, &f);
   if (!at) status = MICA_ERR_MEMORY;
@@ -190,6 +190,23 @@ bool mica_is_table(const char *path) {
   const bool there = train != NULL;
   mica_free(train);
   return there;
+}
+
+const char *mica_table_log_format(const char *path) {
+  mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
+  mica_table_file f = {0};
+  mica_status status = MICA_OK;
+  char *file = mica_is_folder(path) ? mica_table_part_path(path, MICA_PART_TRAIN, &status)
+                                    : mica_strdup(path);
+  struct stat s; /* a pipe could not be read again */
+  if (file && stat(file, &s) == 0 && S_ISREG(s.st_mode)) {
+    status = mica_table_file_open(file, &o, &f);
+    if (status != MICA_OK) mica_clear_error();
+  }
+  const mica_log_format format = f.log.format;
+  mica_table_file_close(&f);
+  mica_free(file);
+  return format ? mica_log_format_name[format] : NULL;
 }
 
 static mica_status no_row(const mica_data_table *t) {
@@ -266,7 +283,7 @@ static mica_status check(const mica_data_table_options *o) {
     return mica_fail(MICA_ERR_INVALID,
                      "table: max-categories from 1 to %d, a validation share from 0 to below 1",
                      MICA_CATEGORIES_MAX);
-  if (o->numbers < MICA_NUMBER_STANDARD || o->numbers > MICA_NUMBER_LOG_SQUARE ||
+  if (o->numbers < MICA_NUMBER_BY_FORMAT || o->numbers > MICA_NUMBER_LOG_SQUARE ||
       o->min_count < 0 || o->max_ids < 0 || o->max_ids > MICA_CATEGORIES_MAX ||
       o->hash_buckets < 0 || o->hash_buckets > MICA_BUCKETS_MAX)
     return mica_fail(MICA_ERR_INVALID,

@@ -25,7 +25,7 @@ struct mica_data_table {
   int64_t rows[MICA_PART_COUNT], buffer;
   double hold_out; /* share of the training file that is the validation part */
   char delimiter;
-  int32_t header;
+  int32_t header; /* of its files, where they have no known format */
 };
 
 /* Look through the training file for what its columns hold: columns with names and kinds, not yet
@@ -42,6 +42,9 @@ mica_status mica_table_learn(mica_data_table *t, mica_columns *c, const mica_dat
 mica_status mica_table_in_file_learn(mica_data_table *t, const mica_data_table_options *o);
 mica_status mica_table_in_file_count(mica_data_table *t, mica_part part, bool first);
 bool mica_table_row_held_out(const mica_data_table *t, uint64_t hash);
+
+/* How often a field's value must be there: as asked for, or as is usual with the format. */
+int64_t mica_min_count(const mica_columns *c, const mica_data_table_options *o);
 
 /* MICA_ERR_NOT_FOUND: one file of a table has labels, another has not. */
 mica_status mica_table_parts_differ(const mica_data_table *t, const char *path, bool labelled);

@@ -13,6 +13,7 @@ void mica_table_file_close(mica_table_file *f) {
   for (int64_t i = 0; i < f->n; i++) mica_free(f->name[i]);
   mica_free(f->name);
   mica_free(f->path);
+  mica_log_rows_free(&f->log);
   mica_delimited_free(f->records);
   mica_input_close(f->input);
   mica_bytes_free(&f->skipped_text);
@@ -67,6 +68,31 @@ static mica_status set_names(mica_table_file *f, const char *const *field, int64
   return status;
 }
 
+/* By name, or by content where the caller has not said otherwise with a header or another label. */
+static mica_status choose_format(mica_table_file *f, const mica_data_table_options *o,
+                                 const char *const *field, int64_t n, mica_log_format *out) {
+  bool header;
+  const mica_log_format looks = mica_log_format_of(field, n, &header);
+  if (!o->format) {
+    if (!looks || o->header >= 0 ||
+        (o->label && strcmp(o->label, mica_log_format_label(looks)) != 0))
+      return MICA_OK;
+    *out = looks;
+  } else {
+    int k = 0;
+    while (k < MICA_LOG_COUNT && strcmp(o->format, mica_log_format_name[k]) != 0) k++;
+    if (k == MICA_LOG_COUNT)
+      return mica_fail(MICA_ERR_INVALID,
+                       "table: format '%.40s', expected none, criteo, avazu or libfm", o->format);
+    if (k != MICA_LOG_NONE && (int)looks != k)
+      return mica_fail(MICA_ERR_FORMAT, "%s: the first line is none of a log in %s's format",
+                       f->path, o->format);
+    *out = (mica_log_format)k;
+  }
+  if (*out) f->header = header;
+  return MICA_OK;
+}
+
 mica_status mica_table_file_open(const char *path, const mica_data_table_options *o,
                                  mica_table_file *f) {
   *f = (mica_table_file){.strict = o->strict};
@@ -78,13 +104,27 @@ mica_status mica_table_file_open(const char *path, const mica_data_table_options
   if (status == MICA_OK) status = mica_delimited_next(f->records, &field, &n);
   if (status == MICA_OK && !n)
     status = mica_fail(MICA_ERR_FORMAT, "%s: is empty; expected lines of fields", path);
+  mica_log_format format = MICA_LOG_NONE;
   f->header = o->header > 0;
-  if (status == MICA_OK && o->header < 0)
+  if (status == MICA_OK) status = choose_format(f, o, field, n, &format);
+  if (status == MICA_OK && o->header < 0 && !format)
     status = looks_like_header(field, n, o->label, &f->header);
   if (status != MICA_OK) return status;
   f->pending = !f->header;
   f->first = field;
-  return set_names(f, field, n);
+  f->first_n = n;
+  if (!format) {
+    f->log = (mica_log_rows){.raw = n, .n = n};
+    return set_names(f, field, n);
+  }
+  status = mica_log_rows_begin(&f->log, format, field, n, f->header);
+  f->header = true;
+  return status == MICA_OK ? set_names(f, f->log.cell, f->log.n) : status;
+}
+
+void mica_table_file_options(const mica_columns *c, mica_data_table_options *o) {
+  o->format = mica_log_format_name[c->format];
+  if (o->header < 0) o->header = !c->by_position;
 }
 
 int64_t mica_table_file_find(const mica_table_file *f, const char *name) {
@@ -162,20 +202,17 @@ mica_status mica_table_file_next(mica_table_file *f, const char *const **cells) 
   *cells = NULL;
   for (;;) {
     const char *const *field = f->first;
-    int64_t n = f->n;
+    int64_t n = f->first_n;
     if (!f->pending) {
       mica_status status = mica_delimited_next(f->records, &field, &n);
       if (status != MICA_OK || !n) return status;
     }
     f->pending = false;
     f->rows++;
-    if (n == f->n) {
-      *cells = field;
-      return MICA_OK;
-    }
-    mica_fail(MICA_ERR_FORMAT, "%lld %s, expected %lld as in the first line", (long long)n,
-              n == 1 ? "field" : "fields", (long long)f->n);
-    mica_status status = mica_table_file_skip(f);
+    mica_status status = mica_log_rows_next(&f->log, field, n, cells);
+    if (status == MICA_OK) return MICA_OK;
+    *cells = NULL;
+    status = mica_table_file_skip(f);
     if (status != MICA_OK) return status;
   }
 }

@@ -81,6 +81,29 @@ static mica_status assign_list(look *l, const char *list, role to, const char *o
   return MICA_OK;
 }
 
+/* What is known of the columns of a log, where the caller says nothing else. */
+static void assign_by_format(look *l) {
+  const mica_log_format format = l->f.log.format;
+  const char *label = mica_log_format_label(format);
+  for (int64_t i = 0; i < l->f.n; i++) {
+    static const role of[] = {ROLE_IGNORED, ROLE_NUMERIC, ROLE_CATEGORICAL};
+    guess *g = &l->g[i];
+    if (g->role != ROLE_OPEN) continue;
+    g->role = strcmp(l->f.name[i], label) == 0 ? ROLE_LABEL
+                                               : of[mica_log_format_role(format, l->f.name[i])];
+  }
+}
+
+/* Is anything left to be judged by content? Not in a log whose label is a click. */
+static bool is_open(const look *l) {
+  const mica_log_format format = l->f.log.format;
+  for (int64_t i = 0; i < l->f.n; i++)
+    if (l->g[i].role == ROLE_OPEN ||
+        (l->g[i].role == ROLE_LABEL && (format == MICA_LOG_NONE || format == MICA_LOG_LIBFM)))
+      return true;
+  return false;
+}
+
 /* ---- what the file holds ---- */
 
 static mica_status look_at(guess *g, const char *text, int64_t line, int64_t most) {
@@ -151,10 +174,13 @@ static mica_status decide(const look *l, int64_t i, bool *numeric) {
   return g->over && !l->o->fields ? too_many(l, i) : MICA_OK;
 }
 
-static void set_form(const mica_data_table_options *o, bool numeric, mica_column *k) {
+static void set_form(const mica_data_table_options *o, mica_log_format format, bool numeric,
+                     mica_column *k) {
   k->kind = numeric ? MICA_COLUMN_NUMERIC : MICA_COLUMN_CATEGORICAL;
-  if (numeric) k->form = o->numbers;
-  k->field = o->fields && (!numeric || o->numbers == MICA_NUMBER_LOG_SQUARE);
+  if (numeric && o->numbers) k->form = o->numbers;
+  if (numeric && !o->numbers && format == MICA_LOG_CRITEO)
+    k->form = o->fields ? MICA_NUMBER_LOG_SQUARE : MICA_NUMBER_LOG;
+  k->field = o->fields && (!numeric || k->form == MICA_NUMBER_LOG_SQUARE);
   k->missing = k->field;
   k->other = k->field && !o->hash_buckets;
   if (k->field) k->buckets = o->hash_buckets;
@@ -192,6 +218,7 @@ static mica_status make(const look *l, mica_columns **out, int64_t **at) {
   if (!n) return mica_fail(MICA_ERR_FORMAT, "%s: no column is left beside the label", l->f.path);
   mica_columns *c = NULL;
   mica_status status = mica_columns_create(n, &c);
+  if (status == MICA_OK) c->format = l->f.log.format;
   if (status == MICA_OK && !(*at = mica_malloc(((size_t)n + 1) * sizeof **at)))
     status = MICA_ERR_MEMORY;
   int64_t k = 0;
@@ -199,7 +226,7 @@ static mica_status make(const look *l, mica_columns **out, int64_t **at) {
     if (i == label || l->g[i].role == ROLE_IGNORED) continue;
     bool numeric = false;
     status = decide(l, i, &numeric);
-    set_form(l->o, numeric, &c->column[k]);
+    set_form(l->o, c->format, numeric, &c->column[k]);
     if (status == MICA_OK && !(c->column[k].name = mica_strdup(l->f.name[i])))
       status = MICA_ERR_MEMORY;
     (*at)[k++] = i;
@@ -236,7 +263,8 @@ mica_status mica_table_guess(const char *path, const mica_data_table_options *o,
   if (status == MICA_OK) status = assign_list(&l, o->ignore, ROLE_IGNORED, "to ignore");
   if (status == MICA_OK) status = assign_list(&l, o->numeric, ROLE_NUMERIC, "numeric");
   if (status == MICA_OK) status = assign_list(&l, o->categorical, ROLE_CATEGORICAL, "categorical");
-  while (status == MICA_OK) {
+  if (status == MICA_OK && l.f.log.format) assign_by_format(&l);
+  while (status == MICA_OK && is_open(&l)) {
     const char *const *cell;
     status = mica_table_file_next(&l.f, &cell);
     if (status != MICA_OK || !cell) break;

@@ -151,8 +151,9 @@ static mica_status finish_column(learning *l, int64_t i) {
   mica_value_counts *v = &l->value[i];
   const int64_t most = k->field ? l->o->max_ids : l->o->max_categories;
   bool others;
-  const mica_status status = mica_values_reorder(
-      &v->values, v->count, most, k->field ? l->o->min_count : 1, MICA_ORDER_COUNT, NULL, &others);
+  const mica_status status =
+      mica_values_reorder(&v->values, v->count, most, k->field ? mica_min_count(l->c, l->o) : 1,
+                          MICA_ORDER_COUNT, NULL, &others);
   if (status != MICA_OK) return status;
   mica_dictionary_free(&k->values);
   k->values = v->values;

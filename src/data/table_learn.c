@@ -32,7 +32,7 @@ static mica_status learn_values(mica_data_table *t, mica_columns *c, int64_t i,
   int64_t most = o->max_categories, least = 1;
   if (k->field) {
     most = o->max_ids;
-    if (o->min_count > 1) least = o->min_count;
+    least = mica_min_count(c, o);
   }
   int64_t *count = mica_calloc((size_t)k->values.n + 1, 2 * sizeof *count);
   if (!count) return MICA_ERR_MEMORY;
@@ -76,6 +76,10 @@ static mica_status order_classes(mica_data_table *t, mica_columns *c) {
   for (int64_t r = 0; r < t->n && status == MICA_OK; r++) t->label[r] = becomes[t->label[r]];
   mica_free(count);
   return status;
+}
+
+int64_t mica_min_count(const mica_columns *c, const mica_data_table_options *o) {
+  return o->min_count ? o->min_count : c->format ? 2 : 1;
 }
 
 mica_status mica_table_learn(mica_data_table *t, mica_columns *c,

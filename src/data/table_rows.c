@@ -40,6 +40,7 @@ mica_status mica_table_rows_open(const mica_data_table *t, mica_part part, mica_
   o.delimiter = t->delimiter;
   o.strict = t->strict;
   o.header = t->header;
+  o.format = mica_log_format_name[t->columns->format];
   if (!(r->at = mica_malloc((size_t)(t->columns->n + 1) * sizeof *r->at))) return MICA_ERR_MEMORY;
   mica_status status = mica_table_file_open(path, &o, &r->f);
   if (status == MICA_OK) status = mica_table_file_match(&r->f, t->columns, r->at);
