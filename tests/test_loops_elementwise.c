@@ -45,7 +45,15 @@ static long double unary_ref(mica_unary_op op, long double x, double a, double b
   case MICA_UNARY_MISH: return x * tanhl(softplus(x));
   case MICA_UNARY_HARD_SIGMOID: return hard;
   case MICA_UNARY_HARD_SWISH: return x * hard;
+  case MICA_UNARY_SWISH: return x / (1 + expl(-(a * x)));
+  case MICA_UNARY_CELU: return x > 0 ? x : a * expm1l(x / a);
+  case MICA_UNARY_SOFT_SIGN: return x / (1 + fabsl(x));
+  case MICA_UNARY_SOFT_SHRINK: return copysignl(fmaxl(fabsl(x) - a, 0), x);
+  case MICA_UNARY_HARD_SHRINK: return fabsl(x) > a ? x : 0;
+  case MICA_UNARY_TANH_SHRINK: return x - tanhl(x);
+  case MICA_UNARY_SQUARED_RELU: return fmaxl(x, 0) * fmaxl(x, 0);
   case MICA_UNARY_SIGN: return (x > 0) - (x < 0);
+  case MICA_UNARY_STEP: return x > 0;
   case MICA_UNARY_FLOOR: return floorl(x);
   case MICA_UNARY_ROUND: return rintl(x);
   case MICA_UNARY_CLAMP: return fminl(fmaxl(x, a), b);
@@ -63,7 +71,9 @@ static bool positive_only(mica_unary_op op) {
 
 /* The slope by a difference of long doubles; 0 for those that say so. */
 static long double slope_ref(mica_unary_op op, long double x, double a, double b) {
-  if (op == MICA_UNARY_SIGN || op == MICA_UNARY_FLOOR || op == MICA_UNARY_ROUND) return 0;
+  if (op == MICA_UNARY_SIGN || op == MICA_UNARY_STEP || op == MICA_UNARY_FLOOR ||
+      op == MICA_UNARY_ROUND)
+    return 0;
   const long double h = 2e-5L; /* error h^4, and 1e-19 / h for rounding */
   return (8 * (unary_ref(op, x + h, a, b) - unary_ref(op, x - h, a, b)) -
           (unary_ref(op, x + 2 * h, a, b) - unary_ref(op, x - 2 * h, a, b))) /
@@ -122,8 +132,9 @@ static void flat_pieces(const loops_table *t) {
   } cases[] = {
       {MICA_UNARY_RELU, -1},       {MICA_UNARY_RELU, 0},         {MICA_UNARY_CLAMP, -5},
       {MICA_UNARY_CLAMP, 5},       {MICA_UNARY_HARD_SIGMOID, 4}, {MICA_UNARY_HARD_SIGMOID, -4},
-      {MICA_UNARY_HARD_SWISH, -4}, {MICA_UNARY_SIGN, 2},         {MICA_UNARY_FLOOR, 2.5},
-      {MICA_UNARY_ROUND, 2.25},    {MICA_UNARY_ABS, 0}};
+      {MICA_UNARY_HARD_SWISH, -4}, {MICA_UNARY_SIGN, 2},         {MICA_UNARY_STEP, 2},
+      {MICA_UNARY_SOFT_SHRINK, 0}, {MICA_UNARY_HARD_SHRINK, 0},  {MICA_UNARY_SQUARED_RELU, -1},
+      {MICA_UNARY_FLOOR, 2.5},     {MICA_UNARY_ROUND, 2.25},     {MICA_UNARY_ABS, 0}};
   for (size_t j = 0; j < sizeof cases / sizeof *cases; j++) {
     void *x = loops_zeros(t, 3), *y = loops_zeros(t, 3), *gy = loops_zeros(t, 3),
          *gx = loops_zeros(t, 3);
@@ -131,8 +142,11 @@ static void flat_pieces(const loops_table *t) {
     loops_set(t, gy, 0, 3);
     loops_set(t, gy, 1, INFINITY);
     loops_set(t, gy, 2, NAN);
-    t->k->elementwise->unary(cases[j].op, 3, x, y, -1, 1);
-    t->k->elementwise->unary_grad(cases[j].op, 3, x, y, gy, gx, -1, 1);
+    const bool shrink =
+        cases[j].op == MICA_UNARY_SOFT_SHRINK || cases[j].op == MICA_UNARY_HARD_SHRINK;
+    const double a = shrink ? 1 : -1;
+    t->k->elementwise->unary(cases[j].op, 3, x, y, a, 1);
+    t->k->elementwise->unary_grad(cases[j].op, 3, x, y, gy, gx, a, 1);
     assert_true(loops_get(t, gx, 0) == 0);
     assert_true(loops_get(t, gx, 1) == 0);
     assert_true(isnan(loops_get(t, gx, 2)));

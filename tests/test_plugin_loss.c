@@ -16,11 +16,12 @@ static void test_focal(void **state) {
   mica_params *p;
   assert_int_equal(mica_params_create(engine, 0, &p), MICA_OK);
   mica_node *node = mica_params_root(p);
-  assert_int_not_equal(mica_loss_create(engine, "focal", node, 3, 4, &loss), MICA_OK);
+  assert_int_not_equal(mica_loss_create(engine, "own_focal", node, 3, 4, &loss), MICA_OK);
   const mica_status status = mica_engine_load_plugin(engine, MICA_PLUGINS "/loss_focal.so");
   if (status != MICA_OK) print_error("%s\n", mica_last_error());
   assert_int_equal(status, MICA_OK);
-  assert_int_equal(mica_loss_create(engine, "ce+0.5*focal:gamma=1", node, 3, 4, &loss), MICA_OK);
+  assert_int_equal(mica_loss_create(engine, "ce+0.5*own_focal:gamma=1", node, 3, 4, &loss),
+                   MICA_OK);
   mica_tape *t;
   assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
   float x[6] = {1, 2, 3, 0, -1, 1};

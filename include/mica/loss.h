@@ -72,6 +72,31 @@ typedef struct mica_bce_options {
 #define MICA_BCE_OPTIONS                                                                           \
   { sizeof(mica_bce_options), 1.0 }
 
+typedef struct mica_focal_options {
+  uint32_t size;
+  double gamma; /* >= 0 */
+  double alpha; /* binary_focal: weight of targets of 1, at most 1; below 0: none */
+} mica_focal_options;
+#define MICA_FOCAL_OPTIONS                                                                         \
+  { sizeof(mica_focal_options), 2.0, 0.25 }
+
+typedef struct mica_hinge_options {
+  uint32_t size;
+  int32_t form;  /* against_label (mica_multi_margin) | one_vs_all (mica_hinge) */
+  double margin; /* >= 0 */
+  bool squared;
+} mica_hinge_options;
+#define MICA_HINGE_OPTIONS                                                                         \
+  { sizeof(mica_hinge_options), 0, 1.0, false }
+
+typedef struct mica_dice_options {
+  uint32_t size;
+  double smooth; /* >= 0 */
+  bool squared;
+} mica_dice_options;
+#define MICA_DICE_OPTIONS                                                                          \
+  { sizeof(mica_dice_options), 1.0, false }
+
 typedef struct mica_huber_options {
   uint32_t size;
   double delta; /* > 0 */

@@ -38,6 +38,11 @@ MICA_API mica_status mica_nn_batch_norm_init(mica_node *node, int64_t channels);
 MICA_API mica_var mica_nn_batch_norm(mica_tape *t, mica_node *node, mica_activation act,
                                      mica_var x);
 
+/* The same layer over the positions of x [..,C] where the mask [..], float, is not 0: only they
+ * count in the statistics, and the others give 0. */
+MICA_API mica_var mica_nn_masked_batch_norm(mica_tape *t, mica_node *node, mica_activation act,
+                                            mica_var x, mica_var mask);
+
 /* act(norm(conv(x)) + residual): a convolution with the batch norm that follows it; residual
  * MICA_NONE adds nothing. In evaluation without recording, float32 and without an adapter or taps,
  * the norm is folded into the convolution's weights (kept until a value is written): the same
@@ -62,6 +67,15 @@ MICA_API mica_var mica_nn_group_norm(mica_tape *t, mica_node *node, int64_t grou
 /* Group norm with a group for each channel. */
 MICA_API mica_status mica_nn_instance_norm_init(mica_node *node, int64_t channels);
 MICA_API mica_var mica_nn_instance_norm(mica_tape *t, mica_node *node, double eps, mica_var x);
+
+/* weight and bias [c] = 0, no weight decay: the identity at first. */
+MICA_API mica_status mica_nn_global_response_norm_init(mica_node *node, int64_t channels);
+MICA_API mica_var mica_nn_global_response_norm(mica_tape *t, mica_node *node, double eps,
+                                               mica_var x);
+
+/* weight [c] = `slope`, c 1 or the channels; no weight decay (mica_prelu). */
+MICA_API mica_status mica_nn_prelu_init(mica_node *node, int64_t channels, double slope);
+MICA_API mica_var mica_nn_prelu(mica_tape *t, mica_node *node, mica_var x);
 
 /* weight [rows, width] ~ N(0, 1); ids int64. */
 MICA_API mica_status mica_nn_embedding_init(mica_node *node, int64_t rows, int64_t width);

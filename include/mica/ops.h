@@ -30,7 +30,14 @@ typedef enum mica_activation {
   MICA_SOFTPLUS,
   MICA_MISH,
   MICA_HARD_SIGMOID,
-  MICA_HARD_SWISH
+  MICA_HARD_SWISH,
+  MICA_RELU6,      /* clamp(x, 0, 6) */
+  MICA_HARD_TANH,  /* clamp(x, -1, 1) */
+  MICA_QUICK_GELU, /* x sigmoid(1.702 x) */
+  MICA_CELU,       /* alpha 1 */
+  MICA_SOFT_SIGN,
+  MICA_TANH_SHRINK,
+  MICA_SQUARED_RELU
 } mica_activation;
 /* One of the activations above, element by element. */
 MICA_API mica_var mica_activate(mica_tape *t, mica_activation kind, mica_var x);
@@ -61,16 +68,31 @@ MICA_API mica_var mica_selu(mica_tape *t, mica_var x);
 MICA_API mica_var mica_gelu(mica_tape *t, mica_var x); /* x (1 + erf(x / sqrt 2)) / 2 */
 /* x (1 + tanh(sqrt(2/pi)(x + .044715 x^3))) / 2 */
 MICA_API mica_var mica_gelu_tanh(mica_tape *t, mica_var x);
-MICA_API mica_var mica_silu(mica_tape *t, mica_var x);         /* x sigmoid(x) */
-MICA_API mica_var mica_mish(mica_tape *t, mica_var x);         /* x tanh(softplus(x)) */
-MICA_API mica_var mica_hard_sigmoid(mica_tape *t, mica_var x); /* clamp(x + 3, 0, 6) / 6 */
-MICA_API mica_var mica_hard_swish(mica_tape *t, mica_var x);   /* x hard_sigmoid(x) */
+MICA_API mica_var mica_silu(mica_tape *t, mica_var x);               /* x sigmoid(x) */
+MICA_API mica_var mica_mish(mica_tape *t, mica_var x);               /* x tanh(softplus(x)) */
+MICA_API mica_var mica_hard_sigmoid(mica_tape *t, mica_var x);       /* clamp(x + 3, 0, 6) / 6 */
+MICA_API mica_var mica_hard_swish(mica_tape *t, mica_var x);         /* x hard_sigmoid(x) */
+MICA_API mica_var mica_swish(mica_tape *t, mica_var x, double beta); /* x sigmoid(beta x) */
+/* x > 0 ? x : alpha (e^(x / alpha) - 1), alpha > 0 */
+MICA_API mica_var mica_celu(mica_tape *t, mica_var x, double alpha);
+MICA_API mica_var mica_soft_sign(mica_tape *t, mica_var x); /* x / (1 + |x|) */
+/* x - lambda, x + lambda, or 0 between; lambda >= 0 */
+MICA_API mica_var mica_soft_shrink(mica_tape *t, mica_var x, double lambda);
+MICA_API mica_var mica_hard_shrink(mica_tape *t, mica_var x,
+                                   double lambda);             /* |x| > lambda ? x : 0 */
+MICA_API mica_var mica_tanh_shrink(mica_tape *t, mica_var x);  /* x - tanh x */
+MICA_API mica_var mica_squared_relu(mica_tape *t, mica_var x); /* max(x, 0)^2 */
+/* max(x, 0) + slope min(x, 0): slope [1], or [C] for x [..,C] (He et al. 2015) */
+MICA_API mica_var mica_prelu(mica_tape *t, mica_var x, mica_var slope);
+/* a act(b) of the two halves a, b of the last axis: [..,2C] -> [..,C] (Shazeer 2020) */
+MICA_API mica_var mica_glu(mica_tape *t, mica_var x, mica_activation act);
 /* Gradient 0 outside. */
 MICA_API mica_var mica_clamp(mica_tape *t, mica_var x, double lo, double hi);
 MICA_API mica_var mica_pow_scalar(mica_tape *t, mica_var x, double p); /* x^p */
 /* scale x + shift */
 MICA_API mica_var mica_affine(mica_tape *t, mica_var x, double scale, double shift);
 MICA_API mica_var mica_sign(mica_tape *t, mica_var x);  /* no gradient */
+MICA_API mica_var mica_step(mica_tape *t, mica_var x);  /* x > 0 ? 1 : 0; no gradient */
 MICA_API mica_var mica_floor(mica_tape *t, mica_var x); /* no gradient */
 MICA_API mica_var mica_round(mica_tape *t, mica_var x); /* half to even; no gradient */
 /* Another element type; the gradient is converted back (float types only). */
@@ -89,6 +111,26 @@ MICA_API mica_var mica_equal(mica_tape *t, mica_var a, mica_var b);   /* 1 or 0;
 /* a < b: 1 or 0; no gradient */
 MICA_API mica_var mica_less(mica_tape *t, mica_var a, mica_var b);
 MICA_API mica_var mica_where(mica_tape *t, mica_var c, mica_var a, mica_var b); /* c != 0 ? a : b */
+/* mask != 0 ? value : x; the mask, of any type, broadcasts to x. */
+MICA_API mica_var mica_masked_fill(mica_tape *t, mica_var x, mica_var mask, double value);
+
+/* ---- straight-through: the value is one thing, the gradient another's ---- */
+
+/* The value of `hard`, to the bit; the whole gradient goes to `soft`, of the same shape and type
+ * (Bengio, Leonard & Courville 2013). What the next three are made of. */
+MICA_API mica_var mica_straight_through(mica_tape *t, mica_var hard, mica_var soft);
+/* round(x), half to even; gradient as of x. */
+MICA_API mica_var mica_straight_through_round(mica_tape *t, mica_var x);
+typedef enum mica_step_slope {
+  MICA_STEP_IDENTITY, /* as of x */
+  MICA_STEP_CLIPPED,  /* as of clamp(x, -1, 1) */
+  MICA_STEP_SIGMOID   /* as of sigmoid(x) */
+} mica_step_slope;
+/* x > 0 ? 1 : 0 */
+MICA_API mica_var mica_straight_through_step(mica_tape *t, mica_var x, mica_step_slope slope);
+/* 1 at the first largest of the last axis, 0 elsewhere; gradient as of softmax(x / temperature),
+ * temperature > 0. With Gumbel noise added to x this is Jang, Gu & Poole 2017. */
+MICA_API mica_var mica_straight_through_argmax(mica_tape *t, mica_var x, double temperature);
 
 /* ---- reductions: n axes (n = 0: all), dimensions kept as 1 when keep ---- */
 
@@ -165,6 +207,17 @@ MICA_API mica_var mica_batch_norm_train(mica_tape *t, mica_var x, mica_var gain,
 /* (x - mean) / sqrt(var + eps) gain + bias with given statistics, then act (identity or relu). */
 MICA_API mica_var mica_batch_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias,
                                   mica_var mean, mica_var var, double eps, mica_activation act);
+/* mica_batch_norm_train over those positions of x [..,C] where mask [..] is not 0; the others are 0
+ * and get no gradient. *count (may be NULL): how many there are; none at all gives 0, and *mean and
+ * *var are MICA_NONE. The mask's values decide shapes, so they are read at once. */
+MICA_API mica_var mica_masked_batch_norm_train(mica_tape *t, mica_var x, mica_var mask,
+                                               mica_var gain, mica_var bias, double eps,
+                                               mica_activation act, mica_var *mean, mica_var *var,
+                                               int64_t *count);
+/* gain x g / (mean of g over channels + eps) + bias + x, g the norm of x [N,..,C] over an example's
+ * positions (Woo et al. 2023, ConvNeXt V2) */
+MICA_API mica_var mica_global_response_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias,
+                                            double eps);
 /* Group norm with a group for each channel (Ulyanov, Vedaldi & Lempitsky 2016). */
 MICA_API mica_var mica_instance_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias,
                                      double eps);
@@ -226,6 +279,8 @@ MICA_API mica_var mica_flip(mica_tape *t, mica_var x, int axis);
 /* [V,D], ids [..] -> [..,D]; row gradient */
 MICA_API mica_var mica_embedding(mica_tape *t, mica_var table, mica_var ids);
 MICA_API mica_var mica_gather_rows(mica_tape *t, mica_var x, mica_var ids); /* x[ids[i], ..] */
+/* 1 at ids[i], 0 elsewhere: int64 [..] in 0 .. classes - 1 -> [..,classes]; no gradient */
+MICA_API mica_var mica_one_hot(mica_tape *t, mica_var ids, int64_t classes, mica_dtype dtype);
 /* Ids of x's rank, as take_along_axis. */
 MICA_API mica_var mica_gather(mica_tape *t, mica_var x, int axis, mica_var ids);
 /* x with rows added at x[ids] */
@@ -390,6 +445,23 @@ MICA_API mica_var mica_bce(mica_tape *t, mica_var logits, mica_var target);
  * (1 - y) x + (1 + (w - 1) y) softplus(-x), x and y [..,C]. */
 MICA_API mica_var mica_weighted_bce(mica_tape *t, mica_var logits, mica_var target,
                                     mica_var pos_weight);
+/* Mean of max(0, margin - target x)^power: targets -1 and 1, power 1 or 2. */
+MICA_API mica_var mica_hinge(mica_tape *t, mica_var x, mica_var target, double margin, int power);
+/* The mean over examples of the sum over classes j other than the label y of
+ * max(0, margin - x_y + x_j)^power / C (Crammer & Singer 2001, as PyTorch's): logits [N,C]. */
+MICA_API mica_var mica_multi_margin(mica_tape *t, mica_var logits, mica_var labels, double margin,
+                                    int power);
+/* The mean over examples of -(1 - p)^gamma ln p, p the label's probability of logits [..,C]; gamma
+ * >= 0 (Lin et al. 2017). */
+MICA_API mica_var mica_focal(mica_tape *t, mica_var logits, mica_var labels, double gamma);
+/* The same of independent classes, mean of all: p = sigmoid((2 y - 1) x) for a target y of 0 or 1,
+ * times alpha where y = 1 and 1 - alpha where y = 0 (alpha < 0: no such factor). */
+MICA_API mica_var mica_binary_focal(mica_tape *t, mica_var logits, mica_var target, double gamma,
+                                    double alpha);
+/* 1 - the mean over examples of (2 sum p g + smooth) / (sum p + sum g + smooth), sums over all but
+ * the leading axis; squared: of p^2 and g^2 below (Milletari, Navab & Ahmadi 2016). p, target
+ * [N,..] in [0, 1]. */
+MICA_API mica_var mica_dice(mica_tape *t, mica_var p, mica_var target, double smooth, bool squared);
 /* Mean (x - target)^2. */
 MICA_API mica_var mica_mse(mica_tape *t, mica_var x, mica_var target);
 MICA_API mica_var mica_l1(mica_tape *t, mica_var x, mica_var target); /* mean |x - target| */

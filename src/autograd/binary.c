@@ -330,3 +330,18 @@ mica_var mica_where(mica_tape *t, mica_var cond, mica_var a, mica_var b) {
   if (!mica_shape_equal(&vb.shape, &shape)) b = mica_expand(t, b, shape);
   return mica_scope_end(t, where_same(t, mica_detach(t, cond), a, b));
 }
+
+mica_var mica_masked_fill(mica_tape *t, mica_var x, mica_var mask, double value) {
+  const mica_view vx = mica_read(t, x), vm = mica_read(t, mask);
+  mica_shape shape;
+  if (!mica_ok(t)) return MICA_NONE;
+  if (!mica_broadcast_shape(&vx.shape, &vm.shape, &shape) || !mica_shape_equal(&shape, &vx.shape)) {
+    char a[96], b[96];
+    return mica_latch(t, MICA_ERR_SHAPE, "masked_fill: the mask %s does not broadcast to %s",
+                      mica_shape_text(&vm.shape, a, sizeof a),
+                      mica_shape_text(&vx.shape, b, sizeof b));
+  }
+  mica_scope_begin(t, NULL);
+  const mica_var filling = mica_full(t, vx.dtype, MICA_SCALAR, value);
+  return mica_scope_end(t, mica_where(t, mask, filling, x));
+}

@@ -124,7 +124,11 @@ UNARY(silu, MICA_UNARY_SILU)
 UNARY(mish, MICA_UNARY_MISH)
 UNARY(hard_sigmoid, MICA_UNARY_HARD_SIGMOID)
 UNARY(hard_swish, MICA_UNARY_HARD_SWISH)
+UNARY(soft_sign, MICA_UNARY_SOFT_SIGN)
+UNARY(tanh_shrink, MICA_UNARY_TANH_SHRINK)
+UNARY(squared_relu, MICA_UNARY_SQUARED_RELU)
 FLAT(sign, MICA_UNARY_SIGN)
+FLAT(step, MICA_UNARY_STEP)
 FLAT(floor, MICA_UNARY_FLOOR)
 FLAT(round, MICA_UNARY_ROUND)
 
@@ -135,6 +139,31 @@ mica_var mica_leaky_relu(mica_tape *t, mica_var x, double slope) {
 UNARY_OP(elu)
 mica_var mica_elu(mica_tape *t, mica_var x, double alpha) {
   return unary(t, &elu_op, MICA_UNARY_ELU, x, alpha, 0);
+}
+UNARY_OP(swish)
+mica_var mica_swish(mica_tape *t, mica_var x, double beta) {
+  return unary(t, &swish_op, MICA_UNARY_SWISH, x, beta, 0);
+}
+UNARY_OP(celu)
+mica_var mica_celu(mica_tape *t, mica_var x, double alpha) {
+  if (mica_ok(t) && !(alpha > 0))
+    return mica_latch(t, MICA_ERR_INVALID, "celu: alpha %g, expected > 0", alpha);
+  return unary(t, &celu_op, MICA_UNARY_CELU, x, alpha, 0);
+}
+
+static mica_var shrink(mica_tape *t, const mica_op *op, mica_unary_op kind, mica_var x,
+                       double lambda) {
+  if (mica_ok(t) && !(lambda >= 0))
+    return mica_latch(t, MICA_ERR_INVALID, "%s: lambda %g, expected >= 0", op->name, lambda);
+  return unary(t, op, kind, x, lambda, 0);
+}
+UNARY_OP(soft_shrink)
+mica_var mica_soft_shrink(mica_tape *t, mica_var x, double lambda) {
+  return shrink(t, &soft_shrink_op, MICA_UNARY_SOFT_SHRINK, x, lambda);
+}
+UNARY_OP(hard_shrink)
+mica_var mica_hard_shrink(mica_tape *t, mica_var x, double lambda) {
+  return shrink(t, &hard_shrink_op, MICA_UNARY_HARD_SHRINK, x, lambda);
 }
 UNARY_OP(clamp)
 mica_var mica_clamp(mica_tape *t, mica_var x, double lo, double hi) {
@@ -165,8 +194,43 @@ mica_var mica_activate(mica_tape *t, mica_activation kind, mica_var x) {
   case MICA_MISH: return mica_mish(t, x);
   case MICA_HARD_SIGMOID: return mica_hard_sigmoid(t, x);
   case MICA_HARD_SWISH: return mica_hard_swish(t, x);
+  case MICA_RELU6: return mica_clamp(t, x, 0, 6);
+  case MICA_HARD_TANH: return mica_clamp(t, x, -1, 1);
+  case MICA_QUICK_GELU: return mica_swish(t, x, 1.702);
+  case MICA_CELU: return mica_celu(t, x, 1);
+  case MICA_SOFT_SIGN: return mica_soft_sign(t, x);
+  case MICA_TANH_SHRINK: return mica_tanh_shrink(t, x);
+  case MICA_SQUARED_RELU: return mica_squared_relu(t, x);
   }
   return mica_latch(t, MICA_ERR_INVALID, "activate: unknown activation %d", (int)kind);
+}
+
+/* ---- with a second input ---- */
+
+mica_var mica_prelu(mica_tape *t, mica_var x, mica_var slope) {
+  const mica_view vx = mica_read(t, x), vs = mica_read(t, slope);
+  if (!mica_ok(t)) return MICA_NONE;
+  const int64_t n = mica_view_count(&vs);
+  if (vs.shape.rank != 1 || (n != 1 && (vx.shape.rank < 1 || n != mica_view_cols(&vx)))) {
+    char a[96], b[96];
+    return mica_latch(t, MICA_ERR_SHAPE, "prelu: slope %s for x %s, expected [1] or [channels]",
+                      mica_shape_text(&vs.shape, a, sizeof a),
+                      mica_shape_text(&vx.shape, b, sizeof b));
+  }
+  mica_scope_begin(t, NULL);
+  const mica_var below = mica_mul(t, mica_relu(t, mica_neg(t, x)), slope);
+  return mica_scope_end(t, mica_sub(t, mica_relu(t, x), below));
+}
+
+mica_var mica_glu(mica_tape *t, mica_var x, mica_activation act) {
+  const mica_view v = mica_read(t, x);
+  if (!mica_ok(t)) return MICA_NONE;
+  const int64_t width = v.shape.rank ? mica_view_cols(&v) : 1;
+  if (width % 2)
+    return mica_latch(t, MICA_ERR_SHAPE, "glu: %lld channels have no two halves", (long long)width);
+  mica_scope_begin(t, NULL);
+  const mica_var gate = mica_activate(t, act, mica_slice(t, x, -1, width / 2, width));
+  return mica_scope_end(t, mica_mul(t, mica_slice(t, x, -1, 0, width / 2), gate));
 }
 
 /* ---- another element type ---- */

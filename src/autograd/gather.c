@@ -4,6 +4,7 @@
 
 #include <mica/ops.h>
 
+#include "tensor/element.h"
 #include "tensor/kernel/gather.h"
 
 #include <string.h>
@@ -308,4 +309,30 @@ mica_var mica_top_k(mica_tape *t, mica_var x, int64_t k, mica_var *ids) {
 mica_var mica_sort(mica_tape *t, mica_var x, bool descending, mica_var *ids) {
   const mica_view v = mica_read(t, x);
   return ordered(t, &sort_op, x, mica_view_cols(&v), descending, ids);
+}
+
+/* ---- one-hot ---- */
+
+mica_var mica_one_hot(mica_tape *t, mica_var ids, int64_t classes, mica_dtype dtype) {
+  const mica_view v = mica_read(t, ids);
+  if (!mica_ok(t)) return MICA_NONE;
+  if (v.dtype != MICA_I64 || classes < 1 || v.shape.rank >= MICA_MAX_RANK ||
+      !mica_view_contiguous(&v)) {
+    char text[128];
+    return mica_latch(t, MICA_ERR_SHAPE, "one_hot: %s %s in %lld classes, expected int64 [..]",
+                      mica_dtype_name(v.dtype), mica_shape_text(&v.shape, text, sizeof text),
+                      (long long)classes);
+  }
+  mica_shape shape = v.shape;
+  shape.dim[shape.rank++] = classes;
+  const mica_var y = mica_full(t, dtype, shape, 0);
+  const mica_view to = mica_read(t, y);
+  const int64_t *id = v.data;
+  for (int64_t i = 0; mica_ok(t) && i < mica_view_count(&v); i++) {
+    if (id[i] < 0 || id[i] >= classes)
+      return mica_latch(t, MICA_ERR_INVALID, "one_hot: id %lld at %lld, expected 0 to %lld",
+                        (long long)id[i], (long long)i, (long long)classes - 1);
+    mica_view_put(&to, i * classes + id[i], 1);
+  }
+  return y;
 }

@@ -29,30 +29,71 @@ mica_status mica_nn_batch_norm_init(mica_node *node, int64_t channels) {
   return status;
 }
 
-mica_var mica_nn_batch_norm(mica_tape *t, mica_node *node, mica_activation act, mica_var x) {
+/* Queue the statistics of a batch of `rows` positions. */
+static void keep_statistics(mica_tape *t, mica_node *node, mica_var mean, mica_var var,
+                            double rows) {
+  if (!mica_ok(t)) return;
+  mica_buffer_lerp(t, mica_node_param(node, "running_mean"), BATCH_MOMENTUM, mean);
+  mica_buffer_lerp(t, mica_node_param(node, "running_var"), BATCH_MOMENTUM,
+                   rows > 1 ? mica_affine(t, var, rows / (rows - 1), 0) : var);
+  mica_param *count = mica_node_param(node, "num_batches_tracked");
+  if (count) mica_buffer_add(t, count, mica_full(t, MICA_F32, MICA_SCALAR, 1));
+}
+
+/* Over all positions, or over those of the mask. */
+static mica_var batch_norm(mica_tape *t, mica_node *node, mica_activation act, mica_var x,
+                           mica_var mask) {
   mica_nn_enter(t, node);
   mica_var gain = mica_weight(t, node, "weight"), bias = mica_weight(t, node, "bias");
   mica_param *mean = mica_node_param(node, "running_mean"),
              *var = mica_node_param(node, "running_var");
   if (mica_ok(t) && (!mean || !var))
     mica_latch(t, MICA_ERR_NOT_FOUND, "no running statistics below '%s'", mica_node_path(node));
+  const mica_view view = mica_read(t, x);
   if (!mica_ok(t)) return mica_scope_end(t, MICA_NONE);
   if (!mica_is_training(t)) {
     mica_var m = mica_param_var(t, mean), v = mica_param_var(t, var);
-    return mica_scope_end(t, mica_batch_norm(t, x, gain, bias, m, v, MICA_BATCH_NORM_EPS, act));
+    mica_var y = mica_batch_norm(t, x, gain, bias, m, v, MICA_BATCH_NORM_EPS, act);
+    if (!mica_is_none(mask)) {
+      mica_shape positions = view.shape;
+      positions.dim[positions.rank - 1] = 1;
+      const mica_var out =
+          mica_equal(t, mask, mica_full(t, mica_dtype_of(t, mask), MICA_SCALAR, 0));
+      y = mica_masked_fill(t, y, mica_reshape(t, out, positions), 0);
+    }
+    return mica_scope_end(t, y);
   }
-  mica_var m, v;
-  mica_var y = mica_batch_norm_train(t, x, gain, bias, MICA_BATCH_NORM_EPS, act, &m, &v);
-  const mica_view view = mica_read(t, x);
-  const double rows = (double)mica_view_rows(&view);
-  if (mica_ok(t)) {
-    mica_buffer_lerp(t, mean, BATCH_MOMENTUM, m);
-    mica_buffer_lerp(t, var, BATCH_MOMENTUM,
-                     rows > 1 ? mica_affine(t, v, rows / (rows - 1), 0) : v);
-    mica_param *count = mica_node_param(node, "num_batches_tracked");
-    if (count) mica_buffer_add(t, count, mica_full(t, MICA_F32, MICA_SCALAR, 1));
-  }
+  mica_var m, v, y;
+  int64_t rows = mica_view_rows(&view);
+  if (mica_is_none(mask))
+    y = mica_batch_norm_train(t, x, gain, bias, MICA_BATCH_NORM_EPS, act, &m, &v);
+  else
+    y = mica_masked_batch_norm_train(t, x, mask, gain, bias, MICA_BATCH_NORM_EPS, act, &m, &v,
+                                     &rows);
+  if (rows) keep_statistics(t, node, m, v, (double)rows);
   return mica_scope_end(t, y);
+}
+
+mica_var mica_nn_batch_norm(mica_tape *t, mica_node *node, mica_activation act, mica_var x) {
+  return batch_norm(t, node, act, x, MICA_NONE);
+}
+
+mica_var mica_nn_masked_batch_norm(mica_tape *t, mica_node *node, mica_activation act, mica_var x,
+                                   mica_var mask) {
+  return batch_norm(t, node, act, x, mask);
+}
+
+mica_status mica_nn_global_response_norm_init(mica_node *node, int64_t channels) {
+  mica_status status = add(node, "weight", MICA_F32, MICA_SHAPE(channels), MICA_PARAM_TRAINABLE, 0);
+  return status == MICA_OK
+             ? add(node, "bias", MICA_F32, MICA_SHAPE(channels), MICA_PARAM_TRAINABLE, 0)
+             : status;
+}
+
+mica_var mica_nn_global_response_norm(mica_tape *t, mica_node *node, double eps, mica_var x) {
+  mica_nn_enter(t, node);
+  mica_var gain = mica_weight(t, node, "weight"), bias = mica_weight(t, node, "bias");
+  return mica_scope_end(t, mica_global_response_norm(t, x, gain, bias, eps));
 }
 
 mica_status mica_nn_layer_norm_init(mica_node *node, int64_t channels) {

@@ -14,8 +14,8 @@ because loading them is part of what is tested.
 
 The first set is layers, optimisers and the two networks.
 
-layers, operations,
-ragged, spatial         CASE.x, .w, ... inputs; CASE.y the result; CASE.gy the gradient that comes
+layers, operations, activations, ragged,
+spatial                 CASE.x, .w, ... inputs; CASE.y the result; CASE.gy the gradient that comes
                         in; CASE.dx, .dw, ... those that go out
 optimisers.safetensors  w and g.0 .. g.9, the start and the gradients of ten steps; CASE [10, ...]
                         the weights after each
@@ -372,6 +372,64 @@ def make_spatial():
     case("merging", lambda x: torch.cat(
         [x[:, :, a::2, b::2] for b in (0, 1) for a in (0, 1)], 1), {"x": image}, XY)
     write("spatial", layers)
+
+
+def make_activations():
+    """Activations, masks, margins and normalisation over some of the positions."""
+    layers.clear()
+    torch.manual_seed(5)
+    wide, rows = rounded(draw(60) * 3), draw(6, 8)
+    for name in ("celu", "softsign", "tanhshrink", "relu6", "hardtanh", "hardshrink",
+                 "softshrink"):
+        case(name, lambda x: getattr(F, name)(x), {"x": wide})
+    case("prelu", lambda x, w: F.prelu(x, w), {"x": draw(5, 6), "w": rounded(torch.rand(6))})
+    case("prelu_one", lambda x, w: F.prelu(x, w), {"x": rows, "w": rounded(torch.rand(1))})
+    case("glu", lambda x: F.glu(x), {"x": rows})
+    case("swiglu", lambda x: x[:, :4] * F.silu(x[:, 4:]), {"x": rows})
+    mask = torch.arange(48).reshape(6, 8) % 3
+    case("masked_fill", lambda x: x.masked_fill(mask != 0, -1.5), {"x": rows}, (), {"mask": mask})
+
+    labels = torch.tensor([1, 0, 7, 3, 3, 5])
+    for name, p, margin in (("margin", 1, 1.0), ("margin_squared", 2, 1.75)):
+        case(name, lambda x: F.multi_margin_loss(x, labels, p=p, margin=margin), {"x": rows}, (),
+             {"labels": labels})
+    signs = rounded(torch.sign(draw(6, 8)))
+    case("hinge", lambda x: (1 - signs * x).clamp(min=0).mean(), {"x": rows}, (), {"signs": signs})
+
+    def focal(x, gamma):
+        ce = F.cross_entropy(x, labels, reduction="none")
+        return ((1 - torch.exp(-ce)) ** gamma * ce).mean()
+    case("focal", lambda x: focal(x, 2), {"x": rounded(rows * 3)}, (), {"labels": labels})
+    target = (signs + 1) / 2
+
+    def binary_focal(x):
+        ce = F.binary_cross_entropy_with_logits(x, target, reduction="none")
+        p = torch.sigmoid(x)
+        right = p * target + (1 - p) * (1 - target)
+        return ((0.25 * target + 0.75 * (1 - target)) * (1 - right) ** 2 * ce).mean()
+    case("binary_focal", binary_focal, {"x": rounded(rows * 3)}, (), {"target": target})
+
+    def dice(x):
+        p = torch.sigmoid(x)
+        return 1 - ((2 * (p * target).sum(1) + 1) / (p.sum(1) + target.sum(1) + 1)).mean()
+    case("dice", dice, {"x": rows}, (), {"target": target})
+
+    image, some = draw(2, 3, 4, 5), torch.arange(40).reshape(2, 4, 5) % 3
+
+    def masked_norm(x, w, b):
+        channels = last(x)
+        out = torch.zeros_like(channels)
+        out[some != 0] = F.batch_norm(channels[some != 0], None, None, w, b, True)
+        return out.permute(0, 3, 1, 2)
+    case("masked_batch_norm", masked_norm, {"x": image, "w": draw(3), "b": draw(3)}, XY,
+         {"some": some})
+
+    def response(x, w, b):
+        norm = x.norm(dim=(2, 3), keepdim=True)
+        share = norm / (norm.mean(1, keepdim=True) + 1e-6)
+        return w[:, None, None] * (x * share) + b[:, None, None] + x
+    case("response", response, {"x": image, "w": draw(3), "b": draw(3)}, XY)
+    write("activations", layers)
 
 
 def make_schedules():
@@ -777,6 +835,7 @@ def make_first():
 SETS = {
     "first": make_first,
     "operations": make_operations,
+    "activations": make_activations,
     "ragged": make_ragged,
     "schedules": make_schedules,
     "spatial": make_spatial,

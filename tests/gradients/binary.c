@@ -13,6 +13,9 @@ RUN(add) RUN(sub) RUN(mul) RUN(div) RUN(pow) RUN(maximum) RUN(minimum) RUN(equal
   return mica_where(t, mica_less(t, in[0], mica_full(t, mica_dtype_of(t, in[0]), MICA_SCALAR, 0)),
                     in[1], in[2]);
 }
+static mica_var run_masked_fill(mica_tape *t, const mica_var *in) {
+  return mica_masked_fill(t, in[0], gradient_ids(t, MICA_SHAPE(4), 0, 1, 3), -2.5);
+}
 static mica_var run_same(mica_tape *t, const mica_var *in) {
   return mica_mul(t, in[0], in[0]);
 }
@@ -44,6 +47,22 @@ static const gradient_case cases[] = {
     PAIR(maximum, "", MICA_SHAPE(3, 4), MICA_SHAPE(3, 1)),
     PAIR(minimum, "", MICA_SHAPE(3, 4), MICA_SHAPE(3, 4)),
     PAIR(mul, "empty", MICA_SHAPE(0, 4), MICA_SHAPE(4)),
+    {"masked_fill",
+     "",
+     1,
+     {{MICA_SHAPE(2, 3, 4), -1, 1, 0, false}},
+     run_masked_fill,
+     B,
+     false,
+     false},
+    {"masked_fill",
+     "empty",
+     1,
+     {{MICA_SHAPE(0, 4), -1, 1, 0, false}},
+     run_masked_fill,
+     B,
+     false,
+     false},
     /* More than a chunk of work, for each way in which an operand meets the result. */
     PAIR(mul, "chunks", MICA_SHAPE(3, 12001), MICA_SHAPE(3, 12001)),
     PAIR(sub, "chunks", MICA_SHAPE(3, 12001), MICA_SHAPE(3, 12001)),

@@ -16,6 +16,16 @@ UNARY(neg) UNARY(abs) UNARY(exp) UNARY(expm1) UNARY(log) UNARY(log1p) UNARY(sqrt
 UNARY(reciprocal) UNARY(square) UNARY(sin) UNARY(cos) UNARY(tanh) UNARY(erf) UNARY(sigmoid)
 UNARY(log_sigmoid) UNARY(softplus) UNARY(relu) UNARY(selu) UNARY(gelu) UNARY(gelu_tanh) UNARY(silu)
 UNARY(mish) UNARY(hard_sigmoid) UNARY(hard_swish) UNARY(sign) UNARY(floor) UNARY(round)
+UNARY(step) UNARY(soft_sign) UNARY(tanh_shrink) UNARY(squared_relu) UNARY(straight_through_round)
+RUN(swish, mica_swish(t, in[0], 1.5))
+RUN(celu, mica_celu(t, in[0], 0.7))
+RUN(soft_shrink, mica_soft_shrink(t, in[0], 0.2))
+RUN(hard_shrink, mica_hard_shrink(t, in[0], 0.2))
+RUN(prelu, mica_prelu(t, in[0], in[1]))
+RUN(glu, mica_glu(t, in[0], MICA_SIGMOID))
+RUN(straight_through, mica_straight_through(t, in[0], in[1]))
+RUN(straight_through_step, mica_straight_through_step(t, in[0], MICA_STEP_CLIPPED))
+RUN(straight_through_argmax, mica_straight_through_argmax(t, in[0], 2))
 RUN(leaky_relu, mica_leaky_relu(t, in[0], 0.1))
 RUN(elu, mica_elu(t, in[0], 0.7))
 RUN(clamp, mica_clamp(t, in[0], 0, 9))
@@ -28,6 +38,7 @@ RUN(cast, mica_cast(t, mica_cast(t, in[0], MICA_F64), mica_dtype_of(t, in[0])))
 BINARY(add) BINARY(sub) BINARY(mul) BINARY(div) BINARY(pow) BINARY(maximum) BINARY(minimum)
 BINARY(equal) BINARY(less)
 RUN(where, mica_where(t, in[0], in[1], in[2]))
+RUN(masked_fill, mica_masked_fill(t, in[0], in[1], 3))
 
 RUN(sum, mica_sum(t, in[0], 1, (int[]){-1}, false))
 RUN(mean, mica_mean(t, in[0], 1, (int[]){-1}, true))
@@ -56,6 +67,11 @@ RUN(rms_norm, mica_rms_norm(t, in[0], in[1], 1e-2))
 RUN(group_norm, mica_group_norm(t, in[0], in[1], in[2], 1, 1e-2))
 RUN(instance_norm, mica_instance_norm(t, in[0], in[1], in[2], 1e-2))
 RUN(batch_norm_train, mica_batch_norm_train(t, in[0], in[1], in[2], 1e-2, MICA_RELU, NULL, NULL))
+static mica_var run_masked_batch_norm_train(mica_tape *t, const mica_var *in) {
+  const mica_var mask = mica_full(t, MICA_F32, MICA_SHAPE(mica_dim(t, in[0], 0)), 1);
+  return mica_masked_batch_norm_train(t, in[0], mask, in[1], in[2], 1e-2, MICA_IDENTITY, NULL, NULL, NULL);
+}
+RUN(global_response_norm, mica_global_response_norm(t, in[0], in[1], in[2], 1e-6))
 RUN(batch_norm, mica_batch_norm(t, in[0], in[1], in[2], in[3], in[4], 1e-2, MICA_IDENTITY))
 
 static const mica_pool_options single = {
@@ -86,6 +102,10 @@ RUN(pad, mica_pad(t, in[0], 2, (int64_t[]){0, 1}, (int64_t[]){1, 0}, 2))
 RUN(roll, mica_roll(t, in[0], 0, 1))
 RUN(flip, mica_flip(t, in[0], 0))
 
+static mica_var run_one_hot(mica_tape *t, const mica_var *in) {
+  const mica_var ids = gradient_ids(t, MICA_SHAPE(mica_dim(t, in[0], 0)), 0, 1, 1);
+  return mica_mul(t, in[0], mica_one_hot(t, ids, mica_dim(t, in[0], 1), mica_dtype_of(t, in[0])));
+}
 RUN(embedding, mica_embedding(t, in[0], gradient_ids(t, MICA_SHAPE(1, 1), 0, 1, 1)))
 RUN(embedding_none, mica_embedding(t, in[0], gradient_ids(t, MICA_SHAPE(0, 2), 0, 1, 1)))
 RUN(gather_rows, mica_gather_rows(t, in[0], gradient_ids(t, MICA_SHAPE(1), 0, 1, 1)))
@@ -118,6 +138,11 @@ static mica_var labels(mica_tape *t, mica_var x) {
 RUN(cross_entropy, mica_cross_entropy(t, in[0], labels(t, in[0]), MICA_NONE, NULL))
 RUN(soft_cross_entropy, mica_soft_cross_entropy(t, in[0], in[1]))
 BINARY(bce) BINARY(mse) BINARY(l1) BINARY(kl)
+RUN(hinge, mica_hinge(t, in[0], in[1], 9, 1))
+RUN(multi_margin, mica_multi_margin(t, in[0], labels(t, in[0]), 9, 2))
+RUN(focal, mica_focal(t, in[0], labels(t, in[0]), 2))
+RUN(binary_focal, mica_binary_focal(t, in[0], in[1], 2, 0.25))
+RUN(dice, mica_dice(t, in[0], in[1], 1, false))
 RUN(weighted_bce, mica_weighted_bce(t, in[0], in[1], in[2]))
 RUN(huber, mica_huber(t, in[0], in[1], 0.3))
 
@@ -135,12 +160,23 @@ static const gradient_case cases[] = {
     EACH(log_sigmoid), EACH(softplus), EACH(relu), EACH(selu), EACH(gelu), EACH(gelu_tanh),
     EACH(silu), EACH(mish), EACH(hard_sigmoid), EACH(hard_swish), EACH(leaky_relu), EACH(elu),
     EACH(clamp), EACH(pow_scalar), EACH(affine), EACH(activate), EACH(cast),
+    EACH(soft_sign), EACH(tanh_shrink), EACH(squared_relu), EACH(swish), EACH(celu),
+    EACH(soft_shrink), EACH(hard_shrink),
+    CASE(prelu, "one", 2, IN(1, 1), IN(1)), CASE(prelu, "none", 2, IN(0, 3), IN(3)),
+    CASE(glu, "one", 1, IN(1, 2)), CASE(glu, "none", 1, IN(0, 4)),
+    FLAT(step, "one", 1, IN(1)), FLAT(step, "none", 1, IN(2, 0)),
+    FLAT(straight_through, "one", 2, IN(1), IN(1)), FLAT(straight_through, "none", 2, IN(0), IN(0)),
+    FLAT(straight_through_round, "one", 1, IN(1)), FLAT(straight_through_round, "none", 1, IN(0)),
+    FLAT(straight_through_step, "one", 1, IN(1)), FLAT(straight_through_step, "none", 1, IN(0)),
+    FLAT(straight_through_argmax, "one", 1, IN(1, 1)), FLAT(straight_through_argmax, "none", 1, IN(0, 3)),
     FLAT(sign, "one", 1, IN(1)), FLAT(sign, "none", 1, IN(2, 0)),
     FLAT(floor, "one", 1, IN(1)), FLAT(floor, "none", 1, IN(2, 0)),
     FLAT(round, "one", 1, IN(1)), FLAT(round, "none", 1, IN(2, 0)),
     PAIR(add), PAIR(sub), PAIR(mul), PAIR(div), PAIR(pow), PAIR(maximum), PAIR(minimum),
     FLAT(equal, "one", 2, IN(1), IN(1)), FLAT(equal, "none", 2, IN(0, 2), IN(2)),
     FLAT(less, "one", 2, IN(1), IN(1)), FLAT(less, "none", 2, IN(0, 2), IN(2)),
+    CASE(masked_fill, "one", 2, IN(1), FIX(1)), CASE(masked_fill, "none", 2, IN(0, 2), FIX(2)),
+    CASE(one_hot, "one", 1, IN(1, 1)), CASE(one_hot, "none", 1, IN(0, 3)),
     CASE(where, "one", 3, FIX(1), IN(1), IN(1)), CASE(where, "none", 3, FIX(2), IN(0, 2), IN(1)),
 
     EACH(sum), EACH(mean), EACH(variance), EACH(max), EACH(min), EACH(log_sum_exp), EACH(norm),
@@ -177,6 +213,10 @@ static const gradient_case cases[] = {
     CASE(instance_norm, "one", 3, IN(1, 1, 1), IN(1), IN(1)),
     CASE(instance_norm, "none", 3, IN(0, 2, 3), IN(3), IN(3)),
     TRAIN(batch_norm_train, "one", 3, IN(1, 1), IN(1), IN(1)),
+    TRAIN(masked_batch_norm_train, "one", 3, IN(1, 1), IN(1), IN(1)),
+    TRAIN(masked_batch_norm_train, "none", 3, IN(0, 3), IN(3), IN(3)),
+    CASE(global_response_norm, "one", 3, IN(1, 1), IN(1), IN(1)),
+    CASE(global_response_norm, "none", 3, IN(0, 2, 3), IN(3), IN(3)),
     CASE(batch_norm, "one", 5, IN(1, 1), IN(1), IN(1), FIX(1), FIX(1)),
     CASE(batch_norm, "none", 5, IN(0, 3), IN(3), IN(3), FIX(3), FIX(3)),
 
@@ -210,6 +250,11 @@ static const gradient_case cases[] = {
     CASE(mse, "one", 2, IN(1, 1), IN(1, 1)), CASE(mse, "none", 2, IN(0, 3), IN(0, 3)),
     CASE(l1, "one", 2, IN(1, 1), IN(1, 1)), CASE(l1, "none", 2, IN(0, 3), IN(0, 3)),
     CASE(huber, "one", 2, IN(1, 1), IN(1, 1)), CASE(huber, "none", 2, IN(0, 3), IN(0, 3)),
+    CASE(hinge, "one", 2, IN(1, 1), IN(1, 1)), CASE(hinge, "none", 2, IN(0, 3), IN(0, 3)),
+    CASE(multi_margin, "one", 1, IN(1, 1)), CASE(multi_margin, "none", 1, IN(0, 3)),
+    CASE(focal, "one", 1, IN(1, 1)), CASE(focal, "none", 1, IN(0, 3)),
+    CASE(binary_focal, "one", 2, IN(1, 1), IN(1, 1)), CASE(binary_focal, "none", 2, IN(0, 3), IN(0, 3)),
+    CASE(dice, "one", 2, IN(1, 1), IN(1, 1)), CASE(dice, "none", 2, IN(0, 3), IN(0, 3)),
     CASE(weighted_bce, "one", 3, IN(1, 1), IN(1, 1), IN(1)),
     CASE(weighted_bce, "none", 3, IN(0, 3), IN(0, 3), FIX(3)),
 };

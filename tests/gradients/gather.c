@@ -27,6 +27,11 @@ static mica_var top_k_ids(mica_tape *t, const mica_var *in) {
   return mica_cast(t, ids, mica_dtype_of(t, in[0]));
 }
 
+static mica_var one_hot(mica_tape *t, const mica_var *in) {
+  const mica_var ids = gradient_ids(t, MICA_SHAPE(2, 3), 1, 2, 4);
+  return mica_mul(t, in[0], mica_one_hot(t, ids, 4, mica_dtype_of(t, in[0])));
+}
+
 #define B 1e-5
 #define ONE(ops, run, ...)                                                                         \
   { ops, #run, 1, {{MICA_SHAPE(__VA_ARGS__), -2, 2, 0, false}}, run, B, false, false }
@@ -62,5 +67,6 @@ static const gradient_case cases[] = {
     ONE("sort", sort, 2501, 16),
     ONE("sort", sort_up, 3, 1),
     {"top_k", "ids", 1, {{MICA_SHAPE(3, 5), -2, 2, 0, false}}, top_k_ids, B, true, false},
+    {"one_hot", "", 1, {{MICA_SHAPE(2, 3, 4), -2, 2, 0, false}}, one_hot, B, false, false},
 };
 FAMILY(gather);

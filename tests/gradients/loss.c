@@ -28,6 +28,16 @@ RUN(weighted_bce, mica_weighted_bce(t, in[0], in[1], in[2]))
 RUN(mse, mica_mse(t, in[0], in[1]))
 RUN(l1, mica_l1(t, in[0], in[1]))
 RUN(huber, mica_huber(t, in[0], in[1], 1.5))
+RUN(hinge, mica_hinge(t, in[0], in[1], 0.7, 1))
+RUN(hinge_squared, mica_hinge(t, in[0], in[1], 0.7, 2))
+RUN(margin, mica_multi_margin(t, in[0], labels(t), 8, 1))
+RUN(margin_squared, mica_multi_margin(t, in[0], labels(t), 8, 2))
+RUN(focal, mica_focal(t, in[0], labels(t), 2))
+RUN(focal_root, mica_focal(t, in[0], labels(t), 0.5))
+RUN(binary_focal, mica_binary_focal(t, in[0], in[1], 1.5, 0.25))
+RUN(binary_focal_plain, mica_binary_focal(t, in[0], in[1], 0, -1))
+RUN(dice, mica_dice(t, in[0], in[1], 1, false))
+RUN(dice_squared, mica_dice(t, in[0], in[1], 0.5, true))
 RUN(kl, mica_kl(t, mica_log_softmax(t, in[0], -1), in[1]))
 
 #define B 1e-5
@@ -56,6 +66,24 @@ static const gradient_case cases[] = {
      B,
      false,
      false},
+    {"hinge", "", 2, {IN(-2, -1, 4, 3), IN(0.5, 1, 4, 3)}, hinge, B, false, false},
+    {"hinge", "right", 2, {IN(2, 3, 4, 3), IN(0.5, 1, 4, 3)}, hinge, B, false, false},
+    {"hinge", "squared", 2, {IN(-2, 2, 4, 3), IN(-1, 1, 4, 3)}, hinge_squared, B, false, false},
+    {"multi_margin", "", 1, {IN(-2, 2, 5, 4)}, margin, B, false, false},
+    {"multi_margin", "squared", 1, {IN(-2, 2, 5, 4)}, margin_squared, B, false, false},
+    {"focal", "", 1, {IN(-2, 2, 5, 4)}, focal, B, false, false},
+    {"focal", "gamma below 1", 1, {IN(-2, 2, 5, 4)}, focal_root, B, false, false},
+    {"binary_focal", "", 2, {IN(-3, 3, 4, 3), IN(0.1, 0.9, 4, 3)}, binary_focal, B, false, false},
+    {"binary_focal",
+     "plain",
+     2,
+     {IN(-3, 3, 4, 3), IN(0.1, 0.9, 4, 3)},
+     binary_focal_plain,
+     B,
+     false,
+     false},
+    {"dice", "", 2, {IN(0.1, 0.9, 3, 2, 5), IN(0.1, 0.9, 3, 2, 5)}, dice, B, false, false},
+    {"dice", "squared", 2, {IN(0.1, 0.9, 1, 7), IN(0.1, 0.9, 1, 7)}, dice_squared, B, false, false},
     {"mse", "", 2, {IN(-2, 2, 4, 3), IN(-2, 2, 4, 3)}, mse, B, false, false},
     {"l1", "", 2, {IN(1, 2, 4, 3), IN(-2, 0.9, 4, 3)}, l1, B, false, false},
     {"huber", "quadratic", 2, {IN(0, 0.7, 4, 3), IN(-0.7, 0, 4, 3)}, huber, B, false, false},

@@ -22,6 +22,17 @@ static mica_var batch_relu(mica_tape *t, const mica_var *in) {
   return mica_batch_norm_train(t, in[0], in[1], bias, 1e-5, MICA_RELU, NULL, NULL);
 }
 
+RUN(response, mica_global_response_norm(t, in[0], in[1], in[2], 1e-6))
+
+/* Every third position is left out. */
+static mica_var masked_batch(mica_tape *t, const mica_var *in) {
+  mica_shape positions = {mica_rank(t, in[0]) - 1, {0}};
+  for (int i = 0; i < positions.rank; i++) positions.dim[i] = mica_dim(t, in[0], i);
+  const mica_var mask = gradient_ids(t, positions, 0, 1, 3);
+  return mica_masked_batch_norm_train(t, in[0], mask, in[1], in[2], 1e-5, MICA_TANH, NULL, NULL,
+                                      NULL);
+}
+
 #define B 5e-5
 #define IN(...)                                                                                    \
   { MICA_SHAPE(__VA_ARGS__), -2, 2, 0, false }
@@ -41,6 +52,26 @@ static const gradient_case cases[] = {
     {"batch_norm_train", "images", 3, {IN(2, 3, 2, 4), POS(4), IN(4)}, batch, B, false, true},
     {"batch_norm_train", "relu", 3, {IN(6, 3), POS(3), IN(3)}, batch_relu, B, false, true},
     {"batch_norm_train", "gelu", 3, {IN(6, 3), POS(3), IN(3)}, batch_gelu, B, false, true},
+    {"masked_batch_norm_train", "", 3, {IN(8, 3), POS(3), IN(3)}, masked_batch, B, false, true},
+    {"masked_batch_norm_train",
+     "images",
+     3,
+     {IN(2, 3, 2, 4), POS(4), IN(4)},
+     masked_batch,
+     B,
+     false,
+     true},
+    {"masked_batch_norm_train",
+     "nothing",
+     3,
+     {IN(1, 4), POS(4), IN(4)},
+     masked_batch,
+     B,
+     false,
+     true},
+    {"global_response_norm", "", 3, {IN(2, 3, 2, 4), IN(4), IN(4)}, response, B, false, false},
+    {"global_response_norm", "tokens", 3, {IN(3, 5, 1), IN(1), IN(1)}, response, B, false, false},
+    {"global_response_norm", "empty", 3, {IN(0, 5, 2), IN(2), IN(2)}, response, B, false, false},
     {"batch_norm",
      "",
      5,

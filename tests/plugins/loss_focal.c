@@ -29,7 +29,7 @@ static const mica_loss_functions functions = {NULL, forward};
 
 static const mica_component focal = {MICA_COMPONENT_HEAD,
                                      MICA_KIND_LOSS,
-                                     "focal",
+                                     "own_focal",
                                      "cross-entropy that looks at hard examples",
                                      NULL,
                                      options,

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 mica_archive *golden_open(const char *file) {
   mica_archive *a = NULL;
@@ -110,4 +111,20 @@ int golden_run(mica_engine *engine, const mica_archive *archive, const golden_op
     failed += !run(engine, archive, &cases[k], MICA_F64);
   }
   return failed;
+}
+
+void golden_run_all(mica_engine *engine, const char *file, const golden_operation *cases,
+                    size_t count) {
+  mica_archive *archive = golden_open(file);
+  for (int64_t i = 0; i < mica_archive_count(archive); i++) {
+    const char *name = mica_archive_name(archive, i);
+    const size_t n = strlen(name);
+    if (n < 2 || strcmp(name + n - 2, ".y") != 0) continue;
+    bool found = false;
+    for (size_t k = 0; k < count; k++)
+      found |= strlen(cases[k].name) == n - 2 && strncmp(cases[k].name, name, n - 2) == 0;
+    if (!found) fail_msg("%s is compared with nothing", name);
+  }
+  assert_int_equal(golden_run(engine, archive, cases, count), 0);
+  mica_archive_close(archive);
 }

@@ -49,5 +49,8 @@ typedef struct golden_operation {
 /* Result and gradients of each in float32 and float64; returns how many differ. */
 int golden_run(mica_engine *engine, const mica_archive *archive, const golden_operation *cases,
                size_t n);
+/* The same for a whole file, with failures as the test's; a result NAME.y of the file that no case
+ * has the name of fails too. */
+void golden_run_all(mica_engine *engine, const char *file, const golden_operation *cases, size_t n);
 
 #endif

@@ -40,7 +40,15 @@ typedef enum mica_unary_op {
   MICA_UNARY_MISH,         /* x tanh(ln(1 + e^x)) */
   MICA_UNARY_HARD_SIGMOID, /* clamp(x + 3, 0, 6) / 6 */
   MICA_UNARY_HARD_SWISH,   /* x clamp(x + 3, 0, 6) / 6 */
+  MICA_UNARY_SWISH,        /* x / (1 + e^-ax) */
+  MICA_UNARY_CELU,         /* x > 0 ? x : a (e^(x/a) - 1) */
+  MICA_UNARY_SOFT_SIGN,    /* x / (1 + |x|) */
+  MICA_UNARY_SOFT_SHRINK,  /* x > a ? x - a : x < -a ? x + a : 0 */
+  MICA_UNARY_HARD_SHRINK,  /* |x| > a ? x : 0 */
+  MICA_UNARY_TANH_SHRINK,  /* x - tanh x */
+  MICA_UNARY_SQUARED_RELU, /* max(x, 0)^2 */
   MICA_UNARY_SIGN,         /* -1, 0, 1; gradient 0 */
+  MICA_UNARY_STEP,         /* x > 0 ? 1 : 0; gradient 0 */
   MICA_UNARY_FLOOR,        /* gradient 0 */
   MICA_UNARY_ROUND,        /* half to even; gradient 0 */
   MICA_UNARY_CLAMP,        /* min(max(x, a), b); gradient 1 in [a, b], 0 outside */
@@ -56,6 +64,7 @@ static inline int mica_unary_grad_reads(mica_unary_op op) {
   case MICA_UNARY_IDENTITY:
   case MICA_UNARY_NEG:
   case MICA_UNARY_SIGN:
+  case MICA_UNARY_STEP:
   case MICA_UNARY_FLOOR:
   case MICA_UNARY_ROUND:
   case MICA_UNARY_AFFINE: return 0;
@@ -65,6 +74,7 @@ static inline int mica_unary_grad_reads(mica_unary_op op) {
   case MICA_UNARY_RSQRT:
   case MICA_UNARY_RECIPROCAL:
   case MICA_UNARY_TANH:
+  case MICA_UNARY_HARD_SHRINK:
   case MICA_UNARY_SIGMOID:
   case MICA_UNARY_RELU: return MICA_UNARY_READS_Y;
   default: return MICA_UNARY_READS_X;

@@ -33,9 +33,10 @@ static inline real gelu_tanh_slope(real x) {
   return s + x * s * ((real)1 - s) * du;
 }
 
-static inline real silu_slope(real x) {
-  const real s = math_sigmoid(x);
-  return s + x * s * ((real)1 - s);
+/* Of x sigmoid(a x). */
+static inline real swish_slope(real x, real a) {
+  const real s = math_sigmoid(a * x);
+  return s + a * x * s * ((real)1 - s);
 }
 
 static inline real mish_slope(real x) {
@@ -125,6 +126,14 @@ static void unary(mica_unary_op op, int64_t n, const void *x, void *y, double pa
   case MICA_UNARY_MISH: MAP(v * math_tanh(math_softplus(v)))
   case MICA_UNARY_HARD_SIGMOID: MAP(hard_sigmoid(v))
   case MICA_UNARY_HARD_SWISH: MAP(v * hard_sigmoid(v))
+  case MICA_UNARY_SWISH: MAP(v * math_sigmoid(a * v))
+  case MICA_UNARY_CELU: MAP(v > (real)0 ? v : a * math_expm1(v / a))
+  case MICA_UNARY_SOFT_SIGN: MAP(v / ((real)1 + math_fabs(v)))
+  case MICA_UNARY_SOFT_SHRINK: MAP(v > a ? v - a : (v < -a ? v + a : (v != v ? v : (real)0)))
+  case MICA_UNARY_HARD_SHRINK: MAP(math_fabs(v) <= a ? (real)0 : v)
+  case MICA_UNARY_TANH_SHRINK: MAP(v - math_tanh(v))
+  case MICA_UNARY_SQUARED_RELU: MAP(v < (real)0 ? (real)0 : v * v)
+  case MICA_UNARY_STEP: MAP(v > (real)0 ? (real)1 : (v != v ? v : (real)0))
   case MICA_UNARY_SIGN: MAP(v > (real)0 ? (real)1 : (v < (real)0 ? (real)-1 : v))
   case MICA_UNARY_FLOOR: MAP(math_floor(v))
   case MICA_UNARY_ROUND: MAP(math_rint(v))
@@ -208,13 +217,21 @@ static void unary_grad(mica_unary_op op, int64_t n, const void *x, const void *y
   case MICA_UNARY_SELU: SLOPE_X(SELU_SCALE * (v > (real)0 ? g : g * SELU_ALPHA * math_exp(v)))
   case MICA_UNARY_GELU: SLOPE_X(g * gelu_slope(v))
   case MICA_UNARY_GELU_TANH: SLOPE_X(g * gelu_tanh_slope(v))
-  case MICA_UNARY_SILU: SLOPE_X(g * silu_slope(v))
+  case MICA_UNARY_SILU: SLOPE_X(g * swish_slope(v, (real)1))
   case MICA_UNARY_MISH: SLOPE_X(g * mish_slope(v))
   case MICA_UNARY_HARD_SIGMOID:
     SLOPE_X(v <= (real)-3 ? flat(g) : (v >= (real)3 ? flat(g) : g * (real)(1.0 / 6.0)))
   case MICA_UNARY_HARD_SWISH:
     SLOPE_X(v <= (real)-3 ? flat(g) : v >= (real)3 ? g : g * (v * (real)(1.0 / 3.0) + (real)0.5))
+  case MICA_UNARY_SWISH: SLOPE_X(g * swish_slope(v, a))
+  case MICA_UNARY_CELU: SLOPE_X(v > (real)0 ? g : g * math_exp(v / a))
+  case MICA_UNARY_SOFT_SIGN: SLOPE_X(g / (((real)1 + math_fabs(v)) * ((real)1 + math_fabs(v))))
+  case MICA_UNARY_SOFT_SHRINK: SLOPE_X(math_fabs(v) <= a ? flat(g) : g)
+  case MICA_UNARY_HARD_SHRINK: SLOPE_Y(u == (real)0 ? flat(g) : g)
+  case MICA_UNARY_TANH_SHRINK: SLOPE_X(g * math_tanh(v) * math_tanh(v))
+  case MICA_UNARY_SQUARED_RELU: SLOPE_X(v <= (real)0 ? flat(g) : (real)2 * v * g)
   case MICA_UNARY_SIGN:
+  case MICA_UNARY_STEP:
   case MICA_UNARY_FLOOR:
   case MICA_UNARY_ROUND: SLOPE(flat(g))
   case MICA_UNARY_CLAMP: SLOPE_X(v < a ? flat(g) : (v > b ? flat(g) : g))
