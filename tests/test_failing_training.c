@@ -216,7 +216,11 @@ static void world_free(world *w) {
 
 static mica_status run(world *w, bool resume) {
   mica_train_options o = MICA_TRAIN_OPTIONS;
-  o.epochs = 2;
+  /* Values kept for later, a rule for some parameters, another optimiser, values drawn again. */
+  static const char *const stages[] = {
+      "epochs=1", "rewind=*:rewind_step=1:retrain=*.bias:optimiser=(lamb | *.bias=adagrad)"};
+  o.stages = stages;
+  o.n_stages = 2;
   o.accumulate = 2;
   o.average = 0.9;
   o.clip = 1;

@@ -63,9 +63,10 @@ static const struct {
   mica_kind kind;
   const char *name;
 } by_text[] = {
-    {MICA_KIND_ADAPTER, "lora"},         {MICA_KIND_ESTIMATOR, "logistic"},
-    {MICA_KIND_ESTIMATOR, "ridge"},      {MICA_KIND_ESTIMATOR, "knn"},
-    {MICA_KIND_ESTIMATOR, "prototypes"}, {MICA_KIND_ESTIMATOR, "gaussian"},
+    {MICA_KIND_STAGE, "stage"},        {MICA_KIND_ADAPTER, "lora"},
+    {MICA_KIND_ESTIMATOR, "logistic"}, {MICA_KIND_ESTIMATOR, "ridge"},
+    {MICA_KIND_ESTIMATOR, "knn"},      {MICA_KIND_ESTIMATOR, "prototypes"},
+    {MICA_KIND_ESTIMATOR, "gaussian"},
 };
 
 static mica_engine *engine;
@@ -110,7 +111,7 @@ static const char without_table[] =
     " DATASET ENGINE LOAD KMEANS MAP CONV POOL ATTENTION CROSS_ENTROPY LINE_CHART SCATTER "
     "BAR_CHART "
     "HISTOGRAM HEAT_MAP CONFUSION ROC IMAGE_GRID TABLE REPORT RUN TAPE DATASET_STREAM TRAIN "
-    "DATA_TABLE "
+    "DATA_TABLE MIXED_STREAM "
     "RESIZE ENCODE ";
 
 static void test_every_macro_is_listed(void **state) {

@@ -26,7 +26,9 @@ for i in 0 1 2; do draw data "class$i" "$i" 60 "$((i + 1))"; done
 # shell that calls this is a signal to it.
 run() { # folder
   mkdir -p "$1" && cd "$1" && exec "$mica" train convnet:widths=6,8:dropout=0.2 \
-    --data ../data --size 12 --channels 1 --flip --batch-size 16 --epochs 14 --val-split 0.2 -j 2 \
+    --data ../data --size 12 --channels 1 --flip --batch-size 16 --val-split 0.2 -j 2 \
+    --stage epochs=5 --stage "epochs=4:freeze=*.bias:rewind=*:rewind_epoch=2:lr=0.005" \
+    --stage "epochs=5:unfreeze=*:rewind=*.weight:retrain=head.*:optimiser=(adagrad:lr=0.05 | *.bias=sgd:lr=0.1:momentum=0.9)" \
     --average 0.9 --clip 1 --optimiser 'adamw:lr=0.01 | *.bias=lamb:lr=0.01:adapted=all' --seed 3 --resume --json -o net.mica >>log 2>&1
 }
 same() { # name, two folders: every file of a run but its log and its clock

@@ -79,6 +79,14 @@ rules_by_name() {
     ! train --epochs 1 -o rules.mica --optimiser "adamw | heads.*=sgd" >said 2>&1 && grep -q "'heads.\*' matches no parameter" said
 }
 check "rules by name, --lr in the first" rules_by_name
+in_stages() {
+  train -o staged.mica --stage epochs=2:train=head.* --stage "rewind=*:rewind_epoch=1:unfreeze=*:optimiser=(sgd:lr=0.1)" --json >said &&
+    json_holds staged.mica.run/config.json stages "(epochs=2:train=head.\*),(rewind=" && ! grep -q '"epochs":' staged.mica.run/config.json &&
+    [ "$(grep -c epoch_loss staged.mica.run/metrics.jsonl)" = 3 ] && grep epoch_loss staged.mica.run/metrics.jsonl | tail -1 | grep -q '"stage": *2' &&
+    ! train -o staged.mica --stage epochs=2 --stage epoch=1 >said 2>&1 && grep -q "stage 2: .*did you mean 'epochs'" said
+}
+check "a run in stages" in_stages
+check "list stage tells the keys" bash -c '"$0" list stage | grep -q "rewind_epoch  *those after so many epochs"' "$mica"
 warned_of_other_data() {
   echo "1,2,under" >>rows.csv
   train --epochs 2 -o whole.mica --resume >said 2>&1

@@ -36,6 +36,7 @@ typedef enum mica_kind {
   MICA_KIND_MEASURE,
   MICA_KIND_EXPLAINER,
   MICA_KIND_PAPER,
+  MICA_KIND_STAGE,
   MICA_KIND_COUNT
 } mica_kind;
 

@@ -132,6 +132,11 @@ MICA_API mica_status mica_param_replace(mica_param *q, mica_tensor *value);
 MICA_API mica_status mica_param_resize(mica_param *q, mica_shape shape, const mica_init *init);
 /* Draw initial values again from the tree's seed and the entry's name. */
 MICA_API mica_status mica_param_initialise(mica_param *q, const mica_init *init);
+/* Give every entry whose full name matches fresh initial values of the kind that it was made with,
+ * zeros where it was made without, drawn from `seed` and its name; *count (may be NULL) says how
+ * many. The tree's own seed stays. */
+MICA_API mica_status mica_params_reinitialise(mica_params *p, const char *pattern, uint64_t seed,
+                                              int64_t *count);
 
 /* Set and clear flags of every entry whose full name matches the shell pattern ("layer[1-3].*",
  * several separated by commas); returns how many matched. */

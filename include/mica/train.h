@@ -29,6 +29,10 @@ typedef struct mica_batch {
   mica_tensor *mask;    /* float32 [n, positions], 1 where there is something, or NULL: all */
   mica_tensor *tokens;  /* int64 [n, L], or NULL */
   mica_tensor *fields;  /* int64 [n, F], or NULL */
+  /* Of a zipped stream: a batch of each of its streams, and nothing but n above, the sum of theirs.
+   * 0 and NULL: not zipped. */
+  int64_t parts;
+  const struct mica_batch *part;
 } mica_batch;
 
 /* Where batches come from. The order of an epoch is a function of its number, so seek can stand
@@ -88,6 +92,36 @@ MICA_API mica_status mica_table_stream_create(mica_data_table *table, mica_part 
                                               bool shuffle, uint64_t seed, mica_stream *out);
 MICA_API void mica_table_stream_free(mica_stream *stream);
 
+/* ---- several streams as one ---- */
+
+typedef enum mica_mix {
+  MICA_MIX_TURNS,   /* a batch of the first, of the second, ..., of the first again */
+  MICA_MIX_WEIGHTS, /* each stream's share of an epoch is its weight's; the order is drawn */
+  MICA_MIX_ZIPPED   /* every batch holds one of each stream: mica_batch.part */
+} mica_mix;
+
+/* `batches` of an epoch; 0: as many as the longest stream has (zipped), that times their number
+ * (turns), or as all have together (weights). A stream that ends before its share does goes on with
+ * its next epoch, and every epoch begins where the one before ended. The numbers of batches that a
+ * stream gives are the same in each epoch (turns and weights: rounded so that they add up), so seek
+ * can stand anywhere and costs no reading. */
+typedef struct mica_mixed_stream_options {
+  uint32_t size;
+  mica_mix mix;
+  const double *weights; /* [n] above 0, of MICA_MIX_WEIGHTS; NULL: all the same */
+  int64_t batches;
+  uint64_t seed; /* of the order of MICA_MIX_WEIGHTS */
+} mica_mixed_stream_options;
+#define MICA_MIXED_STREAM_OPTIONS                                                                  \
+  { sizeof(mica_mixed_stream_options), MICA_MIX_TURNS, NULL, 0, 0 }
+/* A stream that mixes n others (1 to 64), which must outlive it; nobody else may use them
+ * meanwhile. A stream that would get no batch of an epoch is MICA_ERR_INVALID. The trainer takes
+ * zipped batches, with a loss for each stream; mica_evaluate does not. */
+MICA_API mica_status mica_mixed_stream_create(const mica_stream *streams, int64_t n,
+                                              const mica_mixed_stream_options *options,
+                                              mica_stream *out);
+MICA_API void mica_mixed_stream_free(mica_stream *stream);
+
 /* ---- evaluation ---- */
 
 typedef struct mica_evaluation {
@@ -115,8 +149,9 @@ typedef struct mica_train_metrics {
   double grad_norm; /* 0 unless clipping is on */
   bool end_of_epoch;
   double val_loss, val_accuracy; /* end of an epoch with a validation stream; else NaN */
-  bool best;                     /* the best validation so far */
+  bool best;                     /* the best validation of the stage so far */
   double seconds;                /* of this run (resumed time not counted) */
+  int64_t stage;                 /* from 0 */
 } mica_train_metrics;
 
 /* Called every `report_every` steps and at the end of each epoch. Non-zero stops the run with
@@ -125,37 +160,63 @@ typedef int (*mica_train_fn)(void *ctx, const mica_train_metrics *m);
 
 typedef struct mica_train_options {
   uint32_t size;
-  const char *loss;      /* a weighted sum of losses: "ce:smoothing=0.1" */
+  const char *loss;      /* a weighted sum of losses: "ce:smoothing=0.1"; of a zipped stream one
+                            for all its streams, or one for each: "ce | 0.5*kd" */
   const char *optimiser; /* "sgd:lr=0.1:momentum=0.9:weight_decay=5e-4:nesterov=true" */
   const char *schedule;  /* "cosine:warmup=0.05" */
-  int64_t epochs;
-  int64_t accumulate; /* micro-batches of a step: gradients are averaged over them */
-  double clip;        /* norm of the gradients; 0: off */
+  int64_t epochs;        /* where there are no stages */
+  int64_t accumulate;    /* micro-batches of a step: gradients are averaged over them */
+  double clip;           /* norm of the gradients; 0: off */
   double average; /* decay of a moving average of the weights, which is then evaluated; 0: off */
   uint64_t seed;  /* of dropout and the like; initial values and data order have their own */
   mica_dtype compute;   /* MICA_F32 or MICA_BF16 */
   const char *dir;      /* for last.safetensors and best.safetensors; NULL: no files */
   bool resume;          /* continue from dir's last.safetensors when it is there */
   int64_t save_every;   /* steps between checkpoints; 0: at the end of each epoch */
-  int64_t patience;     /* stop after so many epochs without a better validation; 0: never */
+  int64_t patience;     /* end a stage after so many epochs without a better validation; 0: never */
   int64_t report_every; /* steps */
   mica_train_fn report;
   void *report_ctx;
-  const mica_net *teacher; /* of distillation losses; evaluation mode, not changed */
+  const mica_net *teacher;   /* of distillation losses; evaluation mode, not changed */
+  const char *const *stages; /* see below; NULL: one of `epochs` */
+  int64_t n_stages;          /* at most 64 */
 } mica_train_options;
 #define MICA_TRAIN_OPTIONS                                                                         \
   {                                                                                                \
     sizeof(mica_train_options), "ce", "adamw", "cosine", 10, 1, 0, 0, 0, MICA_F32, NULL, false, 0, \
-        0, 50, NULL, NULL, NULL                                                                    \
+        0, 50, NULL, NULL, NULL, NULL, 0                                                           \
   }
+
+/* Stages, each a text of the grammar of components ("epochs=5:train=head.*:lr=0.01"), run one after
+ * the other. Before a stage begins, in this order:
+ *
+ *   train, freeze, unfreeze   patterns of names: train these alone; not these; these again. What
+ *                             they say holds in later stages too; after the run the parameters
+ *                             are as trainable as they were before it.
+ *   rewind                    parameters (and running statistics) that match get their values of an
+ *                             earlier moment back: those after rewind_epoch epochs or rewind_step
+ *                             steps of the run; without either, those that the run began with.
+ *   retrain                   those that match get fresh initial values, drawn from the run's seed
+ *                             and the stage's number.
+ *   state                     reset: the optimiser's state is zero again. It is kept otherwise,
+ * also that of parameters which are not trained for a while. optimiser, loss, schedule others from
+ * here on (an optimiser with fresh state); in parentheses where they have options:
+ * optimiser=(sgd:lr=0.1). lr                        the base rate of the optimiser's first rule in
+ * this stage; the other rules' rates change with it.
+ *
+ * and then `epochs` (1) are trained. A schedule runs over the steps of its stage. Epochs are
+ * counted through, so the order of examples differs between stages. The best validation, and
+ * best.safetensors with it, begin anew with each stage. A moving average follows what rewind and
+ * retrain put in place. A run is resumed in any stage, with the same stages; the values that a
+ * later stage goes back to are in its checkpoints. */
 
 typedef struct mica_train_result {
   int64_t epochs, steps;
   double loss;              /* of the last epoch */
-  double best_val_accuracy; /* NaN without validation, and with targets */
+  double best_val_accuracy; /* of the last stage; NaN without validation, and with targets */
   int64_t best_epoch;       /* -1 without validation */
-  bool stopped_early;
-  double best_val_loss; /* NaN without validation */
+  bool stopped_early;       /* the last stage was */
+  double best_val_loss;     /* NaN without validation */
 } mica_train_result;
 
 /* Train net in place. With validation and `dir`, the best weights are in best.safetensors, and the

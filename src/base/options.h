@@ -26,6 +26,10 @@ bool mica_option_equal(const mica_option *row, const void *a, const void *b);
 /* Keep a copy of text[0..n) for as long as the spec lives; NULL when memory is short. */
 const char *mica_spec_keep(mica_spec *spec, const char *text, size_t n);
 
+/* "key=value:key=value" for a component that is not chosen by name; "" is its defaults. */
+mica_status mica_spec_options_parse(const mica_component *component, const char *text,
+                                    mica_spec **out);
+
 /* The parts of a text between separators outside parentheses, without the blanks around them; at
  * most `most`. Free with mica_spec_split_free. */
 mica_status mica_spec_split(const char *text, char separator, int most, char ***out, int *n);

@@ -135,9 +135,27 @@ static mica_status set_options(mica_spec *spec, piece rest) {
   piece assignment;
   while (!status && cut(&rest, ':', &assignment)) status = set_option(spec, assignment, given);
   mica_free(given);
-  if (status)
-    mica_fail_within("%s %s", mica_kind_name(spec->component->kind), spec->component->name);
   return status;
+}
+
+/* A specification of the component's defaults. */
+static mica_status default_spec(const mica_component *component, mica_spec **out) {
+  mica_spec *spec = mica_calloc(1, sizeof *spec);
+  if (!spec) return MICA_ERR_MEMORY;
+  spec->component = component;
+  mica_status status = MICA_OK;
+  if (component->options_size) {
+    spec->options = mica_malloc(component->options_size);
+    status = spec->options
+                 ? mica_options_default(component->options, spec->options, component->options_size)
+                 : MICA_ERR_MEMORY;
+  }
+  if (status) {
+    mica_spec_free(spec);
+    return status;
+  }
+  *out = spec;
+  return MICA_OK;
 }
 
 static mica_status parse_piece(const mica_engine *engine, mica_kind kind, piece text,
@@ -147,28 +165,40 @@ static mica_status parse_piece(const mica_engine *engine, mica_kind kind, piece 
   cut(&rest, ':', &name);
   if (name.n == 0)
     return mica_fail(MICA_ERR_INVALID, "a %s is expected, found nothing", mica_kind_name(kind));
-  mica_spec *spec = mica_calloc(1, sizeof *spec);
-  if (!spec) return MICA_ERR_MEMORY;
-  mica_status status = MICA_OK;
   char *text_name = mica_strndup(name.at, name.n);
-  if (text_name) spec->component = mica_component_find(engine, kind, text_name);
-  if (!spec->component) status = mica_last_status();
+  if (!text_name) return MICA_ERR_MEMORY;
+  const mica_component *component = mica_component_find(engine, kind, text_name);
   mica_free(text_name);
-  if (!status && spec->component->options_size) {
-    spec->options = mica_malloc(spec->component->options_size);
-    if (!spec->options)
-      status = MICA_ERR_MEMORY;
-    else
-      status = mica_options_default(spec->component->options, spec->options,
-                                    spec->component->options_size);
-  }
-  if (!status && rest.at) status = set_options(spec, rest);
+  if (!component) return mica_last_status();
+  mica_spec *spec;
+  mica_status status = default_spec(component, &spec);
+  if (status) return status;
+  if (rest.at) status = set_options(spec, rest);
   if (status) {
+    mica_fail_within("%s %s", mica_kind_name(kind), component->name);
     mica_spec_free(spec);
     return status;
   }
   *out = spec;
   return MICA_OK;
+}
+
+mica_status mica_spec_options_parse(const mica_component *component, const char *text,
+                                    mica_spec **out) {
+  *out = NULL;
+  if (!text) return mica_fail(MICA_ERR_INVALID, "the options' text is NULL");
+  mica_status status = check_parentheses(text);
+  if (status) return status;
+  const piece rest = unwrap(trim((piece){text, strlen(text)}));
+  mica_spec *spec;
+  status = default_spec(component, &spec);
+  if (status) return status;
+  if (rest.n) status = set_options(spec, rest);
+  if (status)
+    mica_spec_free(spec);
+  else
+    *out = spec;
+  return status;
 }
 
 mica_status mica_spec_parse(const mica_engine *engine, mica_kind kind, const char *text,

@@ -18,7 +18,8 @@ typedef struct cli_flag {
   const char *help;
 } cli_flag;
 
-#define CLI_FLAGS 64 /* the most that a verb has */
+#define CLI_FLAGS 64  /* the most that a verb has */
+#define CLI_GIVEN 256 /* and that a command may give */
 
 struct cli_args;
 
@@ -36,8 +37,13 @@ typedef struct cli_args {
   const cli_verb *verb;
   const char *operand[4096];
   int n_operands;
-  const char *value[CLI_FLAGS]; /* of each flag of the table; switches "1" */
-  char command[1024];           /* the line as it was given */
+  const char *value[CLI_FLAGS]; /* of each flag of the table, the last given; switches "1" */
+  struct {
+    int flag;
+    const char *value;
+  } given[CLI_GIVEN]; /* all of them, in order */
+  int n_given;
+  char command[1024]; /* the line as it was given */
 } cli_args;
 
 extern const cli_verb *const cli_verbs[]; /* ends with NULL */
@@ -45,6 +51,9 @@ extern const cli_verb *const cli_verbs[]; /* ends with NULL */
 /* The value of a flag, its default when it was not given. */
 const char *cli_text(const cli_args *a, const char *name);
 bool cli_on(const cli_args *a, const char *name);
+/* All values of a flag that may be given several times, in order; returns how many there are, also
+ * where that is more than `most`. */
+int cli_all(const cli_args *a, const char *name, const char **out, int most);
 /* Numbers: false after a message when the value is none, or out of [lo, hi]. */
 bool cli_int(const cli_args *a, const char *name, int64_t lo, int64_t hi, int64_t *out);
 bool cli_double(const cli_args *a, const char *name, double lo, double hi, double *out);

@@ -83,6 +83,17 @@ bool cli_on(const cli_args *a, const char *name) {
   return cli_text(a, name) != NULL;
 }
 
+int cli_all(const cli_args *a, const char *name, const char **out, int most) {
+  const int flag = flag_index(a->verb, name);
+  int n = 0;
+  for (int i = 0; i < a->n_given; i++)
+    if (a->given[i].flag == flag) {
+      if (n < most) out[n] = a->given[i].value;
+      n++;
+    }
+  return n;
+}
+
 bool cli_double(const cli_args *a, const char *name, double lo, double hi, double *out) {
   const char *text = cli_text(a, name);
   char *end = NULL;
@@ -150,6 +161,9 @@ static int parse(cli_args *a, int argc, char **argv) {
     } else {
       return cli_usage(a, "%s needs a value: %s %s", word, word, a->verb->flags[k].value);
     }
+    if (a->n_given == CLI_GIVEN) return cli_usage(a, "more than %d flags", CLI_GIVEN);
+    a->given[a->n_given].flag = k;
+    a->given[a->n_given++].value = a->value[k];
   }
   if (a->n_operands < a->verb->least || (a->verb->most >= 0 && a->n_operands > a->verb->most))
     return cli_usage(a, "expected %s", *a->verb->operands ? a->verb->operands : "no operands");

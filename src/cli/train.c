@@ -15,7 +15,9 @@ static const cli_flag flags[] = {
      "a "
      "table: FILE.csv, or a folder with train.csv"},
     {"--out", "-o", "FILE", "model.mica", "the model file to write"},
-    {"--epochs", NULL, "N", "10", "passes over the training part"},
+    {"--epochs", NULL, "N", "10", "passes over the training part, where no --stage is given"},
+    {"--stage", NULL, "SPEC", NULL,
+     "a stage of the run; given again, the next one: see `mica list stage`"},
     {"--batch-size", NULL, "N", "128", "examples of a step"},
     {"--lr", NULL, "X", NULL,
      "learning rate of the first rule; the optimiser's own default when not given"},
@@ -168,7 +170,11 @@ static int train(job *j) {
   char folder[4096];
   snprintf(folder, sizeof folder, "%s", cli_text(a, "--run") ? cli_text(a, "--run") : "");
   if (!*folder) snprintf(folder, sizeof folder, "%s.run", out);
+  const char *stages[CLI_GIVEN];
+  const int n_stages = cli_all(a, "--stage", stages, CLI_GIVEN);
   char *optimiser = optimiser_text(a);
+  o.stages = stages;
+  o.n_stages = n_stages;
   o.loss = cli_text(a, "--loss") ? cli_text(a, "--loss") : j->data.loss;
   o.optimiser = optimiser;
   o.schedule = cli_text(a, "--schedule");
@@ -240,4 +246,6 @@ const cli_verb verb_train = {
     run,
     "example: mica train resnet:depth=20 --data photos/ --epochs 30 --flip -o parts.mica\n"
     "         mica train mlp --data adult.csv --label income -o adult.mica\n"
+    "         mica train resnet --data photos/ --init old.safetensors --partial \\\n"
+    "           --stage epochs=3:train=linear.* --stage epochs=10:unfreeze=*:lr=1e-4\n"
     "Validation decides which epoch's weights are kept. Ctrl-C stops cleanly; --resume goes on."};

@@ -1,6 +1,7 @@
 /* The run folder of `mica train`: see train_run.h. */
 #include "cli/train_run.h"
 
+#include "base/buffer.h"
 #include "base/file.h"
 #include "report/append.h"
 #include "report/run_record.h"
@@ -70,6 +71,18 @@ static mica_status hash_pictures(const mica_dataset *ds, const char *path, char 
   return status;
 }
 
+/* One text of all stages, as they would be written in a list. */
+static mica_status record_stages(mica_run_record *r, const mica_train_options *o) {
+  if (!o->n_stages) return mica_run_record_integer(r, "epochs", o->epochs);
+  mica_bytes b = {0};
+  for (int64_t k = 0; k < o->n_stages; k++)
+    mica_bytes_printf(&b, "%s(%s)", k ? "," : "", o->stages[k]);
+  const mica_status status =
+      b.status == MICA_OK ? mica_run_record_text(r, "stages", b.data) : b.status;
+  mica_bytes_free(&b);
+  return status;
+}
+
 mica_status train_run_record(const cli_args *a, const train_data *d, const mica_train_options *o,
                              const mica_net *net, int64_t seed, mica_run_record **out) {
   const char *path = cli_text(a, "--data");
@@ -82,7 +95,7 @@ mica_status train_run_record(const cli_args *a, const train_data *d, const mica_
   if (status == MICA_OK) status = mica_run_record_text(r, "loss", o->loss);
   if (status == MICA_OK) status = mica_run_record_text(r, "optimiser", o->optimiser);
   if (status == MICA_OK) status = mica_run_record_text(r, "schedule", o->schedule);
-  if (status == MICA_OK) status = mica_run_record_integer(r, "epochs", o->epochs);
+  if (status == MICA_OK) status = record_stages(r, o);
   if (status == MICA_OK)
     status = mica_run_record_text(r, "batch_size", cli_text(a, "--batch-size"));
   if (status == MICA_OK) status = mica_run_record_integer(r, "seed", seed);
@@ -213,11 +226,12 @@ static mica_status resume_run(train_watch *w, int64_t first) {
 }
 
 mica_status train_run_log(train_watch *w, const mica_train_metrics *m) {
-  mica_measurement line[8];
+  mica_measurement line[9];
   int32_t n = 0;
   mica_status status = w->run ? MICA_OK : resume_run(w, m->step);
   if (status != MICA_OK) return status;
   line[n++] = (mica_measurement){"epoch", (double)m->epoch + 1};
+  if (m->stage) line[n++] = (mica_measurement){"stage", (double)m->stage + 1};
   line[n++] = (mica_measurement){"lr", m->lr};
   line[n++] = (mica_measurement){m->end_of_epoch ? "epoch_loss" : "loss", m->loss};
   if (m->grad_norm > 0) line[n++] = (mica_measurement){"grad_norm", m->grad_norm};

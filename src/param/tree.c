@@ -231,6 +231,7 @@ mica_status mica_param_add(mica_node *node, const char *name, mica_dtype dtype, 
   if (!q) return MICA_ERR_MEMORY;
   q->tree = p;
   q->flags = flags;
+  q->init = init ? *init : MICA_INIT_ZEROS;
   q->path = join(node->path, name, strlen(name));
   status = q->path ? mica_tensor_create(dtype, shape, &q->value) : MICA_ERR_MEMORY;
   if (status == MICA_OK) {
@@ -393,6 +394,7 @@ mica_status mica_param_resize(mica_param *q, mica_shape shape, const mica_init *
     mica_tensor_free(fresh);
     return status;
   }
+  if (init) q->init = *init;
   mica_tensor_free(old);
   mica_param_free_grad(q);
   q->version++;
@@ -401,7 +403,27 @@ mica_status mica_param_resize(mica_param *q, mica_shape shape, const mica_init *
 
 mica_status mica_param_initialise(mica_param *q, const mica_init *init) {
   q->version++;
-  return mica_init_fill(q, init);
+  const mica_status status = mica_init_fill(q, init);
+  if (status == MICA_OK) q->init = *init;
+  return status;
+}
+
+mica_status mica_params_reinitialise(mica_params *p, const char *pattern, uint64_t seed,
+                                     int64_t *count) {
+  const uint64_t own = p->seed;
+  mica_status status = MICA_OK;
+  int64_t n = 0;
+  p->seed = seed;
+  for (int64_t i = 0; i < p->n && status == MICA_OK; i++) {
+    mica_param *q = p->param[i];
+    if (!mica_path_matches(pattern, q->path)) continue;
+    q->version++;
+    status = mica_init_fill(q, &q->init);
+    n++;
+  }
+  p->seed = own;
+  if (count) *count = n;
+  return status;
 }
 
 bool mica_path_matches(const char *patterns, const char *path) {
@@ -452,6 +474,7 @@ mica_status mica_params_clone(const mica_params *from, mica_params **out) {
                   : MICA_ERR_MEMORY;
     if (status != MICA_OK) break;
     copy->layout = q->layout;
+    copy->init = q->init;
     const mica_view to = mica_tensor_view(copy->value), have = mica_tensor_view(q->value);
     status = mica_view_copy(&to, &have);
   }

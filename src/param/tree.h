@@ -14,6 +14,7 @@ struct mica_param {
   uint32_t flags;
   uint64_t version;
   mica_layout layout;
+  mica_init init; /* of the value as it was made */
 
   mica_grad_kind grad_kind;
   bool grad_invalid;

@@ -90,6 +90,9 @@ mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool k
     mica_batch batch = {0};
     mica_outputs o;
     status = stream->next(stream->ctx, &batch);
+    if (status == MICA_OK && batch.parts)
+      status = mica_fail(MICA_ERR_INVALID,
+                         "evaluation: the stream is zipped; evaluate its streams one by one");
     if (status != MICA_OK) break;
     mica_tape_reset(t);
     mica_no_grad_begin(t);

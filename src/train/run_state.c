@@ -10,23 +10,48 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COUNTERS 8
+#define COUNTERS 10
+#define TREES    (3 + RUN_SNAPSHOTS)
 
 typedef struct tree {
   const char *prefix;
   mica_params *params;
+  char text[40];
 } tree;
 
-static int trees_of(const run_state *s, tree out[3]) {
+static int trees_of(const run_state *s, tree out[TREES]) {
   int n = 0;
-  out[n++] = (tree){"model.", s->params};
-  out[n++] = (tree){"optimiser.", mica_optimiser_state(s->optimiser)};
-  if (s->average) out[n++] = (tree){"average.", s->average};
+  out[n++] = (tree){"model.", s->params, ""};
+  out[n++] = (tree){"optimiser.", mica_optimiser_state(s->optimiser), ""};
+  if (s->average) out[n++] = (tree){"average.", s->average, ""};
+  for (int i = 0; i < s->snapshots; i++) {
+    tree *t = &out[n++];
+    snprintf(t->text, sizeof t->text, "snapshot.%lld.", (long long)s->snapshot[i].step);
+    t->prefix = t->text;
+    t->params = s->snapshot[i].values;
+  }
   return n;
 }
 
+mica_status mica_run_state_keep(run_state *s, int64_t step) {
+  if (s->snapshots == RUN_SNAPSHOTS)
+    return mica_fail(MICA_ERR_STATE, "more than %d earlier values", RUN_SNAPSHOTS);
+  run_snapshot *one = &s->snapshot[s->snapshots];
+  const mica_status status = mica_params_clone(s->params, &one->values);
+  if (status != MICA_OK) return status;
+  one->step = step;
+  s->snapshots++;
+  return MICA_OK;
+}
+
+void mica_run_state_drop(run_state *s, int index) {
+  mica_params_free(s->snapshot[index].values);
+  for (int i = index; i + 1 < s->snapshots; i++) s->snapshot[i] = s->snapshot[i + 1];
+  s->snapshots--;
+}
+
 mica_status mica_run_state_save(const run_state *s, const char *path) {
-  tree trees[3];
+  tree trees[TREES];
   const int n_trees = trees_of(s, trees);
   int64_t total = 1, at = 0;
   for (int k = 0; k < n_trees; k++) total += mica_params_count(trees[k].params);
@@ -47,7 +72,8 @@ mica_status mica_run_state_save(const run_state *s, const char *path) {
     }
   double counters[COUNTERS] = {(double)s->epoch,      (double)s->step,  (double)s->step_in_epoch,
                                (double)s->best_epoch, s->best_accuracy, s->best_loss,
-                               s->loss_sum,           s->last_loss};
+                               s->loss_sum,           s->last_loss,     (double)s->stage,
+                               (double)s->stage_epoch};
   if (status == MICA_OK) {
     views[at++] = (mica_named_view){"run", mica_view_of(counters, MICA_F64, MICA_SHAPE(COUNTERS))};
     const mica_text_pair about[] = {{"mica.kind", "training state"}, {"mica.layout", "native"}};
@@ -76,41 +102,76 @@ static mica_status read_entry(const mica_archive *a, const char *prefix, const m
   return mica_archive_read(a, i, out);
 }
 
-/* The first four counters are whole numbers, which a double holds exactly up to 2^53. */
+/* Whole numbers, which a double holds exactly up to 2^53. */
 static mica_status check_counters(const double *c, const char *path) {
-  static const char *const names[] = {"epoch", "step", "step in the epoch", "best epoch"};
-  for (int i = 0; i < 4; i++)
-    if (!(c[i] >= (i == 3 ? -1 : 0) && c[i] <= 0x1p53 && c[i] == floor(c[i])))
+  static const struct {
+    int at;
+    double least;
+    const char *name;
+  } whole[] = {{0, 0, "epoch"},       {1, 0, "step"},  {2, 0, "step in the epoch"},
+               {3, -1, "best epoch"}, {8, 0, "stage"}, {9, 0, "first epoch of the stage"}};
+  for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+    const double v = c[whole[i].at];
+    if (!(v >= whole[i].least && v <= 0x1p53 && v == floor(v)))
       return mica_fail(MICA_ERR_FORMAT, "%s: run: the %s is %g, expected a whole number", path,
-                       names[i], c[i]);
+                       whole[i].name, v);
+  }
   return MICA_OK;
 }
 
-mica_status mica_run_state_load(run_state *s, const char *path) {
+static mica_status read_counters(const mica_archive *a, run_state *s) {
+  const int64_t i = mica_archive_find(a, "run");
+  mica_tensor *run;
+  if (i < 0 || mica_archive_dtype(a, i) != MICA_F64 || mica_archive_shape(a, i)->rank != 1 ||
+      mica_archive_shape(a, i)->dim[0] != COUNTERS)
+    return mica_fail(MICA_ERR_FORMAT, "%s: no tensor 'run' of %d float64 counters",
+                     mica_archive_path(a), COUNTERS);
+  mica_status status = mica_archive_read(a, i, &run);
+  if (status != MICA_OK) return status;
+  const double *c = mica_tensor_data(run);
+  status = check_counters(c, mica_archive_path(a));
+  if (status == MICA_OK) {
+    s->epoch = (int64_t)c[0];
+    s->step = (int64_t)c[1];
+    s->step_in_epoch = (int64_t)c[2];
+    s->best_epoch = (int64_t)c[3];
+    s->best_accuracy = c[4];
+    s->best_loss = c[5];
+    s->loss_sum = c[6];
+    s->last_loss = c[7];
+    s->stage = (int64_t)c[8];
+    s->stage_epoch = (int64_t)c[9];
+  }
+  mica_tensor_free(run);
+  return status;
+}
+
+mica_status mica_run_state_counters(run_state *s, const char *path, bool *found) {
+  *found = false;
   if (access(path, F_OK) != 0 && errno == ENOENT) return MICA_OK;
   mica_archive *a;
   mica_status status = mica_archive_open(path, &a);
   if (status != MICA_OK) return status;
-  tree trees[3];
+  status = read_counters(a, s);
+  mica_archive_close(a);
+  *found = status == MICA_OK;
+  return status;
+}
+
+mica_status mica_run_state_load(run_state *s, const char *path) {
+  mica_archive *a;
+  mica_status status = mica_archive_open(path, &a);
+  if (status != MICA_OK) return status;
+  tree trees[TREES];
   const int n_trees = trees_of(s, trees);
   int64_t total = 0, at = 0;
   for (int k = 0; k < n_trees; k++) total += mica_params_count(trees[k].params);
   mica_tensor **values = mica_calloc((size_t)total + 1, sizeof *values);
-  mica_tensor *run = NULL;
   if (!values) status = MICA_ERR_MEMORY;
   for (int k = 0; k < n_trees && status == MICA_OK; k++)
     for (int64_t i = 0; i < mica_params_count(trees[k].params) && status == MICA_OK; i++)
       status = read_entry(a, trees[k].prefix, mica_params_at(trees[k].params, i), &values[at++]);
-  if (status == MICA_OK) {
-    const int64_t i = mica_archive_find(a, "run");
-    if (i < 0 || mica_archive_dtype(a, i) != MICA_F64 || mica_archive_shape(a, i)->rank != 1 ||
-        mica_archive_shape(a, i)->dim[0] != COUNTERS)
-      status =
-          mica_fail(MICA_ERR_FORMAT, "%s: no tensor 'run' of %d float64 counters", path, COUNTERS);
-    else
-      status = mica_archive_read(a, i, &run);
-  }
-  if (status == MICA_OK) status = check_counters(mica_tensor_data(run), path);
+  if (status == MICA_OK) status = read_counters(a, s);
   /* Everything was read: now change the state. */
   at = 0;
   for (int k = 0; k < n_trees && status == MICA_OK; k++)
@@ -121,20 +182,8 @@ mica_status mica_run_state_load(run_state *s, const char *path) {
                  mica_dtype_size(mica_tensor_dtype(values[at])));
       at++;
     }
-  if (status == MICA_OK) {
-    const double *c = mica_tensor_data(run);
-    s->epoch = (int64_t)c[0];
-    s->step = (int64_t)c[1];
-    s->step_in_epoch = (int64_t)c[2];
-    s->best_epoch = (int64_t)c[3];
-    s->best_accuracy = c[4];
-    s->best_loss = c[5];
-    s->loss_sum = c[6];
-    s->last_loss = c[7];
-    mica_optimiser_sync(s->optimiser);
-  }
+  if (status == MICA_OK) mica_optimiser_sync(s->optimiser);
   for (int64_t i = 0; values && i < total; i++) mica_tensor_free(values[i]);
-  mica_tensor_free(run);
   mica_free(values);
   mica_archive_close(a);
   return status;
