@@ -24,6 +24,7 @@
 #include <mica/tensor.h>
 #include <mica/tokenizer.h>
 #include <mica/train.h>
+#include <mica/train_many.h>
 #include <mica/training_report.h>
 
 #ifndef MICA_NO_WHERE

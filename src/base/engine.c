@@ -94,6 +94,28 @@ mica_status mica_engine_create(const mica_engine_options *options, mica_engine *
   return MICA_OK;
 }
 
+mica_status mica_engine_create_worker(const mica_engine *engine, mica_engine **out) {
+  mica_engine_options o = MICA_ENGINE_OPTIONS;
+  o.threads = 1;
+  o.isa = mica_isa_name(engine->isa);
+  o.libraries = engine->libraries;
+  o.primitives = engine->primitives;
+  o.log = engine->log;
+  o.log_ctx = engine->log_ctx;
+  mica_status status = mica_engine_create(&o, out);
+  for (int k = 0; k < MICA_KIND_COUNT && status == MICA_OK; k++) {
+    const mica_component_list *all = &engine->components[k];
+    /* The built-in ones come first, in the same order. */
+    for (int i = (*out)->components[k].n; i < all->n && status == MICA_OK; i++)
+      status = mica_engine_register(*out, all->item[i]);
+  }
+  if (status != MICA_OK) {
+    mica_engine_free(*out);
+    *out = NULL;
+  }
+  return status;
+}
+
 void mica_engine_free(mica_engine *engine) {
   if (!engine) return;
   if (engine->shared) {

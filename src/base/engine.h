@@ -44,6 +44,10 @@ struct mica_engine {
 void *mica_engine_slot(const mica_engine *engine, void *(*create)(const mica_engine *engine),
                        void (*destroy)(void *object));
 
+/* An engine of one thread with the instruction set, libraries, log and components of another, which
+ * must outlive it. */
+mica_status mica_engine_create_worker(const mica_engine *engine, mica_engine **out);
+
 /* The best instruction set of this processor that the build has loops for. */
 mica_isa mica_isa_detect(void);
 const char *mica_isa_name(mica_isa isa);
