@@ -108,7 +108,7 @@ static void test_every_component_is_listed(void **state) {
 
 /* Options of functions and objects that are not chosen by name. */
 static const char without_table[] =
-    " DATASET ENGINE LOAD KMEANS MAP CONV POOL ATTENTION CROSS_ENTROPY LINE_CHART SCATTER "
+    " DATASET ENGINE LOAD KMEANS MAP CONV POOL ATTENTION ROTARY CROSS_ENTROPY LINE_CHART SCATTER "
     "BAR_CHART "
     "HISTOGRAM HEAT_MAP CONFUSION ROC IMAGE_GRID TABLE REPORT RUN TAPE DATASET_STREAM TRAIN "
     "TRAIN_MANY "

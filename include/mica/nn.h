@@ -121,6 +121,12 @@ MICA_API mica_status mica_nn_attention_init(mica_node *node, int64_t channels, b
 MICA_API mica_var mica_nn_attention(mica_tape *t, mica_node *node, int64_t heads,
                                     const mica_attention_options *o, mica_var x, mica_var bias);
 
+/* The frequencies of the turning pairs of a head of `dim` channels, radians a position, into
+ * frequency [(o->dim or dim) / 2], and what multiplies the result (may be NULL). MICA_ERR_INVALID
+ * for options out of range. */
+MICA_API mica_status mica_rotary_frequencies(const mica_rotary_options *o, int64_t dim,
+                                             double *frequency, double *attention);
+
 /* fc2(act(fc1(x))), names fc1 and fc2, dropout after both. */
 MICA_API mica_status mica_nn_mlp_init(mica_node *node, int64_t in, int64_t hidden, int64_t out);
 MICA_API mica_var mica_nn_mlp(mica_tape *t, mica_node *node, mica_activation act, double dropout,

@@ -312,6 +312,39 @@ MICA_API mica_var mica_segment_max(mica_tape *t, mica_var x, mica_var offsets);
 MICA_API mica_var mica_pair_sum(mica_tape *t, mica_var x);
 /* x_i . x_j for (i, j) = (1,0), (2,0), (2,1), (3,0), ...: [N, F (F - 1) / 2] */
 MICA_API mica_var mica_pair_dots(mica_tape *t, mica_var x);
+/* ---- rotary positions ---- */
+
+typedef enum mica_rotary_layout {
+  MICA_ROTARY_HALVES, /* channel i is turned with channel i + dim / 2 (Hugging Face's Llama) */
+  MICA_ROTARY_PAIRS   /* channels 2 i and 2 i + 1 (the original Llama, GPT-J, llama2.c) */
+} mica_rotary_layout;
+
+typedef enum mica_rotary_scaling {
+  MICA_ROTARY_UNSCALED,
+  MICA_ROTARY_LINEAR, /* positions over `factor` (Chen et al. 2023) */
+  MICA_ROTARY_YARN    /* slow pairs over `factor`, fast ones as they are (Peng et al. 2023) */
+} mica_rotary_scaling;
+
+typedef struct mica_rotary_options {
+  uint32_t size;
+  int32_t layout;   /* mica_rotary_layout */
+  double base;      /* above 1: pair i turns by base^(-2 i / dim) a position */
+  int64_t dim;      /* channels that turn, from the first on, even; 0: all of a head */
+  int64_t offset;   /* position of the first token when no positions are given */
+  int32_t scaling;  /* mica_rotary_scaling */
+  double factor;    /* length wanted over `original`; YaRN of 1 or less changes nothing */
+  int64_t original; /* YaRN: length that was trained */
+  double beta_fast, beta_slow; /* YaRN: turns within `original` from which a pair is fast, and below
+                                  which it is slow; a ramp over the pairs between */
+  double attention; /* multiplies the result; 0: 0.1 ln(factor) + 1 for YaRN above 1, else 1 */
+} mica_rotary_options;
+#define MICA_ROTARY_OPTIONS                                                                        \
+  { sizeof(mica_rotary_options), 0, 10000, 0, 0, 0, 1, 2048, 32, 1, 0 }
+/* Turn the pairs of channels of x [N,L,h,d] by position times frequency (Su et al. 2021), so that a
+ * product of two depends on the distance of their positions. positions: int64 [L] or [N,L], or
+ * MICA_NONE: offset, offset + 1, ... Angles are computed in float64. */
+MICA_API mica_var mica_rotary(mica_tape *t, mica_var x, mica_var positions,
+                              const mica_rotary_options *o);
 
 /* ---- random ---- */
 

@@ -129,6 +129,7 @@
 #define mica_segment_max(t, ...) mica_segment_max(MICA_HERE(t), __VA_ARGS__)
 #define mica_pair_sum(t, ...) mica_pair_sum(MICA_HERE(t), __VA_ARGS__)
 #define mica_pair_dots(t, ...) mica_pair_dots(MICA_HERE(t), __VA_ARGS__)
+#define mica_rotary(t, ...) mica_rotary(MICA_HERE(t), __VA_ARGS__)
 #define mica_dropout(t, ...) mica_dropout(MICA_HERE(t), __VA_ARGS__)
 #define mica_drop_path(t, ...) mica_drop_path(MICA_HERE(t), __VA_ARGS__)
 #define mica_random_normal_like(t, ...) mica_random_normal_like(MICA_HERE(t), __VA_ARGS__)

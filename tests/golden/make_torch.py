@@ -430,6 +430,54 @@ def make_activations():
         return w[:, None, None] * (x * share) + b[:, None, None] + x
     case("response", response, {"x": image, "w": draw(3), "b": draw(3)}, XY)
     write("activations", layers)
+def rotary_table(positions, dim, base, scaling, s=1.0, original=0, fast=32, slow=1):
+    """Angles [.., dim / 2] and the factor, as the papers on RoPE and YaRN give them."""
+    i = torch.arange(dim // 2)
+    theta, factor = base ** (-2 * i / dim), 1.0
+    if scaling == "linear":
+        theta = theta / s
+    elif scaling == "yarn" and s > 1:
+        def crossing(n):
+            return dim * np.log(original / (2 * np.pi * n)) / (2 * np.log(base))
+        low = max(np.floor(crossing(fast)), 0)
+        high = min(np.ceil(crossing(slow)), dim - 1)
+        ramp = ((i - low) / (high + (0.001 if low == high else 0) - low)).clamp(0, 1)
+        theta = theta * (1 - ramp) + theta / s * ramp
+        factor = 0.1 * np.log(s) + 1
+    return positions[..., None].double() * theta, factor
+
+
+def turn(x, angles, factor, layout):
+    """By complex numbers: pairs are (2 i, 2 i + 1), or (i, i + dim / 2)."""
+    dim = 2 * angles.shape[-1]
+    part, rest = x[..., :dim], x[..., dim:]
+    split = part.unflatten(-1, (-1, 2)) if layout == "pairs" else torch.stack(
+        part.chunk(2, -1), -1)
+    z = torch.view_as_complex(split.contiguous()) * torch.polar(
+        torch.full_like(angles, factor), angles)[..., None, :]
+    y = torch.view_as_real(z)
+    y = y.flatten(-2) if layout == "pairs" else torch.cat((y[..., 0], y[..., 1]), -1)
+    return torch.cat((y, rest), -1)
+
+
+def make_rotary():
+    """Rotary positions [N, L, h, d]."""
+    layers.clear()
+    torch.manual_seed(11)
+    tokens = torch.arange(5)
+    far = torch.tensor([[0, 3, 1], [70001, 2, 50000]])
+    for name, positions, dim, shape, layout, options in (
+            ("halves", tokens, 8, (2, 5, 3, 8), "halves", (10000.0, "")),
+            ("pairs", tokens, 8, (2, 5, 3, 8), "pairs", (10000.0, "")),
+            ("part", tokens + 4, 4, (1, 5, 2, 10), "pairs", (500.0, "")),
+            ("linear", tokens, 6, (1, 5, 2, 6), "halves", (10000.0, "linear", 8.0)),
+            ("yarn", tokens + 300, 16, (1, 5, 2, 16), "halves", (10000.0, "yarn", 4.0, 256)),
+            ("yarn_ids", far, 64, (2, 3, 1, 64), "pairs", (1e6, "yarn", 8.0, 6272)),
+            ("yarn_short", tokens, 8, (1, 5, 1, 8), "halves", (10000.0, "yarn", 0.5, 256))):
+        angles, factor = rotary_table(positions, dim, *options)
+        case(name, lambda x: turn(x, angles, factor, layout), {"x": draw(*shape)}, (),
+             {"ids": far} if name == "yarn_ids" else None)
+    write("rotary", layers)
 
 
 def make_schedules():
@@ -837,6 +885,7 @@ SETS = {
     "operations": make_operations,
     "activations": make_activations,
     "ragged": make_ragged,
+    "rotary": make_rotary,
     "schedules": make_schedules,
     "spatial": make_spatial,
     "steps": make_steps,

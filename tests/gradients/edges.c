@@ -62,6 +62,7 @@ RUN(conv1d, mica_conv1d(t, in[0], in[1], in[2], NULL))
 RUN(conv_transpose2d, mica_conv_transpose2d(t, in[0], in[1], in[2], NULL))
 RUN(conv_transpose1d, mica_conv_transpose1d(t, in[0], in[1], in[2], NULL))
 
+RUN(rotary, mica_rotary(t, in[0], MICA_NONE, NULL))
 RUN(layer_norm, mica_layer_norm(t, in[0], in[1], in[2], 1e-2))
 RUN(rms_norm, mica_rms_norm(t, in[0], in[1], 1e-2))
 RUN(group_norm, mica_group_norm(t, in[0], in[1], in[2], 1, 1e-2))
@@ -204,6 +205,9 @@ static const gradient_case cases[] = {
     CASE(conv_transpose2d, "none", 3, IN(0, 3, 3, 2), IN(2, 2, 2, 4), IN(4)),
     CASE(conv_transpose1d, "one", 3, IN(1, 1, 1), IN(1, 1, 1), IN(1)),
     CASE(conv_transpose1d, "none", 3, IN(0, 3, 2), IN(2, 2, 4), IN(4)),
+
+    CASE(rotary, "one", 1, IN(1, 1, 1, 1)), CASE(rotary, "none", 1, IN(0, 2, 1, 3)),
+    CASE(rotary, "no channels", 1, IN(2, 2, 1, 0)),
 
     CASE(layer_norm, "one", 3, IN(1, 1), IN(1), IN(1)),
     CASE(layer_norm, "none", 3, IN(0, 3), IN(3), IN(3)),
