@@ -31,6 +31,7 @@ static const struct {
     WITH(MICA_KIND_MODEL, "dcn", mica_dcn_options, MICA_DCN_OPTIONS),
     WITH(MICA_KIND_MODEL, "dcnv2", mica_dcnv2_options, MICA_DCNV2_OPTIONS),
     WITH(MICA_KIND_MODEL, "dlrm", mica_dlrm_options, MICA_DLRM_OPTIONS),
+    WITH(MICA_KIND_MODEL, "gpt", mica_gpt_options, MICA_GPT_OPTIONS),
     WITH(MICA_KIND_LOSS, "ce", mica_ce_options, MICA_CE_OPTIONS),
     WITH(MICA_KIND_LOSS, "kd", mica_kd_options, MICA_KD_OPTIONS),
     WITH(MICA_KIND_LOSS, "bce", mica_bce_options, MICA_BCE_OPTIONS),
@@ -108,7 +109,8 @@ static void test_every_component_is_listed(void **state) {
 
 /* Options of functions and objects that are not chosen by name. */
 static const char without_table[] =
-    " DATASET ENGINE LOAD KMEANS MAP CONV POOL ATTENTION ROTARY CROSS_ENTROPY LINE_CHART SCATTER "
+    " DATASET ENGINE LOAD KMEANS MAP CONV POOL ATTENTION ROTARY KV_CACHE GENERATOR CROSS_ENTROPY "
+    "LINE_CHART SCATTER "
     "BAR_CHART "
     "HISTOGRAM HEAT_MAP CONFUSION ROC IMAGE_GRID TABLE REPORT RUN TAPE DATASET_STREAM TRAIN "
     "TRAIN_MANY "

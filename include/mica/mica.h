@@ -8,7 +8,9 @@
 #include <mica/dataset.h>
 #include <mica/engine.h>
 #include <mica/feature.h>
+#include <mica/generate.h>
 #include <mica/image.h>
+#include <mica/kv_cache.h>
 #include <mica/linear_algebra.h>
 #include <mica/loss.h>
 #include <mica/model.h>

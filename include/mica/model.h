@@ -127,6 +127,11 @@ MICA_API mica_status mica_params_load(mica_params *params, const char *path,
  * pairs of metadata. */
 MICA_API mica_status mica_params_save(const mica_params *params, const char *path,
                                       const mica_text_pair *metadata, int64_t m);
+/* The decoder of a llama2.c checkpoint in the form without a version (legacy_export): gpt with
+ * Llama's names, rotary pairs, grouped queries; the classifier is the embedding or has its own
+ * weights, as the sign of the vocabulary's size says. Every size is checked against the file's
+ * before memory is taken: MICA_ERR_FORMAT names the field. */
+MICA_API mica_status mica_net_read_llama2c(mica_engine *engine, const char *path, mica_net **out);
 /* The shape that an entry has in interchange files. */
 MICA_API mica_shape mica_param_reference_shape(const mica_param *q);
 /* A fresh tensor with the entry's value in the reference layout, and the reverse: take the value
@@ -373,6 +378,37 @@ typedef struct mica_dlrm_options {
 } mica_dlrm_options;
 #define MICA_DLRM_OPTIONS                                                                          \
   { sizeof(mica_dlrm_options), 16, {3, {512, 256, 64}}, {2, {512, 256}}, 0.0 }
+
+/* Decoders of tokens. With learned positions the names are GPT-2's (wte, wpe, h.N, ln_f; linear
+ * weights lie transposed in files, as there), with rotary ones Llama's (model.embed_tokens,
+ * model.layers.N, model.norm, lm_head), so that checkpoints of both kinds load. A problem without
+ * classes gives logits [N,L,vocabulary] of the token that follows; with classes the layer `score`
+ * classifies whole sequences from their last token, the last within the tape's mask. Initial values
+ * as GPT-2's: deviation 0.02, over sqrt(2 depth) for what is added to the stream. */
+typedef struct mica_gpt_options {
+  uint32_t size;
+  int64_t dim, depth, heads;
+  int64_t kv_heads; /* 0: heads */
+  int64_t hidden;   /* of the feed-forward; 0: 4 dim, for swiglu 8/3 dim up to a multiple of 32 */
+  int32_t position; /* learned | rotary */
+  int32_t norm;     /* layer | rms */
+  int32_t mlp;      /* gelu | gelu_tanh (GPT-2) | swiglu */
+  int32_t bias;     /* of linear layers: all | none | qkv */
+  bool tied;        /* the embedding is the last layer too */
+  double dropout;   /* of embeddings, and of each layer's two results */
+  double eps;       /* of the norms */
+  int32_t rotary;   /* halves | pairs: mica_rotary_layout */
+  double base;      /* and the further options of mica_rotary_options */
+  int64_t rotary_dim;
+  int32_t scaling; /* none | linear | yarn */
+  double factor;
+  int64_t original;
+} mica_gpt_options;
+#define MICA_GPT_OPTIONS                                                                           \
+  {                                                                                                \
+    sizeof(mica_gpt_options), 384, 6, 6, 0, 0, 0, 0, 0, 0, true, 0.0, 1e-5, 0, 10000.0, 0, 0, 1.0, \
+        2048                                                                                       \
+  }
 
 #ifdef __cplusplus
 }

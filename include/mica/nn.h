@@ -127,6 +127,27 @@ MICA_API mica_var mica_nn_attention(mica_tape *t, mica_node *node, int64_t heads
 MICA_API mica_status mica_rotary_frequencies(const mica_rotary_options *o, int64_t dim,
                                              double *frequency, double *attention);
 
+/* Causal self-attention of decoders, with grouped queries: kv_heads key/value heads for `heads`
+ * query heads, dim / heads channels each. Packed: one projection c_attn (queries, keys, values one
+ * after the other) and c_proj, GPT-2's names; else q_proj, k_proj, v_proj and o_proj, Llama's. x
+ * [N,L,C]; keys outside the tape's mask are left out; with a cache on the tape (mica_set_cache)
+ * past tokens come from there. `rotary` NULL: no turning. */
+typedef struct mica_causal_attention_options {
+  uint32_t size;
+  int64_t dim, heads, kv_heads; /* kv_heads divides heads */
+  bool packed, qkv_bias, bias;  /* bias: of the last projection */
+  const mica_rotary_options *rotary;
+} mica_causal_attention_options;
+MICA_API mica_status mica_nn_causal_attention_init(mica_node *node,
+                                                   const mica_causal_attention_options *o);
+MICA_API mica_var mica_nn_causal_attention(mica_tape *t, mica_node *node,
+                                           const mica_causal_attention_options *o, mica_var x);
+
+/* down_proj(act(gate_proj(x)) up_proj(x)), Llama's names (Shazeer 2020: SwiGLU with MICA_SILU). */
+MICA_API mica_status mica_nn_gated_mlp_init(mica_node *node, int64_t in, int64_t hidden,
+                                            int64_t out, bool bias);
+MICA_API mica_var mica_nn_gated_mlp(mica_tape *t, mica_node *node, mica_activation act, mica_var x);
+
 /* fc2(act(fc1(x))), names fc1 and fc2, dropout after both. */
 MICA_API mica_status mica_nn_mlp_init(mica_node *node, int64_t in, int64_t hidden, int64_t out);
 MICA_API mica_var mica_nn_mlp(mica_tape *t, mica_node *node, mica_activation act, double dropout,

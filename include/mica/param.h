@@ -87,7 +87,8 @@ typedef enum mica_layout_kind {
   MICA_LAYOUT_PLAIN,
   MICA_LAYOUT_CONV,           /* here [O, k..., I], there [O, I, k...] */
   MICA_LAYOUT_CONV_TRANSPOSE, /* here [I, k..., O], there [I, O, k...] */
-  MICA_LAYOUT_FLATTEN         /* here columns run over (H, W, C), there over (C, H, W) */
+  MICA_LAYOUT_FLATTEN,        /* here columns run over (H, W, C), there over (C, H, W) */
+  MICA_LAYOUT_TRANSPOSED      /* here [O, I], there [I, O] (GPT-2's linear layers) */
 } mica_layout_kind;
 typedef struct mica_layout {
   mica_layout_kind kind;

@@ -151,6 +151,12 @@ typedef mica_var (*mica_attention_fn)(mica_tape *t, void *ctx, const char *path,
                                       const struct mica_attention_options *o, mica_var *lse);
 MICA_API void mica_set_attention(mica_tape *t, mica_attention_fn fn, void *ctx);
 
+struct mica_kv_cache;
+/* Keys and values of past tokens (mica/kv_cache.h), which attention layers that know caches read
+ * and add to. NULL: none. Holds as long as a mask does. */
+MICA_API void mica_set_cache(mica_tape *t, struct mica_kv_cache *cache);
+MICA_API struct mica_kv_cache *mica_cache(const mica_tape *t);
+
 /* A tap sees the result of every scope whose path matches a pattern ("layer2.*", as fnmatch): it
  * returns v to look on, or another tensor to put in its place. Taps stay until cleared. */
 typedef mica_var (*mica_tap_fn)(mica_tape *t, void *ctx, const char *path, mica_var v);

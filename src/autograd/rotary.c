@@ -22,7 +22,7 @@ int64_t mica_rotary_turned(const mica_rotary_options *o, int64_t dim) {
   return o->dim ? o->dim : dim - dim % 2;
 }
 
-static mica_status check(const mica_rotary_options *o, int64_t dim) {
+mica_status mica_rotary_check(const mica_rotary_options *o, int64_t dim) {
   const int64_t turned = mica_rotary_turned(o, dim);
   if (turned < 0 || turned > dim || turned % 2)
     return mica_fail(MICA_ERR_INVALID,
@@ -55,7 +55,7 @@ static double crossing(const mica_rotary_options *o, int64_t turned, double n) {
 mica_status mica_rotary_frequencies(const mica_rotary_options *given, int64_t dim,
                                     double *frequency, double *attention) {
   const mica_rotary_options o = mica_rotary_options_of(given);
-  mica_status status = check(&o, dim);
+  mica_status status = mica_rotary_check(&o, dim);
   if (status != MICA_OK) return status;
   const int64_t turned = mica_rotary_turned(&o, dim);
   const bool yarn = o.scaling == MICA_ROTARY_YARN && o.factor > 1;
@@ -183,7 +183,7 @@ mica_var mica_rotary(mica_tape *t, mica_var x, mica_var positions,
        p->shape.dim[p->shape.rank - 1] != d[1] || (each && p->shape.dim[0] != d[0])))
     return mica_call_fail(&c, MICA_ERR_SHAPE, "expected positions int64 [L] or [N,L]:");
   rotary r = {d[1], d[2], d[3], mica_rotary_turned(&o, d[3]), o.layout == MICA_ROTARY_PAIRS, each};
-  if (check(&o, r.dim) != MICA_OK)
+  if (mica_rotary_check(&o, r.dim) != MICA_OK)
     return mica_call_fail(&c, mica_last_status(), "%s:", mica_last_error());
   if (given_positions && !each) mica_call_mixes(&c, 1);
   const size_t size = mica_dtype_size(v->dtype);

@@ -403,6 +403,12 @@ void mica_set_attention(mica_tape *t, mica_attention_fn fn, void *ctx) {
   t->now.attention = fn;
   t->now.attention_ctx = ctx;
 }
+void mica_set_cache(mica_tape *t, struct mica_kv_cache *cache) {
+  t->now.cache = cache;
+}
+struct mica_kv_cache *mica_cache(const mica_tape *t) {
+  return t->now.cache;
+}
 void mica_no_grad_begin(mica_tape *t) {
   t->no_grad++;
 }

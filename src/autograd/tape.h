@@ -54,6 +54,7 @@ typedef struct scoped {
   mica_var mask;
   mica_attention_fn attention;
   void *attention_ctx;
+  struct mica_kv_cache *cache;
 } scoped;
 
 typedef struct scope {

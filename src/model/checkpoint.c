@@ -24,6 +24,7 @@ static int reference_axes(const mica_param *q, mica_shape *from, int axes[MICA_M
     return 4;
   }
   for (int i = 0; i < rank; i++) axes[i] = i;
+  if (l.kind == MICA_LAYOUT_TRANSPOSED && rank == 2) memcpy(axes, (int[]){1, 0}, 2 * sizeof(int));
   if (l.kind != MICA_LAYOUT_PLAIN && rank > 2) { /* [O, k..., I] to [O, I, k...] */
     axes[1] = rank - 1;
     for (int i = 2; i < rank; i++) axes[i] = i - 1;
@@ -124,9 +125,15 @@ mica_status mica_params_save(const mica_params *params, const char *path,
 /* ---- loading ---- */
 
 /* What wrappers of training programs put before names. */
-static const char *const wrappers[] = {
-    "",       "module.",       "state_dict.",       "state_dict.module.",
-    "model.", "model.module.", "model_state_dict.", "net."};
+static const char *const wrappers[] = {"",
+                                       "module.",
+                                       "state_dict.",
+                                       "state_dict.module.",
+                                       "model.",
+                                       "model.module.",
+                                       "model_state_dict.",
+                                       "net.",
+                                       "transformer."};
 
 static int64_t count_matches(const mica_params *params, const mica_archive *a, const char *prefix) {
   int64_t n = 0;

@@ -480,6 +480,102 @@ def make_rotary():
     write("rotary", layers)
 
 
+def make_gpt():
+    """Decoders with the names and layouts of GPT-2 and of Llama: weights, logits, gradients."""
+    layers.clear()
+    torch.manual_seed(13)
+    dim, depth, vocabulary, length = 24, 2, 11, 7
+    tokens = torch.randint(0, vocabulary, (2, length))
+    mask = torch.full((length, length), -np.inf).triu(1)
+
+    def attend(q, k, v):
+        groups = q.shape[2] // k.shape[2]
+        k, v = (z.repeat_interleave(groups, 2) for z in (k, v))
+        s = torch.einsum("nqhd,nkhd->nhqk", q, k) / q.shape[-1] ** 0.5 + mask
+        return torch.einsum("nhqk,nkhd->nqhd", s.softmax(-1), v).flatten(2)
+
+    def store(name, weights, forward):
+        leaves = {k: v.requires_grad_() for k, v in weights.items()}
+        y = forward(leaves)
+        gy = draw(*y.shape)
+        grads = torch.autograd.grad(y, list(leaves.values()), gy)
+        for (k, v), g in zip(leaves.items(), grads):
+            layers[f"{name}.param.{k}"] = v.float()
+            layers[f"{name}.grad.{k}"] = g
+        layers[f"{name}.tokens"], layers[f"{name}.y"] = tokens, y
+        layers[f"{name}.gy"] = gy.float()
+
+    def small(*shape):
+        return rounded(0.3 * torch.randn(shape))
+
+    def gpt2():
+        w = {"wte.weight": small(vocabulary, dim), "wpe.weight": small(length, dim)}
+        for i in range(depth):
+            for n in ("ln_1", "ln_2"):
+                w[f"h.{i}.{n}.weight"], w[f"h.{i}.{n}.bias"] = 1 + small(dim), small(dim)
+            for n, o, p in (("attn.c_attn", 3 * dim, dim), ("attn.c_proj", dim, dim),
+                            ("mlp.c_fc", 4 * dim, dim), ("mlp.c_proj", dim, 4 * dim)):
+                w[f"h.{i}.{n}.weight"], w[f"h.{i}.{n}.bias"] = small(p, o), small(o)
+        w["ln_f.weight"], w["ln_f.bias"] = 1 + small(dim), small(dim)
+
+        def forward(w):
+            def norm(n, x):
+                return F.layer_norm(x, (dim,), w[n + ".weight"], w[n + ".bias"], 1e-5)
+
+            def linear(n, x):
+                return x @ w[n + ".weight"] + w[n + ".bias"]
+            x = w["wte.weight"][tokens] + w["wpe.weight"]
+            for i in range(depth):
+                b = f"h.{i}."
+                q, k, v = (z.unflatten(-1, (3, -1)) for z in
+                           linear(b + "attn.c_attn", norm(b + "ln_1", x)).chunk(3, -1))
+                x = x + linear(b + "attn.c_proj", attend(q, k, v))
+                h = linear(b + "mlp.c_fc", norm(b + "ln_2", x))
+                h = h * 0.5 * (1 + torch.tanh((2 / np.pi) ** 0.5 * (h + 0.044715 * h ** 3)))
+                x = x + linear(b + "mlp.c_proj", h)
+            return norm("ln_f", x) @ w["wte.weight"].t()
+        store("gpt2", w, forward)
+
+    def llama():
+        heads, kv, hidden = 6, 2, 20
+        w = {"model.embed_tokens.weight": small(vocabulary, dim)}
+        for i in range(depth):
+            b = f"model.layers.{i}."
+            w[b + "input_layernorm.weight"] = 1 + small(dim)
+            w[b + "post_attention_layernorm.weight"] = 1 + small(dim)
+            for n, o, p in (("self_attn.q_proj", dim, dim),
+                            ("self_attn.k_proj", kv * dim // heads, dim),
+                            ("self_attn.v_proj", kv * dim // heads, dim),
+                            ("self_attn.o_proj", dim, dim), ("mlp.gate_proj", hidden, dim),
+                            ("mlp.up_proj", hidden, dim), ("mlp.down_proj", dim, hidden)):
+                w[b + n + ".weight"] = small(o, p)
+        w["model.norm.weight"] = 1 + small(dim)
+        w["lm_head.weight"] = small(vocabulary, dim)
+        angles, _ = rotary_table(torch.arange(length), dim // heads, 10000.0, "")
+
+        def forward(w):
+            def norm(n, x):
+                return x * (x.pow(2).mean(-1, True) + 1e-5).rsqrt() * w[n + ".weight"]
+            x = w["model.embed_tokens.weight"][tokens]
+            for i in range(depth):
+                b = f"model.layers.{i}."
+                h = norm(b + "input_layernorm", x)
+                q, k, v = ((h @ w[b + f"self_attn.{n}_proj.weight"].t()).unflatten(
+                    -1, (-1, dim // heads)) for n in "qkv")
+                q, k = (turn(z, angles, 1.0, "halves") for z in (q, k))
+                x = x + attend(q, k, v) @ w[b + "self_attn.o_proj.weight"].t()
+                h = norm(b + "post_attention_layernorm", x)
+                h = F.silu(h @ w[b + "mlp.gate_proj.weight"].t()) * (
+                    h @ w[b + "mlp.up_proj.weight"].t())
+                x = x + h @ w[b + "mlp.down_proj.weight"].t()
+            return norm("model.norm", x) @ w["lm_head.weight"].t()
+        store("llama", w, forward)
+
+    gpt2()
+    llama()
+    write("gpt", layers)
+
+
 def make_schedules():
     """Factors of the base rate over 40 steps."""
     S, out = torch.optim.lr_scheduler, {}
@@ -886,6 +982,7 @@ SETS = {
     "activations": make_activations,
     "ragged": make_ragged,
     "rotary": make_rotary,
+    "gpt": make_gpt,
     "schedules": make_schedules,
     "spatial": make_spatial,
     "steps": make_steps,
