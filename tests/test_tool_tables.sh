@@ -144,6 +144,18 @@ check "train on a log" above val_accuracy 0.9 "$mica" train mlp:hidden=32 --data
 check "a log that is another's" says "the first line is none of a log in criteo's format" \
   "$mica" train mlp --data log.libfm --format criteo
 
+# A log of users and items, by its folder or by request.
+mkdir ml
+printf '7\t20\t3\t881250949\n8\t20\t4\t881250950\n7\t21\t5\t881250940\n' >ml/u.data
+printf '7|24|M|technician|85711\n8|53|F|other|94043\n' >ml/u.user
+printf '1 5\n2 6 5\n' >sequences.txt
+check "data info of a folder of MovieLens" sh -c \
+  "'$mica' data info ml | grep 'interactions (movielens), 3 of 2 users with 2 items, 75.000% of all pairs'"
+check "its times" sh -c "'$mica' data info ml | grep 'times: 1997-12-04 to 1997-12-04'"
+check "its attributes" sh -c "'$mica' data info ml | grep 'user occupation *2 values'"
+check "data info of sequences" sh -c \
+  "'$mica' data info sequences.txt --interactions --json | grep '\"format\":\"sequences\",\"interactions\":3,'"
+
 # Real rows: the majority class is 76.4% of the test part; the network must beat it by 8 points.
 if [ -n "${MICA_DATA:-}" ] && [ -d "$MICA_DATA/uci-adult" ]; then
   names=age,workclass,fnlwgt,education,education-num,marital-status,occupation,relationship,race,sex

@@ -134,6 +134,7 @@ static const cli_flag flags[] = {
     {"--force", NULL, NULL, NULL, "fetch again what is there already"},
     {"--names", NULL, NULL, NULL, "list names only, one a line"},
     {"--label", NULL, "COLUMN", NULL, "info of a table: the column that is to be predicted"},
+    {"--interactions", NULL, NULL, NULL, "info of a log of users and items"},
     CLI_COMMON_FLAGS};
 
 const cli_verb verb_data = {
@@ -148,7 +149,8 @@ const cli_verb verb_data = {
     "          mica data get fashion-mnist   leaves the folder fashion-mnist in the data folder\n"
     "          mica train resnet --data fashion-mnist\n"
     "          mica data info photos/        classes, parts, sizes, unreadable files\n"
-    "          mica data info adult.csv --label income\n\n"
+    "          mica data info adult.csv --label income\n"
+    "          mica data info ml-1m/         users, items, times; known by its files\n\n"
     "The folder is $MICA_DATA, else $XDG_CACHE_HOME/mica/data, else ~/.cache/mica/data.\n"
     "Files come from their publishers through the curl program, which heeds https_proxy and\n"
     "no_proxy; a download that broke off is continued, and kept only when its sha256 is right."};

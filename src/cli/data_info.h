@@ -7,4 +7,7 @@
 /* Print it for a person or, with --json, as one object. */
 int data_info(const cli_args *a, const char *path);
 
+/* The same of a log of users and items. */
+int data_interactions(const cli_args *a, const char *path);
+
 #endif
