@@ -114,7 +114,7 @@ static const char without_table[] =
     "BAR_CHART "
     "HISTOGRAM HEAT_MAP CONFUSION ROC IMAGE_GRID TABLE REPORT RUN TAPE DATASET_STREAM TRAIN "
     "TRAIN_MANY "
-    "DATA_TABLE MIXED_STREAM "
+    "DATA_TABLE INTERACTIONS SPLIT NEGATIVE MIXED_STREAM "
     "RESIZE ENCODE ";
 
 static void test_every_macro_is_listed(void **state) {
