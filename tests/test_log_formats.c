@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char dir[] = "/tmp/mica-test-logs-XXXXXX";
@@ -232,6 +233,58 @@ static void test_libfm(void **state) {
   mica_data_table_free(t);
 }
 
+/* ---- MovieLens ---- */
+
+static void test_movielens(void **state) {
+  (void)state;
+  mkdir(path_of("ml"), 0777);
+  put("ml/u.data", "2\t1\t2\t881250949\n1\t2\t4\t881250950\n1\t1\t3\t7\n1\t1\t5\t8\n2\t2\t1\t9\n");
+  put("ml/u.user", "1|24|M|technician|85711\n2|53|F|other|\n");
+  put("ml/u.item",
+      "1|Toy Story (1995)|01-Jan-1995||http://u|0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0\n"
+      "2|Golden, Eye|01-Jan-1995||http://u|0|0|0|0|0|0|0|0|1|0|0|0|0|0|0|0|0|0|0\n");
+  const char *path = path_of("ml");
+  assert_true(mica_is_table(path));
+  assert_string_equal(mica_table_log_format(path), "movielens");
+  mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
+  mica_data_table *t;
+  o.validation = 0;
+  o.fields = true;
+  o.min_count = 1;
+  assert_int_equal(mica_data_table_open(path, &o, &t), MICA_OK);
+  const mica_columns *c = mica_data_table_columns(t);
+  static const char *const names[] = {"user",       "item", "age",  "gender",
+                                      "occupation", "zip",  "year", "genre"};
+  assert_int_equal(mica_columns_fields(c), 8);
+  for (int64_t i = 0; i < 8; i++) assert_string_equal(mica_columns_name(c, i), names[i]);
+  /* User 2: item 2 at 9, then item 1, both below 3; user 1: the 3 is left out. */
+  static const int64_t labels[] = {0, 0, 1, 1};
+  assert_int_equal(mica_data_table_count(t), 4);
+  assert_memory_equal(mica_data_table_labels(t), labels, sizeof labels);
+  char *text;
+  assert_int_equal(mica_columns_text(c, &text), MICA_OK);
+  assert_non_null(strstr(text, "\"values\":[\"Animation|Children's|Comedy\",\"Drama\"]"));
+  assert_non_null(strstr(text, "\"format\":\"movielens\""));
+  /* Rows to be predicted, in another order and without the click. */
+  mica_columns *again;
+  mica_row_reader *r;
+  float x[1];
+  int64_t ids[8], row[8], n;
+  assert_int_equal(mica_columns_parse(text, (const char *[]){"0", "1"}, 2, &again), MICA_OK);
+  put("rows.csv", "genre,item,user,age,gender,occupation,zip,year\n"
+                  "Animation|Children's|Comedy,1,2,53,F,other,,1995\n");
+  if (mica_row_reader_open(path_of("rows.csv"), again, NULL, &r) != MICA_OK)
+    fail_msg("%s", mica_last_error());
+  assert_int_equal(mica_row_reader_next_fields(r, 1, x, ids, NULL, &n), MICA_OK);
+  assert_int_equal(n, 1);
+  mica_data_table_row_fields(t, 1, x, row);
+  assert_memory_equal(ids, row, sizeof ids);
+  mica_row_reader_close(r);
+  mica_columns_free(again);
+  mica_free(text);
+  mica_data_table_free(t);
+}
+
 /* ---- what is none ---- */
 
 static void test_other_files(void **state) {
@@ -267,7 +320,7 @@ static void test_other_files(void **state) {
   o.format = "kdd";
   assert_int_equal(mica_data_table_open(path, &o, &t), MICA_ERR_INVALID);
   assert_string_equal(mica_last_error(),
-                      "table: format 'kdd', expected none, criteo, avazu or libfm");
+                      "table: format 'kdd', expected none, criteo, avazu, libfm or movielens");
   o.format = "avazu";
   assert_int_equal(mica_data_table_open(path, &o, &t), MICA_ERR_FORMAT);
   mica_columns *c;
@@ -292,7 +345,8 @@ static void test_real_logs(void **state) {
                {"ctr-samples/wide-resdnn/avazu/test.csv", "avazu", 432, 23},
                {"ctr-samples/avazu-tiny/tr.rx.csv.gz", "avazu", 2994, 23},
                {"ctr-samples/deepctr/avazu_sample.txt", "avazu", 100, 23},
-               {"frappe/frappe.test.libfm.gz", "libfm", 28860, 10}};
+               {"frappe/frappe.test.libfm.gz", "libfm", 28860, 10},
+               {"movielens-100k", "movielens", 72855, 8}};
   const char *root = getenv("MICA_DATA");
   int found = 0;
   for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
@@ -330,9 +384,9 @@ static int teardown(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_criteo),    cmocka_unit_test(test_avazu),
-      cmocka_unit_test(test_libfm),     cmocka_unit_test(test_other_files),
-      cmocka_unit_test(test_real_logs),
+      cmocka_unit_test(test_criteo),      cmocka_unit_test(test_avazu),
+      cmocka_unit_test(test_libfm),       cmocka_unit_test(test_movielens),
+      cmocka_unit_test(test_other_files), cmocka_unit_test(test_real_logs),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -15,7 +15,10 @@
  * Logs of clicks are known by their first line: Criteo's (tabs, without a header: label, I1 .. I13,
  * C1 .. C26; or CSV with these names), Avazu's (CSV; id is ignored, the hour 14102100 becomes the
  * hour of the day and a column weekday, 0 for Sunday) and libFM's ("label id:1 id:1 ...", in each
- * row one value of each field f1, f2, ...). Their label, label or click, needs no naming, and their
+ * row one value of each field f1, f2, ...). A folder of MovieLens (u.data or ratings.dat, and the
+ * files beside it) is one too: user, item, age, gender, occupation, zip, year, genre (all of an
+ * item's genres are one value) and click, 1 for ratings above 3 and 0 below; ratings of 3 are left
+ * out. Their label, label or click, needs no naming, and their
  * columns are numeric (I1 .. I13) or categorical whatever they hold.
  *
  * Files: RFC 4180 with commas, tabs, semicolons, bars or spaces, .gz or not, UTF-8. Missing are
@@ -129,8 +132,8 @@ typedef struct mica_data_table_options {
   int64_t memory; /* of rows in files: bytes for the values seen while columns are learnt, 65536 or
                      more; beyond them rare values are forgotten, so that a count may be too low */
   int64_t buffer; /* of rows in files: how many a shuffling stream mixes */
-  const char *format; /* "criteo", "avazu", "libfm" (see above), "none"; NULL: by the first line,
-                         unless a header, or a label of another name, is asked for */
+  const char *format; /* "criteo", "avazu", "libfm", "movielens" (see above), "none"; NULL: by the
+                         first line, unless a header, or a label of another name, is asked for */
 } mica_data_table_options;
 #define MICA_DATA_TABLE_OPTIONS                                                                    \
   {                                                                                                \

@@ -275,20 +275,11 @@ static mica_status open_any(const char *path, const char *label, opened *out) {
   return mica_fail(MICA_ERR_FORMAT, "%s: neither pictures (%s) nor a table (%s)", path, why, other);
 }
 
-/* The folders of MovieLens say by their files what they are; other logs need the flag. */
-static bool is_movielens(const char *path) {
-  static const char *const files[] = {"u.data", "ratings.dat", "ratings.dat.gz"};
-  bool there = false;
-  for (size_t k = 0; k < sizeof files / sizeof *files && mica_is_folder(path); k++) {
-    char *file = mica_path_join(path, files[k]);
-    there = there || (file && mica_file_exists(file));
-    mica_free(file);
-  }
-  return there;
-}
-
 int data_info(const cli_args *a, const char *path) {
-  if (cli_on(a, "--interactions") || is_movielens(path)) return data_interactions(a, path);
+  /* MovieLens's folders say by their files what they are; other logs need the flag. */
+  const char *log = cli_text(a, "--label") ? NULL : mica_table_log_format(path);
+  if (cli_on(a, "--interactions") || (log && strcmp(log, "movielens") == 0 && mica_is_folder(path)))
+    return data_interactions(a, path);
   opened o = {0};
   holdings h = {0};
   mica_status status = open_any(path, cli_text(a, "--label"), &o);

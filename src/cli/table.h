@@ -18,7 +18,7 @@
       {"--max-categories", NULL, "N", NULL,                                                        \
        "table: different values of a column (1000), of a field (1048576)"},                        \
       {"--format", NULL, "NAME", NULL,                                                             \
-       "table: criteo, avazu, libfm or none; by the first line when not given"},                   \
+       "table: criteo, avazu, libfm, movielens or none; by the first line when not given"},        \
       {"--numbers", NULL, "FORM", NULL,                                                            \
        "table: what numbers become: standard, plain, log, log-square"},                            \
       {"--min-count", NULL, "N", NULL,                                                             \

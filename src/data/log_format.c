@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *const mica_log_format_name[] = {"none", "criteo", "avazu", "libfm", NULL};
+const char *const mica_log_format_name[] = {"none", "criteo", "avazu", "libfm", "movielens", NULL};
 
 enum { COUNTS = 13, HASHES = 26, AVAZU = 24 };
 
@@ -88,15 +88,21 @@ static bool is_libfm(const char *const *field, int64_t n) {
   return pairs > 0;
 }
 
+static bool is_movielens(const char *const *field, int64_t n) {
+  return n > 2 && strcmp(field[0], "user") == 0 && strcmp(field[1], "item") == 0 &&
+         strcmp(field[n - 1], "click") == 0;
+}
+
 mica_log_format mica_log_format_of(const char *const *field, int64_t n, bool *header) {
   if (is_criteo(field, n, header)) return MICA_LOG_CRITEO;
   if (is_avazu(field, n, header)) return MICA_LOG_AVAZU;
-  *header = false;
+  *header = is_movielens(field, n);
+  if (*header) return MICA_LOG_MOVIELENS;
   return is_libfm(field, n) ? MICA_LOG_LIBFM : MICA_LOG_NONE;
 }
 
 const char *mica_log_format_label(mica_log_format format) {
-  return format == MICA_LOG_AVAZU ? "click" : "label";
+  return format == MICA_LOG_AVAZU || format == MICA_LOG_MOVIELENS ? "click" : "label";
 }
 
 mica_log_role mica_log_format_role(mica_log_format format, const char *name) {
@@ -227,9 +233,12 @@ mica_status mica_log_rows_next(mica_log_rows *r, const char *const *field, int64
                                const char *const **row) {
   *row = field;
   if (r->format != MICA_LOG_LIBFM && n != r->raw) return wrong_count(n, r->raw);
-  if (r->format == MICA_LOG_NONE || r->format == MICA_LOG_CRITEO) return MICA_OK;
+  if (r->format == MICA_LOG_LIBFM) {
+    *row = r->cell;
+    return split_pairs(r, field, n);
+  }
+  if (r->format != MICA_LOG_AVAZU) return MICA_OK;
   *row = r->cell;
-  if (r->format == MICA_LOG_LIBFM) return split_pairs(r, field, n);
   for (int64_t i = 0; i < n; i++) r->cell[i] = field[i];
   return split_hour(r, field[r->hour]);
 }

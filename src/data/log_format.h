@@ -4,7 +4,8 @@
  * Criteo: label, 13 counts, 26 hashes; tabs without a header (the challenge's own form, its test
  * part without the label), or names label, I1 .. I13, C1 .. C26 in a header. Avazu: 24 columns with
  * a header or, in their order, without; the hour 14102100 becomes the hour of the day and the
- * weekday. libFM: "label id:1 id:1 ...", each place a field.
+ * weekday. libFM: "label id:1 id:1 ...", each place a field. MovieLens: what
+ * data/movielens_table.h makes of its folders.
  */
 #ifndef MICA_DATA_LOG_FORMAT_H
 #define MICA_DATA_LOG_FORMAT_H
@@ -18,9 +19,10 @@ typedef enum mica_log_format {
   MICA_LOG_CRITEO,
   MICA_LOG_AVAZU,
   MICA_LOG_LIBFM,
+  MICA_LOG_MOVIELENS,
   MICA_LOG_COUNT
 } mica_log_format;
-/* "none", "criteo", "avazu", "libfm"; ends with NULL. */
+/* "none", "criteo", "avazu", "libfm", "movielens"; ends with NULL. */
 extern const char *const mica_log_format_name[];
 
 /* What the first record of a file shows; *header: it holds names. */

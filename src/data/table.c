@@ -7,6 +7,7 @@
 #include "data/table_rows.h"
 
 #include "base/file.h"
+#include "data/movielens_table.h"
 #include "data/validation_split.h"
 
 #include <string.h>
@@ -186,6 +187,7 @@ char *mica_table_part_path(const char *folder, mica_part part, mica_status *stat
 bool mica_is_table(const char *path) {
   mica_status status = MICA_OK;
   if (!mica_is_folder(path)) return mica_file_exists(path);
+  if (mica_is_movielens(path)) return true;
   char *train = mica_table_part_path(path, MICA_PART_TRAIN, &status);
   const bool there = train != NULL;
   mica_free(train);
@@ -196,6 +198,7 @@ const char *mica_table_log_format(const char *path) {
   mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
   mica_table_file f = {0};
   mica_status status = MICA_OK;
+  if (mica_is_movielens(path)) return mica_log_format_name[MICA_LOG_MOVIELENS];
   char *file = mica_is_folder(path) ? mica_table_part_path(path, MICA_PART_TRAIN, &status)
                                     : mica_strdup(path);
   struct stat s; /* a pipe could not be read again */
@@ -258,7 +261,7 @@ static bool is_large(const char *path, int64_t bound) {
 static mica_status open_parts(mica_data_table *t, const char *path) {
   char **file = t->file;
   mica_status status = MICA_OK;
-  if (!mica_is_folder(path)) {
+  if (!mica_is_folder(path) || mica_is_movielens(path)) {
     if (!(file[0] = mica_strdup(path))) return MICA_ERR_MEMORY;
   } else {
     for (int k = 0; k < MICA_PART_COUNT && status == MICA_OK; k++)

@@ -3,6 +3,7 @@
 
 #include "base/number.h"
 #include "data/columns.h"
+#include "data/movielens_table.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,7 @@ void mica_table_file_close(mica_table_file *f) {
   mica_log_rows_free(&f->log);
   mica_delimited_free(f->records);
   mica_input_close(f->input);
+  mica_bytes_free(&f->text);
   mica_bytes_free(&f->skipped_text);
   *f = (mica_table_file){0};
 }
@@ -83,8 +85,11 @@ static mica_status choose_format(mica_table_file *f, const mica_data_table_optio
     while (k < MICA_LOG_COUNT && strcmp(o->format, mica_log_format_name[k]) != 0) k++;
     if (k == MICA_LOG_COUNT)
       return mica_fail(MICA_ERR_INVALID,
-                       "table: format '%.40s', expected none, criteo, avazu or libfm", o->format);
-    if (k != MICA_LOG_NONE && (int)looks != k)
+                       "table: format '%.40s', expected none, criteo, avazu, libfm or movielens",
+                       o->format);
+    /* Rows to be predicted may have any of its columns. */
+    if (k == MICA_LOG_MOVIELENS) header = true;
+    if (k != MICA_LOG_NONE && k != MICA_LOG_MOVIELENS && (int)looks != k)
       return mica_fail(MICA_ERR_FORMAT, "%s: the first line is none of a log in %s's format",
                        f->path, o->format);
     *out = (mica_log_format)k;
@@ -93,11 +98,18 @@ static mica_status choose_format(mica_table_file *f, const mica_data_table_optio
   return MICA_OK;
 }
 
+static mica_status open_input(mica_table_file *f) {
+  if (!mica_is_movielens(f->path)) return mica_input_open(f->path, &f->input);
+  const mica_status status = mica_movielens_text(f->path, &f->text);
+  return status == MICA_OK ? mica_input_open_memory(f->text.data, f->text.n, f->path, &f->input)
+                           : status;
+}
+
 mica_status mica_table_file_open(const char *path, const mica_data_table_options *o,
                                  mica_table_file *f) {
   *f = (mica_table_file){.strict = o->strict};
   if (!(f->path = mica_strdup(path))) return MICA_ERR_MEMORY;
-  mica_status status = mica_input_open(path, &f->input);
+  mica_status status = open_input(f);
   if (status == MICA_OK) status = mica_delimited_create(f->input, o->delimiter, 0, &f->records);
   const char *const *field = NULL;
   int64_t n = 0;

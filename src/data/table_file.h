@@ -20,6 +20,7 @@ typedef struct mica_table_file {
   bool header;  /* the names come from the file or its format; else they are c1, c2, ... */
   bool pending; /* the first record was read and is a row */
   mica_log_rows log;
+  mica_bytes text; /* of a table that is made of other files */
   int64_t first_n; /* fields of the first record */
   bool strict;
   int64_t rows; /* seen so far, with those that were skipped */
