@@ -87,79 +87,95 @@ static void assert_close(const char *what, int number, int engine, const mica_co
 
 typedef struct setting {
   int64_t n, h, w, c, o, kh, kw, groups, sh, sw, dh, dw, top, bottom, left, right;
+  struct {
+    int64_t size, kernel, stride, dilation, front, back;
+  } depth;
 } setting;
 
+/* The depth of images. */
+#define FLAT                                                                                       \
+  { 1, 1, 1, 1, 0, 0 }
+
+/* clang-format off */
 static const setting settings[] = {
-    {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},
-    {2, 7, 6, 3, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1},
-    {2, 9, 11, 16, 32, 3, 3, 1, 2, 2, 1, 1, 1, 1, 1, 1},
-    {1, 8, 9, 4, 6, 3, 2, 2, 2, 1, 1, 2, 0, 2, 3, 1},
-    {3, 5, 5, 8, 8, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0},
-    {2, 6, 6, 8, 12, 1, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0},
-    {2, 12, 10, 20, 20, 3, 3, 20, 1, 1, 1, 1, 1, 1, 1, 1},
-    {2, 12, 13, 33, 33, 5, 5, 33, 2, 2, 1, 1, 2, 1, 0, 3},
-    {1, 15, 14, 6, 6, 3, 3, 6, 1, 2, 2, 3, 2, 2, 3, 3},
-    {1, 5, 6, 4, 8, 3, 3, 4, 1, 1, 1, 1, 1, 1, 1, 1},   /* two outputs for each input */
-    {20, 6, 6, 1, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1}, /* one channel */
-    {2, 1, 40, 7, 9, 1, 5, 1, 1, 3, 1, 2, 0, 0, 4, 4},  /* one-dimensional */
-    {1, 10, 10, 3, 4, 4, 4, 1, 4, 4, 1, 1, 0, 0, 0, 0}, /* patches, a rest that no kernel covers */
-    {1, 11, 11, 2, 3, 3, 3, 1, 4, 4, 1, 1, 0, 0, 0, 0}, /* stride beyond the kernel */
-    {2, 14, 14, 48, 40, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1},
-    {1, 3, 3, 2, 2, 7, 7, 1, 1, 1, 1, 1, 3, 3, 3, 3}, /* a kernel larger than the image */
-    {1, 3, 3, 2, 2, 5, 5, 1, 1, 1, 1, 1, 0, 0, 0, 0}, /* that does not fit: no output */
-    {0, 3, 3, 2, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1},
-    {1, 20, 21, 19, 19, 13, 13, 19, 1, 1, 1, 1, 6, 6, 6, 6},
+    {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, FLAT},
+    {2, 7, 6, 3, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, FLAT},
+    {2, 9, 11, 16, 32, 3, 3, 1, 2, 2, 1, 1, 1, 1, 1, 1, FLAT},
+    {1, 8, 9, 4, 6, 3, 2, 2, 2, 1, 1, 2, 0, 2, 3, 1, FLAT},
+    {3, 5, 5, 8, 8, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, FLAT},
+    {2, 6, 6, 8, 12, 1, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0, FLAT},
+    {2, 12, 10, 20, 20, 3, 3, 20, 1, 1, 1, 1, 1, 1, 1, 1, FLAT},
+    {2, 12, 13, 33, 33, 5, 5, 33, 2, 2, 1, 1, 2, 1, 0, 3, FLAT},
+    {1, 15, 14, 6, 6, 3, 3, 6, 1, 2, 2, 3, 2, 2, 3, 3, FLAT},
+    {1, 5, 6, 4, 8, 3, 3, 4, 1, 1, 1, 1, 1, 1, 1, 1, FLAT},   /* two outputs for each input */
+    {20, 6, 6, 1, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, FLAT}, /* one channel */
+    {2, 1, 40, 7, 9, 1, 5, 1, 1, 3, 1, 2, 0, 0, 4, 4, FLAT},  /* one-dimensional */
+    {1, 10, 10, 3, 4, 4, 4, 1, 4, 4, 1, 1, 0, 0, 0, 0, FLAT}, /* patches, a rest that no kernel covers */
+    {1, 11, 11, 2, 3, 3, 3, 1, 4, 4, 1, 1, 0, 0, 0, 0, FLAT}, /* stride beyond the kernel */
+    {2, 14, 14, 48, 40, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, FLAT},
+    {1, 3, 3, 2, 2, 7, 7, 1, 1, 1, 1, 1, 3, 3, 3, 3, FLAT}, /* a kernel larger than the image */
+    {1, 3, 3, 2, 2, 5, 5, 1, 1, 1, 1, 1, 0, 0, 0, 0, FLAT}, /* that does not fit: no output */
+    {0, 3, 3, 2, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, FLAT},
+    {1, 20, 21, 19, 19, 13, 13, 19, 1, 1, 1, 1, 6, 6, 6, 6, FLAT},
+    {2, 9, 40, 37, 37, 3, 7, 37, 1, 1, 1, 1, 1, 1, 3, 3, FLAT},   /* depthwise, more than a vector */
+    {1, 9, 40, 37, 37, 3, 7, 37, 1, 1, 2, 3, 2, 3, 20, 20, FLAT}, /* dilated, padded beyond the kernel */
+    {2, 9, 41, 35, 35, 2, 9, 35, 3, 2, 1, 2, 1, 1, 4, 3, FLAT},
+    {2, 6, 7, 3, 5, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, {5, 3, 1, 1, 1, 1}},
+    {1, 5, 6, 16, 24, 3, 2, 1, 2, 1, 1, 2, 1, 0, 2, 1, {7, 2, 2, 3, 2, 1}},
+    {1, 5, 6, 4, 6, 1, 3, 2, 1, 2, 1, 1, 0, 0, 1, 1, {4, 3, 1, 1, 0, 2}},
+    {3, 4, 3, 8, 8, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, {2, 1, 1, 1, 0, 0}},
+    {2, 5, 30, 33, 33, 3, 5, 33, 1, 1, 1, 1, 1, 1, 2, 2, {4, 3, 1, 1, 1, 1}},
+    {1, 5, 9, 20, 20, 3, 3, 20, 2, 1, 1, 1, 1, 1, 1, 1, {6, 2, 2, 2, 0, 1}},
+    {1, 5, 3, 3, 2, 3, 3, 1, 2, 2, 1, 1, 1, 1, 1, 1, {3, 3, 2, 1, 1, 1}},
+    {2, 5, 5, 2, 3, 2, 2, 1, 1, 1, 1, 1, 0, 0, 0, 0, {2, 3, 1, 1, 0, 0}}, /* no output */
 };
+/* clang-format on */
 
 static void check(int number, const setting *s, mica_dtype dtype, mica_dtype compute) {
   const mica_convolution v = {.dtype = dtype,
                               .compute = compute,
                               .n = s->n,
-                              .h = s->h,
-                              .w = s->w,
                               .c = s->c,
                               .o = s->o,
-                              .kh = s->kh,
-                              .kw = s->kw,
                               .groups = s->groups,
-                              .stride_h = s->sh,
-                              .stride_w = s->sw,
-                              .dilation_h = s->dh,
-                              .dilation_w = s->dw,
-                              .pad_top = s->top,
-                              .pad_bottom = s->bottom,
-                              .pad_left = s->left,
-                              .pad_right = s->right};
-  int64_t oh, ow;
-  assert_int_equal(mica_convolution_output(&v, &oh, &ow), MICA_OK);
-  const int64_t in = v.c / v.groups, out = v.o / v.groups;
-  const int64_t nx = v.n * v.h * v.w * v.c, ny = v.n * oh * ow * v.o, nw = v.o * v.kh * v.kw * in;
+                              .size = {s->depth.size, s->h, s->w},
+                              .kernel = {s->depth.kernel, s->kh, s->kw},
+                              .stride = {s->depth.stride, s->sh, s->sw},
+                              .dilation = {s->depth.dilation, s->dh, s->dw},
+                              .before = {s->depth.front, s->top, s->left},
+                              .after = {s->depth.back, s->bottom, s->right}};
+  int64_t size[3];
+  assert_int_equal(mica_convolution_output(&v, size), MICA_OK);
+  const int64_t in = v.c / v.groups, out = v.o / v.groups, taps = mica_convolution_taps(&v);
+  const int64_t positions = size[0] * size[1] * size[2], places = mica_convolution_places(&v);
+  const int64_t nx = v.n * places * v.c, ny = v.n * positions * v.o, nw = v.o * taps * in;
   double *x = random_array(nx), *w = random_array(nw), *dy = random_array(ny),
          *b = random_array(v.o);
   double *bc = random_array(v.c), *residual = random_array(ny);
   const bool bf16 = compute == MICA_BF16;
   double *rx = rounded(x, nx, bf16), *rw = rounded(w, nw, bf16), *rdy = rounded(dy, ny, bf16);
   double *y = zeros(ny), *dx = zeros(nx), *dw = zeros(nw), *db = zeros(v.o);
-  for (int64_t n = 0; n < v.n; n++)
-    for (int64_t i = 0; i < oh; i++)
-      for (int64_t j = 0; j < ow; j++)
-        for (int64_t o = 0; o < v.o; o++) {
-          const int64_t at = ((n * oh + i) * ow + j) * v.o + o;
-          db[o] += dy[at];
-          for (int64_t k = 0; k < v.kh; k++)
-            for (int64_t l = 0; l < v.kw; l++) {
-              const int64_t h = i * v.stride_h + k * v.dilation_h - v.pad_top,
-                            ww = j * v.stride_w + l * v.dilation_w - v.pad_left;
-              if (h < 0 || h >= v.h || ww < 0 || ww >= v.w) continue;
-              for (int64_t c = 0; c < in; c++) {
-                const int64_t ax = ((n * v.h + h) * v.w + ww) * v.c + o / out * in + c,
-                              aw = ((o * v.kh + k) * v.kw + l) * in + c;
-                y[at] += rx[ax] * rw[aw];
-                dx[ax] += rdy[at] * rw[aw];
-                dw[aw] += rdy[at] * rx[ax];
-              }
-            }
-        }
+  for (int64_t at = 0; at < ny; at++) {
+    const int64_t n = at / v.o / positions, p = at / v.o % positions, o = at % v.o;
+    const int64_t place[3] = {p / size[2] / size[1], p / size[2] % size[1], p % size[2]};
+    db[o] += dy[at];
+    for (int64_t k = 0; k < taps; k++) {
+      const int64_t tap[3] = {k / v.kernel[2] / v.kernel[1], k / v.kernel[2] % v.kernel[1],
+                              k % v.kernel[2]};
+      int64_t from = n;
+      for (int i = 0; i < 3; i++) {
+        const int64_t q = place[i] * v.stride[i] + tap[i] * v.dilation[i] - v.before[i];
+        from = from < 0 || q < 0 || q >= v.size[i] ? -1 : from * v.size[i] + q;
+      }
+      if (from < 0) continue;
+      for (int64_t c = 0; c < in; c++) {
+        const int64_t ax = from * v.c + o / out * in + c, aw = (o * taps + k) * in + c;
+        y[at] += rx[ax] * rw[aw];
+        dx[ax] += rdy[at] * rw[aw];
+        dw[aw] += rdy[at] * rx[ax];
+      }
+    }
+  }
   double *plain = zeros(ny), *full = zeros(ny), *dxb = zeros(nx);
   for (int64_t i = 0; i < ny; i++) {
     plain[i] = y[i] + b[i % v.o];
@@ -171,8 +187,8 @@ static void check(int number, const setting *s, mica_dtype dtype, mica_dtype com
   void *pbc = narrowed(dtype, bc, v.c), *pr = narrowed(dtype, residual, ny), *py = zeros(ny),
        *pdx = zeros(nx), *pdw = zeros(nw), *pdb = zeros(v.o);
   const double unit = dtype == MICA_F32 ? 1e-7 : 1e-15;
-  const double small = unit * (16 + 2 * (double)(v.kh * v.kw * (in + out))),
-               large = unit * (16 + 2 * (double)(v.n * oh * ow));
+  const double small = unit * (16 + 2 * (double)(taps * (in + out))),
+               large = unit * (16 + 2 * (double)(v.n * positions));
   for (int e = 0; e < ENGINES; e++) {
     if (!engines[e]) continue;
     memset(py, 0x55, (size_t)ny * mica_dtype_size(dtype));
@@ -220,17 +236,13 @@ static void test_nan_survives(void **state) {
     const mica_convolution v = {.dtype = MICA_F32,
                                 .compute = MICA_F32,
                                 .n = 1,
-                                .h = 4,
-                                .w = 4,
                                 .c = 16,
                                 .o = 16,
-                                .kh = 3,
-                                .kw = 3,
                                 .groups = 1,
-                                .stride_h = 1,
-                                .stride_w = 1,
-                                .dilation_h = 1,
-                                .dilation_w = 1};
+                                .size = {1, 4, 4},
+                                .kernel = {1, 3, 3},
+                                .stride = {1, 1, 1},
+                                .dilation = {1, 1, 1}};
     float x[256] = {0}, w[16 * 9 * 16] = {0}, y[64] = {0};
     x[0] = NAN; /* only the first output position sees it */
     assert_int_equal(mica_convolution_forward(engines[e], &v, x, w, NULL, NULL, true, y), MICA_OK);
@@ -243,32 +255,28 @@ static void test_refusals(void **state) {
   const mica_convolution good = {.dtype = MICA_F32,
                                  .compute = MICA_F32,
                                  .n = 1,
-                                 .h = 4,
-                                 .w = 4,
                                  .c = 4,
                                  .o = 4,
-                                 .kh = 3,
-                                 .kw = 3,
                                  .groups = 2,
-                                 .stride_h = 1,
-                                 .stride_w = 1,
-                                 .dilation_h = 1,
-                                 .dilation_w = 1};
-  int64_t h, w;
-  assert_int_equal(mica_convolution_output(&good, &h, &w), MICA_OK);
-  assert_true(h == 2 && w == 2);
+                                 .size = {1, 4, 4},
+                                 .kernel = {1, 3, 3},
+                                 .stride = {1, 1, 1},
+                                 .dilation = {1, 1, 1}};
+  int64_t out[3];
+  assert_int_equal(mica_convolution_output(&good, out), MICA_OK);
+  assert_true(out[0] == 1 && out[1] == 2 && out[2] == 2);
   mica_convolution v = good;
   v.groups = 3;
-  assert_int_equal(mica_convolution_output(&v, &h, &w), MICA_ERR_SHAPE);
+  assert_int_equal(mica_convolution_output(&v, out), MICA_ERR_SHAPE);
   v = good;
-  v.stride_w = 0;
-  assert_int_equal(mica_convolution_output(&v, &h, &w), MICA_ERR_SHAPE);
+  v.stride[2] = 0;
+  assert_int_equal(mica_convolution_output(&v, out), MICA_ERR_SHAPE);
   v = good;
-  v.pad_left = -1;
-  assert_int_equal(mica_convolution_output(&v, &h, &w), MICA_ERR_SHAPE);
+  v.before[0] = -1;
+  assert_int_equal(mica_convolution_output(&v, out), MICA_ERR_SHAPE);
   v = good;
   v.dtype = MICA_I8;
-  assert_int_equal(mica_convolution_output(&v, &h, &w), MICA_ERR_UNSUPPORTED);
+  assert_int_equal(mica_convolution_output(&v, out), MICA_ERR_UNSUPPORTED);
 }
 
 int main(void) {

@@ -116,6 +116,8 @@ static const char without_table[] =
     "TRAIN_MANY "
     "DATA_TABLE INTERACTIONS SPLIT NEGATIVE MIXED_STREAM "
     "RESIZE ENCODE ";
+    "DATA_TABLE "
+    "RESIZE CONV3D ";
 
 static void test_every_macro_is_listed(void **state) {
   (void)state;

@@ -1,4 +1,5 @@
-/* Agreement with PyTorch, and with definitions written in it: sizes, edges, windows and phases. */
+/* Agreement with PyTorch, and with definitions written in it: sizes, edges, windows, phases, and
+ * what volumes have. */
 #include "support/golden.h"
 
 #include <mica/ops.h>
@@ -73,6 +74,22 @@ RUN(unshuffle, mica_pixel_unshuffle(t, X, 2, MICA_PHASE_LAST))
 RUN(space_to_depth, mica_pixel_unshuffle(t, X, 2, MICA_PHASE_FIRST))
 RUN(merging, mica_pixel_unshuffle(t, X, 2, MICA_PHASE_SWAPPED))
 
+/* ---- volumes ---- */
+
+/* Triples are depth, height, width; pads front, back, top, bottom, left, right. */
+#define CONV(name, op, groups, stride, dilation, pad, output_pad)                                  \
+  static mica_var name(golden_case *b) {                                                           \
+    const mica_conv3d_options o = {sizeof o,     {TRIPLE stride}, {TRIPLE dilation},               \
+                                   {TRIPLE pad}, groups,          {TRIPLE output_pad}};            \
+    return op(b->t, leaf(b, "x"), leaf(b, "w"), leaf(b, "b"), &o);                                 \
+  }
+#define TRIPLE(...) __VA_ARGS__
+CONV(conv3d, mica_conv3d, 1, (2, 1, 1), (1, 2, 1), (1, 1, 0, 0, 2, 2), (0, 0, 0))
+CONV(conv3d_grouped, mica_conv3d, 2, (1, 1, 1), (1, 1, 1), (1, 1, 1, 1, 1, 1), (0, 0, 0))
+CONV(conv3d_depthwise, mica_conv3d, 4, (1, 1, 1), (1, 1, 1), (1, 1, 1, 1, 2, 2), (0, 0, 0))
+CONV(conv3d_asymmetric, mica_conv3d, 1, (1, 1, 1), (1, 1, 1), (1, 0, 2, 1, 0, 1), (0, 0, 0))
+CONV(transpose3d, mica_conv_transpose3d, 2, (2, 1, 3), (1, 2, 1), (1, 1, 0, 0, 1, 1), (1, 0, 2))
+
 #define CASE(name)                                                                                 \
   { #name, name }
 static const golden_operation cases[] = {
@@ -113,12 +130,18 @@ static const golden_operation cases[] = {
     CASE(merging),
 };
 
+static const golden_operation volumes[] = {
+    CASE(conv3d),      CASE(conv3d_grouped), CASE(conv3d_depthwise), CASE(conv3d_asymmetric),
+    CASE(transpose3d),
+};
+
 static const struct {
   const char *file;
   const golden_operation *cases;
   size_t n;
 } archives[] = {
     {GOLDEN_FOLDER "spatial.safetensors", cases, sizeof cases / sizeof *cases},
+    {GOLDEN_FOLDER "volumes.safetensors", volumes, sizeof volumes / sizeof *volumes},
 };
 
 /* Every stored case is run: its result is the tensor NAME.y. */

@@ -30,6 +30,36 @@ MICA_API mica_status mica_nn_conv2d_init(mica_node *node, int64_t in, int64_t ou
 MICA_API mica_var mica_nn_conv2d(mica_tape *t, mica_node *node, const mica_conv_options *o,
                                  mica_var x);
 
+/* The same of lines and volumes: weight [out, k, in / groups] and [out, kd, kh, kw, in / groups].
+ */
+MICA_API mica_status mica_nn_conv1d_init(mica_node *node, int64_t in, int64_t out, int64_t k,
+                                         int64_t groups, bool bias, const mica_init *init);
+MICA_API mica_var mica_nn_conv1d(mica_tape *t, mica_node *node, const mica_conv_options *o,
+                                 mica_var x);
+MICA_API mica_status mica_nn_conv3d_init(mica_node *node, int64_t in, int64_t out, int64_t kd,
+                                         int64_t kh, int64_t kw, int64_t groups, bool bias,
+                                         const mica_init *init);
+MICA_API mica_var mica_nn_conv3d(mica_tape *t, mica_node *node, const mica_conv3d_options *o,
+                                 mica_var x);
+/* Transposed: weight [in, kernel, out / groups] ~ U(+-1/sqrt(out / groups kernel)), as PyTorch's.
+ */
+MICA_API mica_status mica_nn_conv_transpose1d_init(mica_node *node, int64_t in, int64_t out,
+                                                   int64_t k, int64_t groups, bool bias,
+                                                   const mica_init *init);
+MICA_API mica_var mica_nn_conv_transpose1d(mica_tape *t, mica_node *node,
+                                           const mica_conv_options *o, mica_var x);
+MICA_API mica_status mica_nn_conv_transpose2d_init(mica_node *node, int64_t in, int64_t out,
+                                                   int64_t kh, int64_t kw, int64_t groups,
+                                                   bool bias, const mica_init *init);
+MICA_API mica_var mica_nn_conv_transpose2d(mica_tape *t, mica_node *node,
+                                           const mica_conv_options *o, mica_var x);
+MICA_API mica_status mica_nn_conv_transpose3d_init(mica_node *node, int64_t in, int64_t out,
+                                                   int64_t kd, int64_t kh, int64_t kw,
+                                                   int64_t groups, bool bias,
+                                                   const mica_init *init);
+MICA_API mica_var mica_nn_conv_transpose3d(mica_tape *t, mica_node *node,
+                                           const mica_conv3d_options *o, mica_var x);
+
 /* weight, bias [c] (1 and 0, no weight decay), running_mean, running_var, num_batches_tracked
  * (int64). Training: batch statistics, and running <- 0.9 running + 0.1 batch (variance unbiased)
  * is queued for mica_commit. Evaluation: the running ones. act: MICA_IDENTITY or what follows at

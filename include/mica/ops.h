@@ -185,6 +185,24 @@ MICA_API mica_var mica_conv_transpose2d(mica_tape *t, mica_var x, mica_var w, mi
 MICA_API mica_var mica_conv_transpose1d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
                                         const mica_conv_options *o);
 
+typedef struct mica_conv3d_options {
+  uint32_t size;
+  int32_t stride[3], dilation[3]; /* depth, height, width */
+  int32_t pad[6];                 /* front, back, top, bottom, left, right */
+  int32_t groups;
+  int32_t output_pad[3]; /* transposed form only */
+} mica_conv3d_options;
+/* clang-format off */
+#define MICA_CONV3D_OPTIONS                                                                        \
+  { sizeof(mica_conv3d_options), {1, 1, 1}, {1, 1, 1}, {0, 0, 0, 0, 0, 0}, 1, {0, 0, 0} }
+/* clang-format on */
+/* The same of volumes: x [N,D,H,W,C], w [O,kd,kh,kw,C/groups] -> [N,Do,Ho,Wo,O], and transposed
+ * with w [C,kd,kh,kw,O/groups]. */
+MICA_API mica_var mica_conv3d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                              const mica_conv3d_options *o);
+MICA_API mica_var mica_conv_transpose3d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                                        const mica_conv3d_options *o);
+
 /* ---- softmax family, over the last axis unless an axis is given ---- */
 
 MICA_API mica_var mica_softmax(mica_tape *t, mica_var x, int axis);     /* e^x / sum e^x */

@@ -87,6 +87,8 @@
 #define mica_conv1d(t, ...) mica_conv1d(MICA_HERE(t), __VA_ARGS__)
 #define mica_conv_transpose2d(t, ...) mica_conv_transpose2d(MICA_HERE(t), __VA_ARGS__)
 #define mica_conv_transpose1d(t, ...) mica_conv_transpose1d(MICA_HERE(t), __VA_ARGS__)
+#define mica_conv3d(t, ...) mica_conv3d(MICA_HERE(t), __VA_ARGS__)
+#define mica_conv_transpose3d(t, ...) mica_conv_transpose3d(MICA_HERE(t), __VA_ARGS__)
 #define mica_softmax(t, ...) mica_softmax(MICA_HERE(t), __VA_ARGS__)
 #define mica_log_softmax(t, ...) mica_log_softmax(MICA_HERE(t), __VA_ARGS__)
 #define mica_layer_norm(t, ...) mica_layer_norm(MICA_HERE(t), __VA_ARGS__)

@@ -1,5 +1,5 @@
-/* Convolution, channels last: 1-D and 2-D, and the transposed forms, which are its backward_data.
- */
+/* Convolution of lines, images and volumes, channels last, and the transposed forms, which are its
+ * backward_data. */
 #include "autograd/ranges.h"
 
 #include <mica/ops.h>
@@ -77,11 +77,43 @@ static const mica_op conv_op = {sizeof(mica_op), "conv", MICA_OP_BY_EXAMPLE | MI
 static const mica_op conv_transpose_op = {sizeof(mica_op), "conv_transpose",
                                           MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM, conv_backward};
 
-/* The checks that both forms and both ranks share; y's shape comes out. */
-static mica_var convolve(mica_tape *t, mica_var x, mica_var w, mica_var bias,
-                         const mica_conv_options *given, bool transposed, int rank) {
-  mica_conv_options o = MICA_CONV_OPTIONS;
-  if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+/* ---- both forms, one to three axes: the last of each array count ---- */
+
+enum { AXES = MICA_CONVOLUTION_AXES };
+
+typedef struct settings {
+  int32_t stride[AXES], dilation[AXES], before[AXES], after[AXES], output_pad[AXES];
+  int32_t groups;
+} settings;
+
+/* Options of `axes` axes, of which the last `used` count. */
+static settings settings_of(int axes, int used, const int32_t *stride, const int32_t *dilation,
+                            const int32_t *pad, const int32_t *output_pad, int32_t groups) {
+  settings s = {.groups = groups};
+  for (int i = 0; i < AXES; i++) {
+    const int from = i - (AXES - axes);
+    s.stride[i] = s.dilation[i] = 1;
+    if (i < AXES - used) continue;
+    s.stride[i] = stride[from];
+    s.dilation[i] = dilation[from];
+    s.before[i] = pad[2 * from];
+    s.after[i] = pad[2 * from + 1];
+    s.output_pad[i] = output_pad[from];
+  }
+  return s;
+}
+
+static bool in_range(const settings *s) {
+  bool fine = s->groups >= 1;
+  for (int i = 0; i < AXES; i++)
+    fine =
+        fine && s->stride[i] >= 1 && s->dilation[i] >= 1 && s->before[i] >= 0 && s->after[i] >= 0;
+  return fine;
+}
+
+static mica_var convolve(mica_tape *t, mica_var x, mica_var w, mica_var bias, const settings *o,
+                         bool transposed, int used) {
+  const int rank = used + 2, first = AXES - used;
   mica_call c;
   if (!mica_call_begin_optional(&c, t, transposed ? &conv_transpose_op : &conv_op, 3,
                                 (mica_var[]){x, w, bias}, 4))
@@ -94,73 +126,55 @@ static mica_var convolve(mica_tape *t, mica_var x, mica_var w, mica_var bias,
     return mica_call_fail(&c, MICA_ERR_SHAPE,
                           "%s input and %s weight, expected the same float type:",
                           mica_dtype_name(xv->dtype), mica_dtype_name(wv->dtype));
-  /* A line is an image of height 1. */
-  const int64_t *xd = xv->shape.dim, *wd = wv->shape.dim;
-  const bool image = rank == 4;
-  const int64_t h = image ? xd[1] : 1, width = xd[rank - 2], channels = xd[rank - 1];
-  const int64_t kh = image ? wd[1] : 1, kw = wd[rank - 2];
-  if (!image) {
-    o.stride[0] = o.dilation[0] = 1;
-    o.pad[0] = o.pad[1] = 0;
-    o.output_pad[0] = 0;
-  }
-  if (o.groups < 1 || o.stride[0] < 1 || o.stride[1] < 1 || o.dilation[0] < 1 ||
-      o.dilation[1] < 1 || o.pad[0] < 0 || o.pad[1] < 0 || o.pad[2] < 0 || o.pad[3] < 0)
+  if (!in_range(o))
     return mica_call_fail(&c, MICA_ERR_INVALID,
                           "stride, dilation and groups must be 1 or more, padding 0 or more:");
+  const int64_t *xd = xv->shape.dim, *wd = wv->shape.dim, channels = xd[rank - 1];
+  if (!transposed && wd[rank - 1] * o->groups != channels)
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "the input has %lld channels, the weight reads %lld in %d groups:",
+                          (long long)channels, (long long)wd[rank - 1], o->groups);
+  if (transposed && wd[0] != channels)
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "the input has %lld channels, the weight reads %lld:",
+                          (long long)channels, (long long)wd[0]);
+  const int64_t out_c = transposed ? wd[rank - 1] * o->groups : wd[0];
   mica_convolution conv = {.dtype = xv->dtype,
                            .compute = xv->dtype == MICA_F32 ? mica_compute(t) : xv->dtype,
                            .n = xd[0],
-                           .kh = kh,
-                           .kw = kw,
-                           .groups = o.groups,
-                           .stride_h = o.stride[0],
-                           .stride_w = o.stride[1],
-                           .dilation_h = o.dilation[0],
-                           .dilation_w = o.dilation[1],
-                           .pad_top = o.pad[0],
-                           .pad_bottom = o.pad[1],
-                           .pad_left = o.pad[2],
-                           .pad_right = o.pad[3]};
-  int64_t out_h, out_w, out_c;
-  if (!transposed) {
-    if (wd[rank - 1] * o.groups != channels)
-      return mica_call_fail(&c, MICA_ERR_SHAPE,
-                            "the input has %lld channels, the weight reads %lld in %d groups:",
-                            (long long)channels, (long long)wd[rank - 1], o.groups);
-    conv.h = h;
-    conv.w = width;
-    conv.c = channels;
-    conv.o = out_c = wd[0];
-  } else {
-    if (wd[0] != channels)
-      return mica_call_fail(&c, MICA_ERR_SHAPE,
-                            "the input has %lld channels, the weight reads %lld:",
-                            (long long)channels, (long long)wd[0]);
-    if (o.output_pad[0] < 0 || o.output_pad[1] < 0 ||
-        (o.output_pad[0] &&
-         o.output_pad[0] >= (o.stride[0] > o.dilation[0] ? o.stride[0] : o.dilation[0])) ||
-        (o.output_pad[1] &&
-         o.output_pad[1] >= (o.stride[1] > o.dilation[1] ? o.stride[1] : o.dilation[1])))
+                           .c = transposed ? out_c : channels,
+                           .o = transposed ? channels : out_c,
+                           .groups = o->groups};
+  for (int i = 0; i < AXES; i++) {
+    const int64_t size = i < first ? 1 : xd[1 + i - first];
+    const int32_t stride = o->stride[i], dilation = o->dilation[i], more = o->output_pad[i];
+    conv.kernel[i] = i < first ? 1 : wd[1 + i - first];
+    conv.stride[i] = stride;
+    conv.dilation[i] = dilation;
+    conv.before[i] = o->before[i];
+    conv.after[i] = o->after[i];
+    conv.size[i] = size;
+    if (!transposed) continue;
+    if (more < 0 || (more && more >= (stride > dilation ? stride : dilation)))
       return mica_call_fail(&c, MICA_ERR_INVALID,
                             "output_pad must be below the stride or the dilation:");
-    conv.h = (h - 1) * o.stride[0] - o.pad[0] - o.pad[1] + o.dilation[0] * (kh - 1) +
-             o.output_pad[0] + 1;
-    conv.w = (width - 1) * o.stride[1] - o.pad[2] - o.pad[3] + o.dilation[1] * (kw - 1) +
-             o.output_pad[1] + 1;
-    conv.c = out_c = wd[rank - 1] * o.groups;
-    conv.o = channels;
+    conv.size[i] = (size - 1) * stride - o->before[i] - o->after[i] +
+                   dilation * (conv.kernel[i] - 1) + more + 1;
   }
-  mica_status status = mica_convolution_output(&conv, &out_h, &out_w);
+  int64_t out[AXES];
+  mica_status status = mica_convolution_output(&conv, out);
   if (status != MICA_OK) return mica_call_fail(&c, status, "%s:", mica_last_error());
-  if (transposed && (out_h != h || out_w != width))
-    return mica_call_fail(&c, MICA_ERR_SHAPE, "no convolution has this result:");
-  if (!transposed && (out_h < 1 || out_w < 1))
-    return mica_call_fail(&c, MICA_ERR_SHAPE, "the kernel does not fit the padded input:");
+  mica_shape shape = {.rank = rank};
+  shape.dim[0] = xd[0];
+  shape.dim[rank - 1] = out_c;
+  for (int i = first; i < AXES; i++) {
+    if (transposed && out[i] != xd[1 + i - first])
+      return mica_call_fail(&c, MICA_ERR_SHAPE, "no convolution has this result:");
+    if (!transposed && out[i] < 1)
+      return mica_call_fail(&c, MICA_ERR_SHAPE, "the kernel does not fit the padded input:");
+    shape.dim[1 + i - first] = transposed ? conv.size[i] : out[i];
+  }
   if (bv->data && (bv->shape.rank != 1 || bv->shape.dim[0] != out_c))
     return mica_call_fail(&c, MICA_ERR_SHAPE, "the bias must be [%lld]:", (long long)out_c);
-  const int64_t yh = transposed ? conv.h : out_h, yw = transposed ? conv.w : out_w;
-  const mica_shape shape = image ? MICA_SHAPE(xd[0], yh, yw, out_c) : MICA_SHAPE(xd[0], yw, out_c);
   const mica_view *y = mica_call_output(&c, xv->dtype, shape);
   if (y && mica_view_count(y)) {
     status = transposed ? mica_convolution_backward_data(c.engine, &conv, xv->data, wv->data,
@@ -178,19 +192,43 @@ static mica_var convolve(mica_tape *t, mica_var x, mica_var w, mica_var bias,
   return mica_call_end(&c);
 }
 
-mica_var mica_conv2d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
-                     const mica_conv_options *o) {
-  return convolve(t, x, w, bias, o, false, 4);
+static mica_var flat(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                     const mica_conv_options *given, bool transposed, int used) {
+  mica_conv_options o = MICA_CONV_OPTIONS;
+  if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+  const settings s = settings_of(2, used, o.stride, o.dilation, o.pad, o.output_pad, o.groups);
+  return convolve(t, x, w, bias, &s, transposed, used);
 }
+
+static mica_var deep(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                     const mica_conv3d_options *given, bool transposed) {
+  mica_conv3d_options o = MICA_CONV3D_OPTIONS;
+  if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+  const settings s = settings_of(3, 3, o.stride, o.dilation, o.pad, o.output_pad, o.groups);
+  return convolve(t, x, w, bias, &s, transposed, 3);
+}
+
 mica_var mica_conv1d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
                      const mica_conv_options *o) {
-  return convolve(t, x, w, bias, o, false, 3);
+  return flat(t, x, w, bias, o, false, 1);
 }
-mica_var mica_conv_transpose2d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
-                               const mica_conv_options *o) {
-  return convolve(t, x, w, bias, o, true, 4);
+mica_var mica_conv2d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                     const mica_conv_options *o) {
+  return flat(t, x, w, bias, o, false, 2);
+}
+mica_var mica_conv3d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                     const mica_conv3d_options *o) {
+  return deep(t, x, w, bias, o, false);
 }
 mica_var mica_conv_transpose1d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
                                const mica_conv_options *o) {
-  return convolve(t, x, w, bias, o, true, 3);
+  return flat(t, x, w, bias, o, true, 1);
+}
+mica_var mica_conv_transpose2d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                               const mica_conv_options *o) {
+  return flat(t, x, w, bias, o, true, 2);
+}
+mica_var mica_conv_transpose3d(mica_tape *t, mica_var x, mica_var w, mica_var bias,
+                               const mica_conv3d_options *o) {
+  return deep(t, x, w, bias, o, true);
 }

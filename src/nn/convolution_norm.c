@@ -44,7 +44,7 @@ static void folded_free(void *object) {
 static mica_status fold(void *ctx, void **object) {
   const folding *g = ctx;
   const mica_convolution *v = &g->conv;
-  const int64_t width = v->kh * v->kw * (v->c / v->groups);
+  const int64_t width = mica_convolution_taps(v) * (v->c / v->groups);
   const float *w = values(g->entry[WEIGHT]), *b = values(g->entry[CONV_BIAS]);
   folded *f = mica_calloc(1, sizeof *f);
   float *scaled = mica_malloc_aligned((size_t)(v->o * width) * sizeof *scaled);
@@ -115,29 +115,26 @@ static bool plan(mica_tape *t, mica_node *conv, mica_node *norm, const mica_conv
   }
   g->conv.dtype = g->conv.compute = MICA_F32;
   g->conv.n = in.shape.dim[0];
-  g->conv.h = in.shape.dim[1];
-  g->conv.w = in.shape.dim[2];
   g->conv.c = in.shape.dim[3];
   g->conv.o = w.shape.dim[0];
-  g->conv.kh = w.shape.dim[1];
-  g->conv.kw = w.shape.dim[2];
   g->conv.groups = o->groups;
-  g->conv.stride_h = o->stride[0];
-  g->conv.stride_w = o->stride[1];
-  g->conv.dilation_h = o->dilation[0];
-  g->conv.dilation_w = o->dilation[1];
-  g->conv.pad_top = o->pad[0];
-  g->conv.pad_bottom = o->pad[1];
-  g->conv.pad_left = o->pad[2];
-  g->conv.pad_right = o->pad[3];
-  int64_t h, width;
-  if (mica_convolution_output(&g->conv, &h, &width) != MICA_OK || h < 1 || width < 1 ||
-      !g->conv.n || !g->conv.o)
+  g->conv.size[0] = g->conv.kernel[0] = g->conv.stride[0] = g->conv.dilation[0] = 1;
+  for (int i = 0; i < 2; i++) {
+    g->conv.size[1 + i] = in.shape.dim[1 + i];
+    g->conv.kernel[1 + i] = w.shape.dim[1 + i];
+    g->conv.stride[1 + i] = o->stride[i];
+    g->conv.dilation[1 + i] = o->dilation[i];
+    g->conv.before[1 + i] = o->pad[2 * i];
+    g->conv.after[1 + i] = o->pad[2 * i + 1];
+  }
+  int64_t out[MICA_CONVOLUTION_AXES];
+  if (mica_convolution_output(&g->conv, out) != MICA_OK || out[1] < 1 || out[2] < 1 || !g->conv.n ||
+      !g->conv.o)
     return false;
   if (mica_is_none(residual)) return true;
   const mica_view r = mica_read(t, residual);
   return r.data && r.dtype == MICA_F32 && mica_view_contiguous(&r) && r.shape.rank == 4 &&
-         r.shape.dim[0] == g->conv.n && r.shape.dim[1] == h && r.shape.dim[2] == width &&
+         r.shape.dim[0] == g->conv.n && r.shape.dim[1] == out[1] && r.shape.dim[2] == out[2] &&
          r.shape.dim[3] == g->conv.o;
 }
 
@@ -151,12 +148,13 @@ static const mica_op folded_op = {sizeof(mica_op), "conv_norm", 0, no_backward};
 static mica_var run(mica_tape *t, const folding *g, const folded *f, bool relu, mica_var x,
                     mica_var residual, bool *done) {
   mica_call c;
-  int64_t h, w;
+  int64_t out[MICA_CONVOLUTION_AXES];
   *done = true;
   if (!mica_call_begin_optional(&c, t, &folded_op, 2, (mica_var[]){x, residual}, 2))
     return MICA_NONE;
-  mica_convolution_output(&g->conv, &h, &w);
-  const mica_view *y = mica_call_output(&c, MICA_F32, MICA_SHAPE(g->conv.n, h, w, g->conv.o));
+  mica_convolution_output(&g->conv, out);
+  const mica_view *y =
+      mica_call_output(&c, MICA_F32, MICA_SHAPE(g->conv.n, out[1], out[2], g->conv.o));
   if (y) {
     const mica_status status = mica_convolution_forward_packed(
         g->engine, &g->conv, c.in[0].data, f->packed, f->bias, c.in[1].data, relu, y->data, done);

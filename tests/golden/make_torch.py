@@ -14,8 +14,8 @@ because loading them is part of what is tested.
 
 The first set is layers, optimisers and the two networks.
 
-layers, operations, activations, ragged,
-spatial                 CASE.x, .w, ... inputs; CASE.y the result; CASE.gy the gradient that comes
+the other sets but for
+those below             CASE.x, .w, ... inputs; CASE.y the result; CASE.gy the gradient that comes
                         in; CASE.dx, .dw, ... those that go out
 optimisers.safetensors  w and g.0 .. g.9, the start and the gradients of ten steps; CASE [10, ...]
                         the weights after each
@@ -574,6 +574,25 @@ def make_gpt():
     gpt2()
     llama()
     write("gpt", layers)
+def make_volumes():
+    """Convolution of volumes."""
+    layers.clear()
+    torch.manual_seed(5)
+    volume = draw(2, 4, 5, 6, 7)
+    case("conv3d", lambda x, w, b: F.conv3d(x, w, b, stride=(2, 1, 1), padding=(1, 0, 2),
+                                            dilation=(1, 2, 1)),
+         {"x": volume, "w": draw(5, 4, 3, 2, 3), "b": draw(5)}, XWY)
+    case("conv3d_grouped", lambda x, w, b: F.conv3d(x, w, b, padding=1, groups=2),
+         {"x": volume, "w": draw(6, 2, 3, 3, 3), "b": draw(6)}, XWY)
+    case("conv3d_depthwise", lambda x, w, b: F.conv3d(x, w, b, padding=(1, 1, 2), groups=4),
+         {"x": volume, "w": draw(4, 1, 3, 3, 5), "b": draw(4)}, XWY)
+    case("conv3d_asymmetric", lambda x, w, b: F.conv3d(F.pad(x, (0, 1, 2, 1, 1, 0)), w, b),
+         {"x": volume, "w": draw(3, 4, 2, 3, 2), "b": draw(3)}, XWY)
+    case("transpose3d", lambda x, w, b: F.conv_transpose3d(
+        x, w, b, stride=(2, 1, 3), padding=(1, 0, 1), output_padding=(1, 0, 2), groups=2,
+        dilation=(1, 2, 1)), {"x": draw(1, 4, 3, 4, 2), "w": draw(4, 3, 3, 2, 4), "b": draw(6)},
+        XWY)
+    write("volumes", layers)
 
 
 def make_schedules():
@@ -985,6 +1004,7 @@ SETS = {
     "gpt": make_gpt,
     "schedules": make_schedules,
     "spatial": make_spatial,
+    "volumes": make_volumes,
     "steps": make_steps,
     "rules": make_rules,
     "phases": make_phases,

@@ -20,22 +20,25 @@
 enum { WEIGHT_PARTS = 16 };           /* partial sums of a weight gradient */
 static const int64_t BLOCK = 1 << 18; /* elements of columns made at once */
 
-mica_status mica_convolution_output(const mica_convolution *v, int64_t *out_h, int64_t *out_w) {
-  *out_h = *out_w = 0;
+mica_status mica_convolution_output(const mica_convolution *v, int64_t out[MICA_CONVOLUTION_AXES]) {
+  memset(out, 0, MICA_CONVOLUTION_AXES * sizeof *out);
   if (v->dtype != MICA_F32 && v->dtype != MICA_F64)
     return mica_fail(MICA_ERR_UNSUPPORTED, "convolution: %s, expected float32 or float64",
                      mica_dtype_name(v->dtype));
-  if (v->n < 0 || v->h < 0 || v->w < 0 || v->c < 0 || v->o < 0 || v->kh < 1 || v->kw < 1 ||
-      v->groups < 1 || v->c % v->groups || v->o % v->groups || v->stride_h < 1 || v->stride_w < 1 ||
-      v->dilation_h < 1 || v->dilation_w < 1 || v->pad_top < 0 || v->pad_bottom < 0 ||
-      v->pad_left < 0 || v->pad_right < 0)
+  bool fine = v->n >= 0 && v->c >= 0 && v->o >= 0 && v->groups >= 1 && v->c % v->groups == 0 &&
+              v->o % v->groups == 0;
+  for (int i = 0; i < MICA_CONVOLUTION_AXES && fine; i++)
+    fine = v->size[i] >= 0 && v->kernel[i] >= 1 && v->stride[i] >= 1 && v->dilation[i] >= 1 &&
+           v->before[i] >= 0 && v->after[i] >= 0 && v->kernel[i] - 1 <= INT64_MAX / v->dilation[i];
+  if (!fine)
     return mica_fail(
         MICA_ERR_SHAPE,
         "convolution: sizes, kernel, stride, dilation, padding or groups out of range");
-  const int64_t h = v->h + v->pad_top + v->pad_bottom - v->dilation_h * (v->kh - 1) - 1;
-  const int64_t w = v->w + v->pad_left + v->pad_right - v->dilation_w * (v->kw - 1) - 1;
-  *out_h = h < 0 ? 0 : h / v->stride_h + 1;
-  *out_w = w < 0 ? 0 : w / v->stride_w + 1;
+  for (int i = 0; i < MICA_CONVOLUTION_AXES; i++) {
+    const int64_t span =
+        v->size[i] + v->before[i] + v->after[i] - v->dilation[i] * (v->kernel[i] - 1) - 1;
+    out[i] = span < 0 ? 0 : span / v->stride[i] + 1;
+  }
   return MICA_OK;
 }
 
@@ -45,10 +48,12 @@ typedef struct job {
   const mica_engine *engine;
   const mica_convolution *v;
   const mica_convolution_kernels *k;
-  int64_t out_h, out_w, width,
-      outs;       /* width: inputs of a group's kernel; outs: outputs of a group */
-  int64_t block;  /* positions made at once */
-  int64_t pieces; /* of the images */
+  const mica_depthwise_kernels *direct;
+  int64_t out[MICA_CONVOLUTION_AXES];
+  int64_t places, positions; /* of one image: of the input, of the result */
+  int64_t width, outs;       /* inputs of a group's kernel, outputs of a group */
+  int64_t block;             /* positions made at once */
+  int64_t pieces;            /* of the images */
   size_t size;
   const char *x, *w, *dy, *bias, *residual;
   char *y, *dx, *partial;
@@ -61,8 +66,10 @@ static bool depthwise(const mica_convolution *v) {
 }
 
 static bool pointwise(const mica_convolution *v) {
-  return v->kh == 1 && v->kw == 1 && v->groups == 1 && v->stride_h == 1 && v->stride_w == 1 &&
-         !v->pad_top && !v->pad_bottom && !v->pad_left && !v->pad_right;
+  bool plain = v->groups == 1;
+  for (int i = 0; i < MICA_CONVOLUTION_AXES; i++)
+    plain = plain && v->kernel[i] == 1 && v->stride[i] == 1 && !v->before[i] && !v->after[i];
+  return plain;
 }
 
 static mica_status job_of(const mica_engine *engine, const mica_convolution *v, job *j) {
@@ -70,15 +77,17 @@ static mica_status job_of(const mica_engine *engine, const mica_convolution *v, 
   j->engine = engine;
   j->v = v;
   j->k = mica_kernels_of(engine, v->dtype)->convolution;
+  j->direct = mica_kernels_of(engine, v->dtype)->depthwise;
   j->size = mica_dtype_size(v->dtype);
-  mica_status status = mica_convolution_output(v, &j->out_h, &j->out_w);
+  mica_status status = mica_convolution_output(v, j->out);
   if (status != MICA_OK) return status;
-  j->width = v->kh * v->kw * (v->c / v->groups);
+  j->places = mica_convolution_places(v);
+  j->positions = j->out[0] * j->out[1] * j->out[2];
+  j->width = mica_convolution_taps(v) * (v->c / v->groups);
   j->outs = v->o / v->groups;
-  const int64_t positions = j->out_h * j->out_w;
-  j->block = j->width ? BLOCK / j->width : positions;
+  j->block = j->width ? BLOCK / j->width : j->positions;
   if (j->block < 1) j->block = 1;
-  if (j->block > positions) j->block = positions;
+  if (j->block > j->positions) j->block = j->positions;
   j->pieces = v->n < WEIGHT_PARTS ? v->n : WEIGHT_PARTS;
   return MICA_OK;
 }
@@ -160,7 +169,7 @@ static mica_status library_forward(job *j, bool *done) {
                   .residual = in_place ? NULL : j->residual,
                   .y = j->y,
                   .relu = j->relu,
-                  .rows = j->v->n * j->out_h * j->out_w,
+                  .rows = j->v->n * j->positions,
                   .cols = j->v->o});
   return MICA_OK;
 }
@@ -186,7 +195,7 @@ mica_status mica_convolution_forward_packed(const mica_engine *engine, const mic
                     .residual = residual,
                     .y = y,
                     .relu = relu,
-                    .rows = v->n * j.out_h * j.out_w,
+                    .rows = v->n * j.positions,
                     .cols = v->o});
   return status;
 }
@@ -196,8 +205,8 @@ static mica_status library_data(job *j, bool *done) {
       mica_onednn_convolution(j->engine, j->v, MICA_ONEDNN_DATA, j->dx, (void *)(uintptr_t)j->w,
                               NULL, (void *)(uintptr_t)j->dy, done);
   if (status != MICA_OK || !*done) return status;
-  finish((ending){
-      .j = j, .bias = j->bias, .y = j->dx, .rows = j->v->n * j->v->h * j->v->w, .cols = j->v->c});
+  finish(
+      (ending){.j = j, .bias = j->bias, .y = j->dx, .rows = j->v->n * j->places, .cols = j->v->c});
   return MICA_OK;
 }
 
@@ -206,7 +215,7 @@ static mica_status library_data(job *j, bool *done) {
 static void forward_range(void *ctx, int64_t begin, int64_t end) {
   job *j = ctx;
   const mica_convolution *v = j->v;
-  const int64_t positions = j->out_h * j->out_w, in = v->h * v->w * v->c;
+  const int64_t positions = j->positions, in = j->places * v->c;
   void *columns = mica_workspace_acquire(j->engine, (size_t)(j->block * j->width) * j->size);
   if (!columns) {
     fail(j, MICA_ERR_MEMORY);
@@ -217,7 +226,7 @@ static void forward_range(void *ctx, int64_t begin, int64_t end) {
       const int64_t rows = positions - from < j->block ? positions - from : j->block;
       char *y = j->y + (size_t)((n * positions + from) * v->o) * j->size;
       for (int64_t g = 0; g < v->groups; g++) {
-        j->k->im2col(v, j->out_w, g, move(j->x, j->size, n * in), from, from + rows, columns);
+        j->k->im2col(v, j->out, g, move(j->x, j->size, n * in), from, from + rows, columns);
         mica_gemm_args args = {.trans_b = true,
                                .m = rows,
                                .n = j->outs,
@@ -249,14 +258,13 @@ static void forward_range(void *ctx, int64_t begin, int64_t end) {
 
 static void depthwise_forward_range(void *ctx, int64_t begin, int64_t end) {
   job *j = ctx;
-  j->k->depthwise_forward(j->v, j->out_h, j->out_w, j->x, j->w, j->bias, j->residual, j->relu,
-                          begin, end, j->y);
+  j->direct->forward(j->v, j->out, j->x, j->w, j->bias, j->residual, j->relu, begin, end, j->y);
 }
 
-/* [c, kh, kw] to [kh, kw, c], or back. */
+/* [c, taps] to [taps, c], or back. */
 static void turn_taps(const mica_convolution *v, const char *from, char *to, bool forth) {
   const size_t size = mica_dtype_size(v->dtype);
-  const int64_t taps = v->kh * v->kw;
+  const int64_t taps = mica_convolution_taps(v);
   for (int64_t c = 0; c < v->c; c++)
     for (int64_t k = 0; k < taps; k++) {
       const size_t a = (size_t)(c * taps + k) * size, b = (size_t)(k * v->c + c) * size;
@@ -272,7 +280,7 @@ mica_status mica_convolution_forward(const mica_engine *engine, const mica_convo
                                      const void *residual, bool relu, void *y) {
   job j;
   mica_status status = job_of(engine, v, &j);
-  if (status != MICA_OK || v->n * j.out_h * j.out_w * v->o == 0) return status;
+  if (status != MICA_OK || v->n * j.positions * v->o == 0) return status;
   j.x = x;
   j.w = w;
   j.bias = bias;
@@ -281,7 +289,7 @@ mica_status mica_convolution_forward(const mica_engine *engine, const mica_convo
   j.y = y;
   if (pointwise(v) && !residual) {
     mica_gemm_args g = {.trans_b = true,
-                        .m = v->n * v->h * v->w,
+                        .m = v->n * j.places,
                         .n = v->o,
                         .k = v->c,
                         .alpha = 1,
@@ -300,7 +308,7 @@ mica_status mica_convolution_forward(const mica_engine *engine, const mica_convo
     if (!taps) return MICA_ERR_MEMORY;
     turn_taps(v, w, taps, true);
     j.w = taps;
-    mica_parallel_for(engine, v->n * j.out_h, depthwise_forward_range, &j);
+    mica_parallel_for(engine, v->n * j.out[0] * j.out[1], depthwise_forward_range, &j);
     mica_workspace_release(engine, taps);
     return MICA_OK;
   }
@@ -318,7 +326,7 @@ mica_status mica_convolution_forward(const mica_engine *engine, const mica_convo
 static void data_range(void *ctx, int64_t begin, int64_t end) {
   job *j = ctx;
   const mica_convolution *v = j->v;
-  const int64_t positions = j->out_h * j->out_w, in = v->h * v->w * v->c;
+  const int64_t positions = j->positions, in = j->places * v->c;
   void *columns = mica_workspace_acquire(j->engine, (size_t)(j->block * j->width) * j->size);
   if (!columns) {
     fail(j, MICA_ERR_MEMORY);
@@ -343,17 +351,62 @@ static void data_range(void *ctx, int64_t begin, int64_t end) {
             .ldc = j->width};
         mica_status status = product(j, &args);
         if (status != MICA_OK) fail(j, status);
-        j->k->col2im(v, j->out_w, g, columns, from, from + rows, dx);
+        j->k->col2im(v, j->out, g, columns, from, from + rows, dx);
       }
     }
-    if (j->bias) j->k->finish(v->h * v->w, v->c, j->bias, NULL, false, dx);
+    if (j->bias) j->k->finish(j->places, v->c, j->bias, NULL, false, dx);
   }
   mica_workspace_release(j->engine, columns);
 }
 
 static void depthwise_data_range(void *ctx, int64_t begin, int64_t end) {
   job *j = ctx;
-  j->k->depthwise_data(j->v, j->out_h, j->out_w, j->dy, j->w, j->bias, begin, end, j->dx);
+  j->direct->data(j->v, j->out, j->dy, j->w, j->bias, begin, end, j->dx);
+}
+
+/* With stride 1 the gradient is itself a convolution, of dy with the taps in reverse. */
+static bool mirrored(const mica_convolution *v, const int64_t *out, mica_convolution *to) {
+  *to = *v;
+  for (int i = 0; i < MICA_CONVOLUTION_AXES; i++) {
+    const int64_t extent = v->dilation[i] * (v->kernel[i] - 1);
+    if (v->stride[i] != 1 || v->before[i] > extent || v->after[i] > extent) return false;
+    to->size[i] = out[i];
+    to->before[i] = extent - v->before[i];
+    to->after[i] = extent - v->after[i];
+  }
+  return true;
+}
+
+static void reverse_taps(int64_t taps, size_t bytes, char *w) {
+  for (int64_t a = 0, b = taps - 1; a < b; a++, b--)
+    for (size_t i = 0; i < bytes; i++) {
+      const char kept = w[(size_t)a * bytes + i];
+      w[(size_t)a * bytes + i] = w[(size_t)b * bytes + i];
+      w[(size_t)b * bytes + i] = kept;
+    }
+}
+
+static mica_status depthwise_data(job *j, const void *w) {
+  const mica_convolution *v = j->v;
+  mica_convolution turned;
+  char *taps = mica_workspace_acquire(j->engine, (size_t)(v->c * j->width) * j->size);
+  if (!taps) return MICA_ERR_MEMORY;
+  turn_taps(v, w, taps, true);
+  if (mirrored(v, j->out, &turned)) {
+    reverse_taps(j->width, (size_t)v->c * j->size, taps);
+    job back = *j;
+    back.v = &turned;
+    memcpy(back.out, v->size, sizeof back.out);
+    back.x = j->dy;
+    back.w = taps;
+    back.y = j->dx;
+    mica_parallel_for(j->engine, v->n * v->size[0] * v->size[1], depthwise_forward_range, &back);
+  } else {
+    j->w = taps;
+    mica_parallel_for(j->engine, v->n, depthwise_data_range, j);
+  }
+  mica_workspace_release(j->engine, taps);
+  return MICA_OK;
 }
 
 mica_status mica_convolution_backward_data(const mica_engine *engine, const mica_convolution *v,
@@ -361,13 +414,13 @@ mica_status mica_convolution_backward_data(const mica_engine *engine, const mica
                                            void *dx) {
   job j;
   mica_status status = job_of(engine, v, &j);
-  if (status != MICA_OK || v->n * v->h * v->w * v->c == 0) return status;
+  if (status != MICA_OK || v->n * j.places * v->c == 0) return status;
   j.dy = dy;
   j.w = w;
   j.bias = bias;
   j.dx = dx;
   if (pointwise(v)) {
-    mica_gemm_args g = {.m = v->n * v->h * v->w,
+    mica_gemm_args g = {.m = v->n * j.places,
                         .n = v->c,
                         .k = v->o,
                         .alpha = 1,
@@ -380,15 +433,7 @@ mica_status mica_convolution_backward_data(const mica_engine *engine, const mica
                         .bias = bias};
     return product(&j, &g);
   }
-  if (depthwise(v) && v->compute == v->dtype) {
-    void *taps = mica_workspace_acquire(engine, (size_t)(v->c * j.width) * j.size);
-    if (!taps) return MICA_ERR_MEMORY;
-    turn_taps(v, w, taps, true);
-    j.w = taps;
-    mica_parallel_for(engine, v->n, depthwise_data_range, &j);
-    mica_workspace_release(engine, taps);
-    return MICA_OK;
-  }
+  if (depthwise(v) && v->compute == v->dtype) return depthwise_data(&j, w);
   if (library_pays(&j)) {
     bool done = false;
     status = library_data(&j, &done);
@@ -404,7 +449,7 @@ mica_status mica_convolution_backward_data(const mica_engine *engine, const mica
 static void weights_range(void *ctx, int64_t begin, int64_t end) {
   job *j = ctx;
   const mica_convolution *v = j->v;
-  const int64_t positions = j->out_h * j->out_w, in = v->h * v->w * v->c, weights = v->o * j->width;
+  const int64_t positions = j->positions, in = j->places * v->c, weights = v->o * j->width;
   void *columns = mica_workspace_acquire(j->engine, (size_t)(j->block * j->width) * j->size);
   if (!columns) {
     fail(j, MICA_ERR_MEMORY);
@@ -419,7 +464,7 @@ static void weights_range(void *ctx, int64_t begin, int64_t end) {
       for (int64_t from = 0; from < positions; from += j->block, fresh = false) {
         const int64_t rows = positions - from < j->block ? positions - from : j->block;
         for (int64_t g = 0; g < v->groups; g++) {
-          j->k->im2col(v, j->out_w, g, move(j->x, j->size, n * in), from, from + rows, columns);
+          j->k->im2col(v, j->out, g, move(j->x, j->size, n * in), from, from + rows, columns);
           mica_gemm_args args = {
               .trans_a = true,
               .m = j->outs,
@@ -446,8 +491,8 @@ static void depthwise_weights_range(void *ctx, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     int64_t first, last;
     images(j, i, &first, &last);
-    j->k->depthwise_weights(j->v, j->out_h, j->out_w, j->x, j->dy, first, last,
-                            j->partial + (size_t)(i * j->v->c * j->width) * j->size);
+    j->direct->weights(j->v, j->out, j->x, j->dy, first, last,
+                       j->partial + (size_t)(i * j->v->c * j->width) * j->size);
   }
 }
 
@@ -470,7 +515,7 @@ static void sum_parts(mica_dtype dtype, int64_t parts, int64_t n, char *sum) {
 
 /* db[o]: columns of dy, in double. */
 static mica_status bias_gradient(const job *j, const void *dy, void *db) {
-  const int64_t rows = j->v->n * j->out_h * j->out_w, o = j->v->o;
+  const int64_t rows = j->v->n * j->positions, o = j->v->o;
   double *sum = mica_workspace_acquire(j->engine, (size_t)o * sizeof *sum);
   if (!sum) return MICA_ERR_MEMORY;
   memset(sum, 0, (size_t)o * sizeof *sum);
@@ -494,7 +539,7 @@ mica_status mica_convolution_backward_weights(const mica_engine *engine, const m
   j.dy = dy;
   if (db && v->o) status = bias_gradient(&j, dy, db);
   if (status != MICA_OK || !weights) return status;
-  if (v->n * j.out_h * j.out_w == 0) {
+  if (v->n * j.positions == 0) {
     memset(dw, 0, (size_t)weights * j.size);
     return MICA_OK;
   }
@@ -502,7 +547,7 @@ mica_status mica_convolution_backward_weights(const mica_engine *engine, const m
     mica_gemm_args g = {.trans_a = true,
                         .m = v->o,
                         .n = v->c,
-                        .k = v->n * v->h * v->w,
+                        .k = v->n * j.places,
                         .alpha = 1,
                         .a = dy,
                         .lda = v->o,

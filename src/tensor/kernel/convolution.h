@@ -1,11 +1,12 @@
 /* Convolution on raw pointers, channels last: forward and both gradients.
  *
- * Images are [n, h, w, c], weights [o, kh, kw, c / groups], results [n, out_h, out_w, o], all
- * dense. A 1-D convolution has h = kh = 1. groups = c = o is a depthwise convolution. A transposed
- * convolution is backward_data: its input is `dy`, its result `dx`.
+ * Volumes are [n, d, h, w, c], weights [o, kd, kh, kw, c / groups], results [n, out_d, out_h,
+ * out_w, o], all dense. An image has d = kd = 1, a line also h = kh = 1. groups = c = o is a
+ * depthwise convolution. A transposed convolution is backward_data: its input is `dy`, its result
+ * `dx`.
  *
- * A 1x1 convolution of stride 1 is one product. Others go image by image through im2col and a
- * product, depthwise ones through the direct loops of loops/convolution.c.
+ * A convolution with a kernel of one place and stride 1 is one product. Others go image by image
+ * through im2col and a product, depthwise ones through the direct loops of loops/depthwise.c.
  */
 #ifndef MICA_TENSOR_KERNEL_CONVOLUTION_H
 #define MICA_TENSOR_KERNEL_CONVOLUTION_H
@@ -13,21 +14,35 @@
 #include <mica/engine.h>
 #include <mica/tensor.h>
 
+#define MICA_CONVOLUTION_AXES 3
+
+/* Arrays have an element for depth, height and width. */
 typedef struct mica_convolution {
   mica_dtype dtype;   /* of everything in memory: MICA_F32 or MICA_F64 */
   mica_dtype compute; /* the same, or MICA_BF16 with MICA_F32: both factors of each product are
                          rounded to bf16, sums and results stay float32 */
-  int64_t n, h, w, c; /* the input */
-  int64_t o, kh, kw;  /* output channels, kernel */
-  int64_t groups;     /* divides c and o */
-  int64_t stride_h, stride_w, dilation_h, dilation_w; /* 1 or more; dilation 1 is dense */
-  int64_t pad_top, pad_bottom, pad_left, pad_right;   /* zeros around the input, 0 or more */
+  int64_t n, c;       /* the input's images and channels */
+  int64_t o, groups;  /* output channels; groups divides c and o */
+  int64_t size[MICA_CONVOLUTION_AXES];                                 /* of the input */
+  int64_t kernel[MICA_CONVOLUTION_AXES];                               /* 1 or more */
+  int64_t stride[MICA_CONVOLUTION_AXES];                               /* 1 or more */
+  int64_t dilation[MICA_CONVOLUTION_AXES];                             /* 1 is dense */
+  int64_t before[MICA_CONVOLUTION_AXES], after[MICA_CONVOLUTION_AXES]; /* zeros around the input */
 } mica_convolution;
 
-/* Checks the geometry and gives the size of the result, (h + pads - dilation_h * (kh - 1) - 1) /
- * stride_h + 1 rows, 0 when the kernel does not fit. MICA_ERR_SHAPE or MICA_ERR_UNSUPPORTED
- * otherwise. */
-mica_status mica_convolution_output(const mica_convolution *conv, int64_t *out_h, int64_t *out_w);
+/* Checks the geometry and gives the size of the result along each axis, (size + before + after -
+ * dilation * (kernel - 1) - 1) / stride + 1, 0 when the kernel does not fit. MICA_ERR_SHAPE or
+ * MICA_ERR_UNSUPPORTED otherwise. */
+mica_status mica_convolution_output(const mica_convolution *conv,
+                                    int64_t out[MICA_CONVOLUTION_AXES]);
+
+/* Places of one image of the input, and taps of the kernel. */
+static inline int64_t mica_convolution_places(const mica_convolution *v) {
+  return v->size[0] * v->size[1] * v->size[2];
+}
+static inline int64_t mica_convolution_taps(const mica_convolution *v) {
+  return v->kernel[0] * v->kernel[1] * v->kernel[2];
+}
 
 /* y = relu(conv(x, w) + bias + residual); bias [o] and residual [n, out_h, out_w, o] may be NULL;
  * `residual` may be y itself. */
@@ -56,30 +71,34 @@ mica_status mica_convolution_backward_weights(const mica_engine *engine,
                                               const mica_convolution *conv, const void *x,
                                               const void *dy, void *dw, void *db);
 
-/* ---- loops/convolution.c ---- */
+/* ---- loops/convolution.c and loops/depthwise.c; `out` is what mica_convolution_output gives ----
+ */
 
-/* `taps` of a depthwise convolution are [kh * kw, c]: channels side by side. */
 typedef struct mica_convolution_kernels {
-  /* Rows [begin, end) of the out_h * out_w positions of one image, for one group: kh * kw * (c /
-   * groups) columns each, packed, zeros where the kernel overhangs. */
-  void (*im2col)(const mica_convolution *conv, int64_t out_w, int64_t group, const void *x,
+  /* Rows [begin, end) of the positions of one image's result, for one group: taps * (c / groups)
+   * columns each, packed, zeros where the kernel overhangs. */
+  void (*im2col)(const mica_convolution *conv, const int64_t *out, int64_t group, const void *x,
                  int64_t begin, int64_t end, void *columns);
   /* The reverse: rows [begin, end) added into the image dx, in order. */
-  void (*col2im)(const mica_convolution *conv, int64_t out_w, int64_t group, const void *columns,
-                 int64_t begin, int64_t end, void *dx);
-  /* Output rows [begin, end) of n * out_h. bias [c], residual (like y) may be NULL. */
-  void (*depthwise_forward)(const mica_convolution *conv, int64_t out_h, int64_t out_w,
-                            const void *x, const void *taps, const void *bias, const void *residual,
-                            bool relu, int64_t begin, int64_t end, void *y);
-  /* Images [begin, end): dx = bias + what dy gives. */
-  void (*depthwise_data)(const mica_convolution *conv, int64_t out_h, int64_t out_w, const void *dy,
-                         const void *taps, const void *bias, int64_t begin, int64_t end, void *dx);
-  /* Images [begin, end), into dtaps [kh * kw, c], which is cleared first. */
-  void (*depthwise_weights)(const mica_convolution *conv, int64_t out_h, int64_t out_w,
-                            const void *x, const void *dy, int64_t begin, int64_t end, void *dtaps);
+  void (*col2im)(const mica_convolution *conv, const int64_t *out, int64_t group,
+                 const void *columns, int64_t begin, int64_t end, void *dx);
   /* y[r,c] = max(y[r,c] + bias[c] + residual[r,c], 0); bias and residual may be NULL. */
   void (*finish)(int64_t rows, int64_t cols, const void *bias, const void *residual, bool relu,
                  void *y);
 } mica_convolution_kernels;
+
+/* `taps` are [kd * kh * kw, c]: channels side by side. */
+typedef struct mica_depthwise_kernels {
+  /* Output lines [begin, end) of n * out_d * out_h. bias [c], residual (like y) may be NULL. */
+  void (*forward)(const mica_convolution *conv, const int64_t *out, const void *x, const void *taps,
+                  const void *bias, const void *residual, bool relu, int64_t begin, int64_t end,
+                  void *y);
+  /* Images [begin, end): dx = bias + what dy gives. */
+  void (*data)(const mica_convolution *conv, const int64_t *out, const void *dy, const void *taps,
+               const void *bias, int64_t begin, int64_t end, void *dx);
+  /* Images [begin, end), into dtaps, which is cleared first. */
+  void (*weights)(const mica_convolution *conv, const int64_t *out, const void *x, const void *dy,
+                  int64_t begin, int64_t end, void *dtaps);
+} mica_depthwise_kernels;
 
 #endif

@@ -25,7 +25,9 @@
   X(pair)                                                                                          \
   X(resize)                                                                                        \
   X(gemm)                                                                                          \
-  X(convolution) X(attention) X(rotary) X(decode)
+  X(convolution)                                                                                   \
+  X(depthwise)                                                                                     \
+  X(attention) X(rotary) X(decode)
 
 #define MICA_KERNEL_PASTE_(a, b, c) a##b##_##c
 #define MICA_KERNEL_PASTE(a, b, c)  MICA_KERNEL_PASTE_(a, b, c)
