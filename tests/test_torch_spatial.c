@@ -69,6 +69,10 @@ PAD(symmetric_image, MICA_PAD_SYMMETRIC, (4, 0), (6, 0))
 /* ---- windows and phases ---- */
 
 RUN(windows, mica_window_partition(t, X, SIZES(4, 3)))
+static const mica_unfold_options cut = {
+    sizeof cut, {3, 2, 1}, {2, 1, 1}, {1, 2, 1}, {1, 1, 2, 2, 0, 0}};
+RUN(unfold, mica_unfold(t, X, &cut))
+RUN(fold, mica_fold(t, X, SIZES(6, 8), &cut))
 RUN(shuffle, mica_pixel_shuffle(t, X, 2, MICA_PHASE_LAST))
 RUN(unshuffle, mica_pixel_unshuffle(t, X, 2, MICA_PHASE_LAST))
 RUN(space_to_depth, mica_pixel_unshuffle(t, X, 2, MICA_PHASE_FIRST))
@@ -89,6 +93,28 @@ CONV(conv3d_grouped, mica_conv3d, 2, (1, 1, 1), (1, 1, 1), (1, 1, 1, 1, 1, 1), (
 CONV(conv3d_depthwise, mica_conv3d, 4, (1, 1, 1), (1, 1, 1), (1, 1, 1, 1, 2, 2), (0, 0, 0))
 CONV(conv3d_asymmetric, mica_conv3d, 1, (1, 1, 1), (1, 1, 1), (1, 0, 2, 1, 0, 1), (0, 0, 0))
 CONV(transpose3d, mica_conv_transpose3d, 2, (2, 1, 3), (1, 2, 1), (1, 1, 0, 0, 1, 1), (1, 0, 2))
+
+#define POOL(name, op, kernel, stride, pad, ceil_mode, count)                                      \
+  static mica_var name(golden_case *b) {                                                           \
+    const mica_pool_options o = {sizeof o,         {1, kernel}, {1, stride}, {1, 1},               \
+                                 {0, 0, pad, pad}, ceil_mode,   count};                            \
+    return op(b->t, X, &o);                                                                        \
+  }
+POOL(max_pool1d, mica_max_pool1d, 3, 2, 1, false, false)
+POOL(avg_pool1d, mica_avg_pool1d, 4, 3, 2, true, true)
+#define POOL3D(name, op, dilation, ceil_mode, count)                                               \
+  static mica_var name(golden_case *b) {                                                           \
+    const mica_pool3d_options o = {sizeof o,           {2, 3, 2}, {1, 2, 3}, {dilation, 1, 1},     \
+                                   {1, 1, 1, 1, 0, 0}, ceil_mode, count};                          \
+    return op(b->t, X, &o);                                                                        \
+  }
+POOL3D(max_pool3d, mica_max_pool3d, 2, true, false)
+POOL3D(avg_pool3d, mica_avg_pool3d, 1, false, false)
+POOL3D(avg_pool3d_padding, mica_avg_pool3d, 1, false, true)
+RUN(adaptive_avg1d, mica_adaptive_avg_pool1d(t, X, 4))
+RUN(adaptive_max1d, mica_adaptive_max_pool1d(t, X, 4))
+RUN(adaptive_avg3d, mica_adaptive_avg_pool3d(t, X, 2, 3, 5))
+RUN(adaptive_max3d, mica_adaptive_max_pool3d(t, X, 2, 3, 5))
 
 #define CASE(name)                                                                                 \
   { #name, name }
@@ -124,6 +150,8 @@ static const golden_operation cases[] = {
     CASE(circular_volume),
     CASE(symmetric_image),
     CASE(windows),
+    CASE(unfold),
+    CASE(fold),
     CASE(shuffle),
     CASE(unshuffle),
     CASE(space_to_depth),
@@ -131,8 +159,10 @@ static const golden_operation cases[] = {
 };
 
 static const golden_operation volumes[] = {
-    CASE(conv3d),      CASE(conv3d_grouped), CASE(conv3d_depthwise), CASE(conv3d_asymmetric),
-    CASE(transpose3d),
+    CASE(conv3d),         CASE(conv3d_grouped), CASE(conv3d_depthwise), CASE(conv3d_asymmetric),
+    CASE(transpose3d),    CASE(max_pool1d),     CASE(avg_pool1d),       CASE(adaptive_avg1d),
+    CASE(adaptive_max1d), CASE(max_pool3d),     CASE(avg_pool3d),       CASE(avg_pool3d_padding),
+    CASE(adaptive_avg3d), CASE(adaptive_max3d),
 };
 
 static const struct {
@@ -212,6 +242,18 @@ TRY(unshuffle_odd, mica_pixel_unshuffle(t, x, 2, MICA_PHASE_FIRST))
 TRY(no_phase, mica_pixel_unshuffle(t, x, 1, (mica_phase_order)3))
 TRY(resize_to_none, mica_resize_axes(t, x, SIZES(2, 0), NULL))
 TRY(resize_to_much, mica_resize_axes(t, x, SIZES(INT64_MAX / 2, INT64_MAX / 2), NULL))
+static mica_var unfold_with(mica_tape *t, mica_var x, int kernel, int stride, int pad) {
+  const mica_unfold_options o = {
+      sizeof o, {kernel, 1, 1}, {stride, 1, 1}, {1, 1, 1}, {0, 0, 0, pad, 0, 0}};
+  return mica_unfold(t, x, &o);
+}
+TRY(unfold_large, unfold_with(t, x, 4, 1, 0))
+TRY(unfold_no_kernel, unfold_with(t, x, 0, 1, 0))
+TRY(unfold_no_stride, unfold_with(t, x, 1, 0, 0))
+TRY(unfold_negative, unfold_with(t, x, 1, 1, -1))
+TRY(fold_wrong_taps, mica_fold(t, mica_unfold(t, x, NULL), SIZES(3, 4), &cut))
+TRY(fold_wrong_size, mica_fold(t, mica_unfold(t, x, NULL), SIZES(3, 5), NULL))
+TRY(fold_negative_size, mica_fold(t, mica_unfold(t, x, NULL), SIZES(-3, 5), NULL))
 static mica_var resize_with(mica_tape *t, mica_var x, mica_interpolation kind, bool corners,
                             double scale) {
   const mica_resize_options o = {sizeof o, kind, corners, {scale, 0, 0}};
@@ -227,15 +269,16 @@ static void test_what_is_refused(void **state) {
   const mica_shape image = MICA_SHAPE(2, 3, 4, 2), flat = MICA_SHAPE(3, 4),
                    empty = MICA_SHAPE(2, 0, 4, 2);
   static mica_var (*const shapes[])(mica_tape *, mica_var) = {
-      reflect_whole,  reflect_all_but_one, circular_more, symmetric_more,
-      negative_pad,   replicate_nothing,   wrong_windows, huge_whole,
-      negative_whole, shuffle_odd,         unshuffle_odd, resize_to_none};
+      reflect_whole,     reflect_all_but_one, circular_more, symmetric_more,  negative_pad,
+      replicate_nothing, wrong_windows,       huge_whole,    negative_whole,  shuffle_odd,
+      unshuffle_odd,     resize_to_none,      unfold_large,  fold_wrong_taps, fold_wrong_size};
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
     assert_int_equal(refused(shapes[i] == replicate_nothing ? empty : image, shapes[i]),
                      MICA_ERR_SHAPE);
   static mica_var (*const invalid[])(mica_tape *, mica_var) = {
-      no_mode,        no_window,      huge_window,           shuffle_huge,
-      no_phase,       resize_no_kind, resize_smooth_corners, resize_negative,
+      unfold_no_kernel, unfold_no_stride, unfold_negative,       fold_negative_size,
+      no_mode,          no_window,        huge_window,           shuffle_huge,
+      no_phase,         resize_no_kind,   resize_smooth_corners, resize_negative,
       resize_infinite};
   for (size_t i = 0; i < sizeof invalid / sizeof *invalid; i++)
     assert_int_equal(refused(image, invalid[i]), MICA_ERR_INVALID);

@@ -242,7 +242,7 @@ MICA_API mica_var mica_instance_norm(mica_tape *t, mica_var x, mica_var gain, mi
 /* x / max(|x|, eps), last axis */
 MICA_API mica_var mica_l2_normalise(mica_tape *t, mica_var x, double eps);
 
-/* ---- pooling, x [N,H,W,C] ---- */
+/* ---- pooling: images x [N,H,W,C], lines [N,L,C], volumes [N,D,H,W,C] ---- */
 
 typedef struct mica_pool_options {
   uint32_t size;
@@ -254,13 +254,34 @@ typedef struct mica_pool_options {
 #define MICA_POOL_OPTIONS                                                                          \
   { sizeof(mica_pool_options), {2, 2}, {2, 2}, {1, 1}, {0, 0, 0, 0}, false, false }
 /* clang-format on */
-/* The largest, or the mean, of each window of x [N,H,W,C]. */
+typedef struct mica_pool3d_options {
+  uint32_t size;
+  int32_t kernel[3], stride[3], dilation[3]; /* depth, height, width */
+  int32_t pad[6];                            /* front, back, top, bottom, left, right */
+  bool ceil_mode, count_padding;
+} mica_pool3d_options;
+/* clang-format off */
+#define MICA_POOL3D_OPTIONS                                                                        \
+  { sizeof(mica_pool3d_options), {2, 2, 2}, {2, 2, 2}, {1, 1, 1}, {0, 0, 0, 0, 0, 0}, false, false }
+/* clang-format on */
+/* The largest, or the mean, of each window; of lines the second elements of the options count.
+ * Padding is at most half the kernel. */
+MICA_API mica_var mica_max_pool1d(mica_tape *t, mica_var x, const mica_pool_options *o);
 MICA_API mica_var mica_max_pool2d(mica_tape *t, mica_var x, const mica_pool_options *o);
+MICA_API mica_var mica_max_pool3d(mica_tape *t, mica_var x, const mica_pool3d_options *o);
+MICA_API mica_var mica_avg_pool1d(mica_tape *t, mica_var x, const mica_pool_options *o);
 MICA_API mica_var mica_avg_pool2d(mica_tape *t, mica_var x, const mica_pool_options *o);
+MICA_API mica_var mica_avg_pool3d(mica_tape *t, mica_var x, const mica_pool3d_options *o);
 /* Mean, or largest, over h x w bins that cover x [N,H,W,C]: rows floor(i H / h) up to, not
- * including, ceil((i + 1) H / h), and columns alike. */
+ * including, ceil((i + 1) H / h), and columns alike; lines and volumes the same. */
+MICA_API mica_var mica_adaptive_avg_pool1d(mica_tape *t, mica_var x, int64_t l);
 MICA_API mica_var mica_adaptive_avg_pool2d(mica_tape *t, mica_var x, int64_t h, int64_t w);
+MICA_API mica_var mica_adaptive_avg_pool3d(mica_tape *t, mica_var x, int64_t d, int64_t h,
+                                           int64_t w);
+MICA_API mica_var mica_adaptive_max_pool1d(mica_tape *t, mica_var x, int64_t l);
 MICA_API mica_var mica_adaptive_max_pool2d(mica_tape *t, mica_var x, int64_t h, int64_t w);
+MICA_API mica_var mica_adaptive_max_pool3d(mica_tape *t, mica_var x, int64_t d, int64_t h,
+                                           int64_t w);
 MICA_API mica_var mica_global_avg_pool(mica_tape *t, mica_var x); /* [N,..,C] -> [N,C] */
 /* (mean over positions of max(x, eps)^p)^(1/p), p [1] learnable: [N,..,C] -> [N,C] (Radenovic et
  * al. 2018) */
@@ -421,6 +442,23 @@ typedef enum mica_pad_mode {
  * MICA_ERR_SHAPE. mica_pad adds a constant. */
 MICA_API mica_var mica_pad_edges(mica_tape *t, mica_var x, mica_pad_mode mode,
                                  const int64_t *before, const int64_t *after);
+
+typedef struct mica_unfold_options {
+  uint32_t size;
+  int32_t kernel[3], stride[3], dilation[3];
+  int32_t pad[6]; /* before and after the first axis, the second, .. */
+} mica_unfold_options;
+/* clang-format off */
+#define MICA_UNFOLD_OPTIONS                                                                        \
+  { sizeof(mica_unfold_options), {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0, 0, 0, 0} }
+/* clang-format on */
+/* What a convolution's kernel covers at each position ("im2col"), zeros in the padding:
+ * [N,H,W,C] -> [N,Ho,Wo,kh kw,C], taps row by row. A product with a weight [O, kh kw C] is the
+ * convolution. */
+MICA_API mica_var mica_unfold(mica_tape *t, mica_var x, const mica_unfold_options *o);
+/* The adjoint: each patch added where unfold of an input of `size` takes it from. */
+MICA_API mica_var mica_fold(mica_tape *t, mica_var patches, const int64_t *size,
+                            const mica_unfold_options *o);
 
 /* Cut into windows of the given sizes, which become examples: [N,H,W,C] -> [N nh nw, wh, ww, C],
  * those of an image in raster order. An axis that its window does not divide is filled up with

@@ -1,4 +1,4 @@
-/* Pooling over [N,H,W,C]; the global forms are reductions. */
+/* Pooling of lines, images and volumes; the global forms are reductions. */
 #include <mica/op.h>
 #include <mica/ops.h>
 
@@ -42,7 +42,7 @@ static void pool_grad_range(void *ctx, int64_t begin, int64_t end) {
 static void pool_backward(mica_call *c) {
   const pool_context *o = c->ctx;
   mica_view *gx = mica_call_grad(c, 0);
-  if (!gx) return;
+  if (!gx || !mica_view_count(gx)) return;
   pool_job job = {mica_kernels_of(c->engine, gx->dtype)->pool,
                   &o->g,
                   o->maximum,
@@ -52,11 +52,11 @@ static void pool_backward(mica_call *c) {
   mica_parallel_for(c->engine, gx->shape.dim[0], pool_grad_range, &job);
 }
 
-static const mica_op max_op = {sizeof(mica_op), "max_pool2d", MICA_OP_BY_EXAMPLE, pool_backward};
-static const mica_op avg_op = {sizeof(mica_op), "avg_pool2d", MICA_OP_BY_EXAMPLE, pool_backward};
-static const mica_op adaptive_max_op = {sizeof(mica_op), "adaptive_max_pool2d", MICA_OP_BY_EXAMPLE,
+static const mica_op max_op = {sizeof(mica_op), "max_pool", MICA_OP_BY_EXAMPLE, pool_backward};
+static const mica_op avg_op = {sizeof(mica_op), "avg_pool", MICA_OP_BY_EXAMPLE, pool_backward};
+static const mica_op adaptive_max_op = {sizeof(mica_op), "adaptive_max_pool", MICA_OP_BY_EXAMPLE,
                                         pool_backward};
-static const mica_op adaptive_avg_op = {sizeof(mica_op), "adaptive_avg_pool2d", MICA_OP_BY_EXAMPLE,
+static const mica_op adaptive_avg_op = {sizeof(mica_op), "adaptive_avg_pool", MICA_OP_BY_EXAMPLE,
                                         pool_backward};
 
 /* Windows along one axis; with ceil_mode the last may overhang, but must start before the trailing
@@ -70,71 +70,145 @@ static int64_t windows(int64_t size, int64_t kernel, int64_t stride, int64_t dil
   return n;
 }
 
-static mica_var pool(mica_tape *t, mica_var x, const mica_op *op, bool maximum,
-                     const mica_pool_options *given, int64_t h, int64_t w) {
+/* ---- one to three axes: the last of each array count ---- */
+
+enum { AXES = MICA_POOL_AXES };
+
+typedef struct settings {
+  int32_t kernel[AXES], stride[AXES], dilation[AXES], before[AXES], after[AXES];
+  bool ceil_mode, count_padding;
+} settings;
+
+/* Options of `axes` axes, of which the last `used` count. */
+static settings settings_of(int axes, int used, const int32_t *kernel, const int32_t *stride,
+                            const int32_t *dilation, const int32_t *pad) {
+  settings s = {.ceil_mode = false};
+  for (int i = 0; i < AXES; i++) {
+    const int from = i - (AXES - axes);
+    s.kernel[i] = s.stride[i] = s.dilation[i] = 1;
+    if (i < AXES - used) continue;
+    s.kernel[i] = kernel[from];
+    s.stride[i] = stride[from];
+    s.dilation[i] = dilation[from];
+    s.before[i] = pad[2 * from];
+    s.after[i] = pad[2 * from + 1];
+  }
+  return s;
+}
+
+/* Windows of `given`, or without them adaptive ones to the sizes of `out`. */
+static mica_var pool(mica_tape *t, mica_var x, const mica_op *op, int used, const settings *given,
+                     const int64_t *out) {
+  const bool maximum = op == &max_op || op == &adaptive_max_op;
+  const int rank = used + 2, first = AXES - used;
   mica_call c;
   if (!mica_call_begin(&c, t, op, 1, &x)) return MICA_NONE;
   const mica_view *xv = &c.in[0];
-  if (xv->shape.rank != 4 || (xv->dtype != MICA_F32 && xv->dtype != MICA_F64))
-    return mica_call_fail(&c, MICA_ERR_SHAPE, "expected float images [N,H,W,C]:");
-  const int64_t *d = xv->shape.dim;
-  pool_context o = {{.height = d[1], .width = d[2], .channels = d[3]}, maximum};
-  if (op == &adaptive_avg_op || op == &adaptive_max_op) {
-    if (h < 1 || w < 1 || !d[1] || !d[2])
-      return mica_call_fail(&c, MICA_ERR_SHAPE, "no %lldx%lld windows:", (long long)h,
-                            (long long)w);
-    o.g.adaptive = true;
-    o.g.out_height = h;
-    o.g.out_width = w;
-  } else {
-    mica_pool_options p = MICA_POOL_OPTIONS;
-    if (given) memcpy(&p, given, given->size < sizeof p ? given->size : sizeof p);
-    for (int i = 0; i < 2; i++) {
-      if (p.kernel[i] < 1 || p.stride[i] < 1 || p.dilation[i] < 1 || p.pad[2 * i] < 0 ||
-          p.pad[2 * i + 1] < 0 || 2 * p.pad[2 * i] > p.kernel[i] ||
-          2 * p.pad[2 * i + 1] > p.kernel[i])
+  if (xv->shape.rank != rank || (xv->dtype != MICA_F32 && xv->dtype != MICA_F64))
+    return mica_call_fail(&c, MICA_ERR_SHAPE, "expected a float input of rank %d, [N,..,C]:", rank);
+  pool_context o = {{.channels = xv->shape.dim[rank - 1], .adaptive = !given}, maximum};
+  mica_shape shape = xv->shape;
+  int64_t lines = xv->shape.dim[0], places = 1;
+  for (int i = 0; i < AXES; i++) {
+    o.g.size[i] = i < first ? 1 : xv->shape.dim[1 + i - first];
+    if (given) {
+      const int32_t kernel = given->kernel[i], before = given->before[i], after = given->after[i];
+      if (kernel < 1 || given->stride[i] < 1 || given->dilation[i] < 1 || before < 0 || after < 0 ||
+          before > kernel / 2 || after > kernel / 2)
         return mica_call_fail(
             &c, MICA_ERR_INVALID,
-            "kernel, stride and dilation must be 1 or more, padding at most half the "
-            "kernel:");
-      o.g.kernel[i] = p.kernel[i];
-      o.g.stride[i] = p.stride[i];
-      o.g.dilation[i] = p.dilation[i];
+            "kernel, stride and dilation must be 1 or more, padding at most half the kernel:");
+      o.g.kernel[i] = kernel;
+      o.g.stride[i] = given->stride[i];
+      o.g.dilation[i] = given->dilation[i];
+      o.g.before[i] = before;
+      o.g.after[i] = after;
+      o.g.count_padding = given->count_padding;
+      o.g.out[i] = windows(o.g.size[i], kernel, given->stride[i], given->dilation[i], before, after,
+                           given->ceil_mode);
+      if (o.g.out[i] < 1)
+        return mica_call_fail(&c, MICA_ERR_SHAPE, "the window does not fit the padded input:");
+    } else {
+      o.g.out[i] = i < first ? 1 : out[i - first];
+      if (o.g.out[i] < 1 || !o.g.size[i])
+        return mica_call_fail(&c, MICA_ERR_SHAPE,
+                              "no %lld windows along axis %d:", (long long)o.g.out[i],
+                              1 + i - first);
     }
-    for (int i = 0; i < 4; i++) o.g.pad[i] = p.pad[i];
-    o.g.count_padding = p.count_padding;
-    o.g.out_height =
-        windows(d[1], p.kernel[0], p.stride[0], p.dilation[0], p.pad[0], p.pad[1], p.ceil_mode);
-    o.g.out_width =
-        windows(d[2], p.kernel[1], p.stride[1], p.dilation[1], p.pad[2], p.pad[3], p.ceil_mode);
-    if (o.g.out_height < 1 || o.g.out_width < 1)
-      return mica_call_fail(&c, MICA_ERR_SHAPE, "the window does not fit the padded input:");
+    if (o.g.size[i] > INT32_MAX / (places ? places : 1))
+      return mica_call_fail(&c, MICA_ERR_UNSUPPORTED, "more than 2^31 - 1 places:");
+    places *= o.g.size[i];
+    if (i >= first) shape.dim[1 + i - first] = o.g.out[i];
   }
-  const mica_shape shape = MICA_SHAPE(d[0], o.g.out_height, o.g.out_width, d[3]);
   const mica_view *y = mica_call_output(&c, xv->dtype, shape);
   int32_t *arg = NULL;
   if (y && maximum && mica_call_recorded(&c))
     arg = mica_call_saved(&c, (size_t)mica_view_count(y) * sizeof *arg);
-  if (y && mica_ok(t)) {
+  if (y && mica_ok(t) && mica_view_count(y)) {
     pool_job job = {
         mica_kernels_of(c.engine, xv->dtype)->pool, &o.g, maximum, xv->data, y->data, arg};
-    mica_parallel_for(c.engine, d[0] * o.g.out_height, pool_range, &job);
+    lines *= o.g.out[0] * o.g.out[1];
+    mica_parallel_for(c.engine, lines, pool_range, &job);
   }
   mica_call_context(&c, &o, sizeof o);
   return mica_call_end(&c);
 }
 
+static mica_var flat(mica_tape *t, mica_var x, const mica_op *op, int used,
+                     const mica_pool_options *given) {
+  mica_pool_options o = MICA_POOL_OPTIONS;
+  if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+  settings s = settings_of(2, used, o.kernel, o.stride, o.dilation, o.pad);
+  s.ceil_mode = o.ceil_mode;
+  s.count_padding = o.count_padding;
+  return pool(t, x, op, used, &s, NULL);
+}
+
+static mica_var deep(mica_tape *t, mica_var x, const mica_op *op,
+                     const mica_pool3d_options *given) {
+  mica_pool3d_options o = MICA_POOL3D_OPTIONS;
+  if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+  settings s = settings_of(3, 3, o.kernel, o.stride, o.dilation, o.pad);
+  s.ceil_mode = o.ceil_mode;
+  s.count_padding = o.count_padding;
+  return pool(t, x, op, 3, &s, NULL);
+}
+
+mica_var mica_max_pool1d(mica_tape *t, mica_var x, const mica_pool_options *o) {
+  return flat(t, x, &max_op, 1, o);
+}
 mica_var mica_max_pool2d(mica_tape *t, mica_var x, const mica_pool_options *o) {
-  return pool(t, x, &max_op, true, o, 0, 0);
+  return flat(t, x, &max_op, 2, o);
+}
+mica_var mica_max_pool3d(mica_tape *t, mica_var x, const mica_pool3d_options *o) {
+  return deep(t, x, &max_op, o);
+}
+mica_var mica_avg_pool1d(mica_tape *t, mica_var x, const mica_pool_options *o) {
+  return flat(t, x, &avg_op, 1, o);
 }
 mica_var mica_avg_pool2d(mica_tape *t, mica_var x, const mica_pool_options *o) {
-  return pool(t, x, &avg_op, false, o, 0, 0);
+  return flat(t, x, &avg_op, 2, o);
+}
+mica_var mica_avg_pool3d(mica_tape *t, mica_var x, const mica_pool3d_options *o) {
+  return deep(t, x, &avg_op, o);
+}
+mica_var mica_adaptive_avg_pool1d(mica_tape *t, mica_var x, int64_t l) {
+  return pool(t, x, &adaptive_avg_op, 1, NULL, &l);
 }
 mica_var mica_adaptive_avg_pool2d(mica_tape *t, mica_var x, int64_t h, int64_t w) {
-  return pool(t, x, &adaptive_avg_op, false, NULL, h, w);
+  return pool(t, x, &adaptive_avg_op, 2, NULL, (const int64_t[]){h, w});
+}
+mica_var mica_adaptive_avg_pool3d(mica_tape *t, mica_var x, int64_t d, int64_t h, int64_t w) {
+  return pool(t, x, &adaptive_avg_op, 3, NULL, (const int64_t[]){d, h, w});
+}
+mica_var mica_adaptive_max_pool1d(mica_tape *t, mica_var x, int64_t l) {
+  return pool(t, x, &adaptive_max_op, 1, NULL, &l);
 }
 mica_var mica_adaptive_max_pool2d(mica_tape *t, mica_var x, int64_t h, int64_t w) {
-  return pool(t, x, &adaptive_max_op, true, NULL, h, w);
+  return pool(t, x, &adaptive_max_op, 2, NULL, (const int64_t[]){h, w});
+}
+mica_var mica_adaptive_max_pool3d(mica_tape *t, mica_var x, int64_t d, int64_t h, int64_t w) {
+  return pool(t, x, &adaptive_max_op, 3, NULL, (const int64_t[]){d, h, w});
 }
 
 /* [N,..,C] -> [N,P,C] */

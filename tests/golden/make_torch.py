@@ -364,6 +364,17 @@ def make_spatial():
         return x.reshape(-1, 4, 3, c)
     case("windows", windows, {"x": image}, ("x",))
 
+    cut = {"kernel_size": (3, 2), "dilation": (1, 2), "padding": (1, 2), "stride": (2, 1)}
+
+    def patches(x):  # [N, C taps, positions] to [N, h, w, taps, C]
+        y = F.unfold(x, **cut).reshape(2, 3, 6, 3, 10)
+        return y.permute(0, 3, 4, 2, 1)
+
+    def fold(x):
+        return F.fold(x.permute(0, 4, 3, 1, 2).reshape(2, 18, 30), (6, 8), **cut)
+    case("unfold", patches, {"x": image}, ("x",))
+    case("fold", fold, {"x": draw(2, 3, 10, 6, 3)}, ("y",))
+
     many = draw(2, 8, 3, 5)
     case("shuffle", lambda x: F.pixel_shuffle(x, 2), {"x": many}, XY)
     case("unshuffle", lambda x: F.pixel_unshuffle(x, 2), {"x": image}, XY)
@@ -575,7 +586,7 @@ def make_gpt():
     llama()
     write("gpt", layers)
 def make_volumes():
-    """Convolution of volumes."""
+    """Convolution and pooling of volumes, pooling of lines."""
     layers.clear()
     torch.manual_seed(5)
     volume = draw(2, 4, 5, 6, 7)
@@ -592,6 +603,19 @@ def make_volumes():
         x, w, b, stride=(2, 1, 3), padding=(1, 0, 1), output_padding=(1, 0, 2), groups=2,
         dilation=(1, 2, 1)), {"x": draw(1, 4, 3, 4, 2), "w": draw(4, 3, 3, 2, 4), "b": draw(6)},
         XWY)
+    line = draw(2, 3, 9)
+    case("max_pool1d", lambda x: F.max_pool1d(x, 3, 2, 1), {"x": line}, XY)
+    case("avg_pool1d", lambda x: F.avg_pool1d(x, 4, 3, 2, ceil_mode=True), {"x": line}, XY)
+    case("adaptive_avg1d", lambda x: F.adaptive_avg_pool1d(x, 4), {"x": line}, XY)
+    case("adaptive_max1d", lambda x: F.adaptive_max_pool1d(x, 4), {"x": line}, XY)
+    case("max_pool3d", lambda x: F.max_pool3d(x, (2, 3, 2), (1, 2, 3), (1, 1, 0), (2, 1, 1),
+                                              ceil_mode=True), {"x": volume}, XY)
+    case("avg_pool3d", lambda x: F.avg_pool3d(x, (2, 3, 2), (1, 2, 3), (1, 1, 0),
+                                              count_include_pad=False), {"x": volume}, XY)
+    case("avg_pool3d_padding", lambda x: F.avg_pool3d(x, (2, 3, 2), (1, 2, 3), (1, 1, 0)),
+         {"x": volume}, XY)
+    case("adaptive_avg3d", lambda x: F.adaptive_avg_pool3d(x, (2, 3, 5)), {"x": volume}, XY)
+    case("adaptive_max3d", lambda x: F.adaptive_max_pool3d(x, (2, 3, 5)), {"x": volume}, XY)
     write("volumes", layers)
 
 

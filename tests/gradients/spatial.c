@@ -72,6 +72,24 @@ CALL(unshuffle_first, mica_pixel_unshuffle(t, in[0], 2, MICA_PHASE_FIRST))
 CALL(unshuffle_swapped, mica_pixel_unshuffle(t, in[0], 2, MICA_PHASE_SWAPPED))
 CALL(unshuffle_one, mica_pixel_unshuffle(t, in[0], 1, MICA_PHASE_SWAPPED))
 
+/* ---- patches ---- */
+
+#define PATCHES(name, ...)                                                                         \
+  static const mica_unfold_options name##_options = {sizeof name##_options, __VA_ARGS__};          \
+  CALL(name, mica_unfold(t, in[0], &name##_options))
+#define FOLD(name, options, ...)                                                                   \
+  CALL(name, mica_fold(t, in[0], SIZES(__VA_ARGS__), &options##_options))
+PATCHES(patches, {3, 2, 0}, {2, 1, 0}, {1, 2, 0}, {1, 2, 0, 1, 0, 0})
+PATCHES(patches_line, {3, 0, 0}, {1, 0, 0}, {2, 0, 0}, {2, 2, 0, 0, 0, 0})
+PATCHES(patches_volume, {2, 1, 2}, {1, 2, 1}, {2, 1, 1}, {1, 0, 0, 0, 1, 1})
+PATCHES(patches_single, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0, 0, 0, 0})
+PATCHES(patches_apart, {2, 2, 0}, {3, 3, 0}, {1, 1, 0}, {0, 0, 0, 0, 0, 0})
+FOLD(folded, patches, 4, 5)
+FOLD(folded_line, patches_line, 5)
+FOLD(folded_volume, patches_volume, 3, 3, 2)
+FOLD(folded_single, patches_single, 1, 1)
+FOLD(folded_apart, patches_apart, 6, 5)
+
 #define B 1e-5
 #define ONE(op, run, ...)                                                                          \
   { op, #run, 1, {{MICA_SHAPE(__VA_ARGS__), -2, 2, 0, false}}, run, B, false, false }
@@ -99,6 +117,19 @@ static const gradient_case cases[] = {
     ONE("resize_axes", scaled_beyond, 1, 4, 5, 1),
     ONE("resize_axes", scaled_beyond_cubic, 1, 2, 3, 1),
     ONE("resize_axes", scaled_lanczos, 1, 4, 3, 1),
+    ONE("unfold", patches, 2, 4, 5, 3),
+    ONE("unfold", patches_line, 2, 5, 2),
+    ONE("unfold", patches_volume, 1, 3, 3, 2, 2),
+    ONE("unfold", patches_apart, 1, 6, 5, 2),
+    ONE("unfold", patches, 2, 40, 41, 7),
+    ONE("unfold", patches_single, 1, 1, 1, 1),
+    ONE("unfold", patches, 0, 3, 4, 2),
+    ONE("fold", folded, 2, 3, 4, 6, 2),
+    ONE("fold", folded_line, 2, 5, 3, 2),
+    ONE("fold", folded_volume, 1, 2, 2, 3, 4, 2),
+    ONE("fold", folded_apart, 2, 2, 2, 4, 1),
+    ONE("fold", folded_single, 1, 1, 1, 1, 1),
+    ONE("fold", folded_single, 0, 1, 1, 1, 2),
     ONE("pad_edges", reflect, 2, 3, 4, 2),
     ONE("pad_edges", symmetric, 1, 3, 4, 2),
     ONE("pad_edges", replicate, 2, 3, 1, 2),

@@ -1,8 +1,8 @@
-/* pool.h: pooling windows over [N,H,W,C].
+/* pool.h: pooling windows over [N,D,H,W,C]; an image has a depth of 1, a line also a height.
  *
- * Forward works on a range of output rows (a row is one y of one image: n out_h + oy), backward on
- * a range of images, so that threads never write the same element. Padding never wins a maximum; a
- * NaN does, as in PyTorch.
+ * Forward works on a range of output rows (a row is one line of one image: (n out_d + z) out_h +
+ * y), backward on a range of images, so that threads never write the same element. Padding never
+ * wins a maximum; a NaN does, as in PyTorch.
  */
 #ifndef MICA_TENSOR_KERNEL_POOL_H
 #define MICA_TENSOR_KERNEL_POOL_H
@@ -10,19 +10,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define MICA_POOL_AXES 3
+
+/* Arrays have an element for depth, height and width. */
 typedef struct mica_pool_geometry {
-  int64_t height, width, channels; /* of the input */
-  int64_t out_height, out_width;   /* worked out by the caller, ceil mode included; each window must
-                                      start inside the input or its leading padding */
-  int64_t kernel[2], stride[2], dilation[2]; /* height, width */
-  int64_t pad[4];                            /* top, bottom, left, right */
+  int64_t channels;
+  int64_t size[MICA_POOL_AXES]; /* of the input; its product is at most 2^31 - 1 */
+  int64_t out[MICA_POOL_AXES];  /* worked out by the caller, ceil mode included; each window must
+                                   start inside the input or its leading padding */
+  int64_t kernel[MICA_POOL_AXES], stride[MICA_POOL_AXES], dilation[MICA_POOL_AXES];
+  int64_t before[MICA_POOL_AXES], after[MICA_POOL_AXES]; /* padding */
   bool count_padding; /* averages divide by all of the window inside the padded input */
   bool adaptive; /* window o is floor(o size / out) .. ceil((o + 1) size / out); kernel, stride,
-                    dilation, pad unused */
+                    dilation, padding unused */
 } mica_pool_geometry;
 
 typedef struct mica_pool_kernels {
-  /* arg[i] (may be NULL) is where output i came from: y width + x in its image */
+  /* arg[i] (may be NULL) is where output i came from: (z height + y) width + x in its image */
   void (*max_pool)(const mica_pool_geometry *g, int64_t row_begin, int64_t row_end, const void *x,
                    void *y, int32_t *arg);
   void (*max_pool_grad)(const mica_pool_geometry *g, int64_t image_begin, int64_t image_end,
