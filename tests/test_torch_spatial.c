@@ -4,6 +4,7 @@
 
 #include <mica/ops.h>
 
+#include <math.h>
 #include <string.h>
 
 static mica_engine *engine;
@@ -116,6 +117,32 @@ RUN(adaptive_max1d, mica_adaptive_max_pool1d(t, X, 4))
 RUN(adaptive_avg3d, mica_adaptive_avg_pool3d(t, X, 2, 3, 5))
 RUN(adaptive_max3d, mica_adaptive_max_pool3d(t, X, 2, 3, 5))
 
+/* ---- grids ---- */
+
+#define GRID(name, kind, edge, corners)                                                            \
+  static mica_var name(golden_case *b) {                                                           \
+    const mica_grid_sample_options o = {sizeof o, kind, edge, corners};                            \
+    return mica_grid_sample(b->t, X, leaf(b, "grid"), &o);                                         \
+  }
+#define GRIDS(name, kind)                                                                          \
+  GRID(name##_zeros_0, kind, MICA_EDGE_ZEROS, false)                                               \
+  GRID(name##_zeros_1, kind, MICA_EDGE_ZEROS, true)                                                \
+  GRID(name##_border_0, kind, MICA_EDGE_BORDER, false)                                             \
+  GRID(name##_border_1, kind, MICA_EDGE_BORDER, true)                                              \
+  GRID(name##_reflection_0, kind, MICA_EDGE_REFLECT, false)                                        \
+  GRID(name##_reflection_1, kind, MICA_EDGE_REFLECT, true)
+GRIDS(line_nearest, MICA_NEAREST)
+GRIDS(line_bilinear, MICA_BILINEAR)
+GRIDS(image_nearest, MICA_NEAREST)
+GRIDS(image_bilinear, MICA_BILINEAR)
+GRIDS(image_bicubic, MICA_BICUBIC)
+GRIDS(volume_nearest, MICA_NEAREST)
+GRIDS(volume_bilinear, MICA_BILINEAR)
+RUN(affine_image_0, mica_affine_grid(t, X, SIZES(3, 5), false))
+RUN(affine_image_1, mica_affine_grid(t, X, SIZES(3, 5), true))
+RUN(affine_volume_0, mica_affine_grid(t, X, SIZES(2, 1, 4), false))
+RUN(affine_volume_1, mica_affine_grid(t, X, SIZES(2, 1, 4), true))
+
 #define CASE(name)                                                                                 \
   { #name, name }
 static const golden_operation cases[] = {
@@ -165,12 +192,22 @@ static const golden_operation volumes[] = {
     CASE(adaptive_avg3d), CASE(adaptive_max3d),
 };
 
+#define SIX(name)                                                                                  \
+  CASE(name##_zeros_0), CASE(name##_zeros_1), CASE(name##_border_0), CASE(name##_border_1),        \
+      CASE(name##_reflection_0), CASE(name##_reflection_1)
+static const golden_operation grids[] = {
+    SIX(line_nearest),    SIX(line_bilinear),    SIX(image_nearest),    SIX(image_bilinear),
+    SIX(image_bicubic),   SIX(volume_nearest),   SIX(volume_bilinear),  CASE(affine_image_0),
+    CASE(affine_image_1), CASE(affine_volume_0), CASE(affine_volume_1),
+};
+
 static const struct {
   const char *file;
   const golden_operation *cases;
   size_t n;
 } archives[] = {
     {GOLDEN_FOLDER "spatial.safetensors", cases, sizeof cases / sizeof *cases},
+    {GOLDEN_FOLDER "grids.safetensors", grids, sizeof grids / sizeof *grids},
     {GOLDEN_FOLDER "volumes.safetensors", volumes, sizeof volumes / sizeof *volumes},
 };
 
@@ -254,6 +291,16 @@ TRY(unfold_negative, unfold_with(t, x, 1, 1, -1))
 TRY(fold_wrong_taps, mica_fold(t, mica_unfold(t, x, NULL), SIZES(3, 4), &cut))
 TRY(fold_wrong_size, mica_fold(t, mica_unfold(t, x, NULL), SIZES(3, 5), NULL))
 TRY(fold_negative_size, mica_fold(t, mica_unfold(t, x, NULL), SIZES(-3, 5), NULL))
+static mica_var grid_of(mica_tape *t, mica_var x, mica_shape shape, mica_interpolation kind,
+                        int edge) {
+  const mica_grid_sample_options o = {sizeof o, kind, (mica_edge)edge, false};
+  return mica_grid_sample(t, x, mica_full(t, MICA_F32, shape, 0), &o);
+}
+TRY(grid_of_other_images, grid_of(t, x, MICA_SHAPE(1, 5, 2), MICA_BILINEAR, 0))
+TRY(grid_of_three, grid_of(t, x, MICA_SHAPE(2, 5, 3), MICA_BILINEAR, 0))
+TRY(grid_by_area, grid_of(t, x, MICA_SHAPE(2, 5, 2), MICA_AREA, 0))
+TRY(grid_no_edge, grid_of(t, x, MICA_SHAPE(2, 5, 2), MICA_NEAREST, 3))
+TRY(affine_of_image, mica_affine_grid(t, x, SIZES(2, 2), false))
 static mica_var resize_with(mica_tape *t, mica_var x, mica_interpolation kind, bool corners,
                             double scale) {
   const mica_resize_options o = {sizeof o, kind, corners, {scale, 0, 0}};
@@ -269,17 +316,18 @@ static void test_what_is_refused(void **state) {
   const mica_shape image = MICA_SHAPE(2, 3, 4, 2), flat = MICA_SHAPE(3, 4),
                    empty = MICA_SHAPE(2, 0, 4, 2);
   static mica_var (*const shapes[])(mica_tape *, mica_var) = {
-      reflect_whole,     reflect_all_but_one, circular_more, symmetric_more,  negative_pad,
-      replicate_nothing, wrong_windows,       huge_whole,    negative_whole,  shuffle_odd,
-      unshuffle_odd,     resize_to_none,      unfold_large,  fold_wrong_taps, fold_wrong_size};
+      reflect_whole,        reflect_all_but_one, circular_more,  symmetric_more,  negative_pad,
+      replicate_nothing,    wrong_windows,       huge_whole,     negative_whole,  shuffle_odd,
+      unshuffle_odd,        resize_to_none,      unfold_large,   fold_wrong_taps, fold_wrong_size,
+      grid_of_other_images, grid_of_three,       affine_of_image};
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
     assert_int_equal(refused(shapes[i] == replicate_nothing ? empty : image, shapes[i]),
                      MICA_ERR_SHAPE);
   static mica_var (*const invalid[])(mica_tape *, mica_var) = {
-      unfold_no_kernel, unfold_no_stride, unfold_negative,       fold_negative_size,
-      no_mode,          no_window,        huge_window,           shuffle_huge,
-      no_phase,         resize_no_kind,   resize_smooth_corners, resize_negative,
-      resize_infinite};
+      grid_by_area,          grid_no_edge,       unfold_no_kernel, unfold_no_stride,
+      unfold_negative,       fold_negative_size, no_mode,          no_window,
+      huge_window,           shuffle_huge,       no_phase,         resize_no_kind,
+      resize_smooth_corners, resize_negative,    resize_infinite};
   for (size_t i = 0; i < sizeof invalid / sizeof *invalid; i++)
     assert_int_equal(refused(image, invalid[i]), MICA_ERR_INVALID);
   static mica_var (*const ranks[])(mica_tape *, mica_var) = {
@@ -290,11 +338,38 @@ static void test_what_is_refused(void **state) {
   assert_int_not_equal(refused(image, resize_to_much), MICA_OK);
 }
 
+/* ---- places that are no numbers, or far away ---- */
+
+static void test_strange_places(void **state) {
+  (void)state;
+  static const mica_interpolation kinds[] = {MICA_NEAREST, MICA_BILINEAR, MICA_BICUBIC};
+  float image[6] = {1, 2, 3, 4, 5, 6},
+        places[] = {NAN, 0, INFINITY, 0, -1e30F, 1e30F, 3e38F, -0.5F};
+  for (int kind = 0; kind < 3; kind++)
+    for (int edge = 0; edge < 3; edge++)
+      for (int corners = 0; corners < 2; corners++) {
+        mica_tape *t = NULL;
+        assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+        const mica_view x = mica_view_of(image, MICA_F32, MICA_SHAPE(1, 2, 3, 1)),
+                        grid = mica_view_of(places, MICA_F32, MICA_SHAPE(1, 4, 2));
+        const mica_grid_sample_options o = {sizeof o, kinds[kind], (mica_edge)edge, corners != 0};
+        const mica_view y =
+            mica_read(t, mica_grid_sample(t, mica_borrow(t, &x), mica_borrow(t, &grid), &o));
+        assert_int_equal(mica_view_count(&y), 4);
+        const float *v = y.data;
+        assert_true(isnan(v[0]));
+        if (edge == MICA_EDGE_ZEROS) assert_true(v[1] == 0 && v[2] == 0 && v[3] == 0);
+        if (edge == MICA_EDGE_BORDER) assert_true(fabsf(v[2] - 4) < 1e-5F);
+        if (edge == MICA_EDGE_REFLECT) assert_true(isnan(v[1]) && isfinite(v[2]));
+        mica_tape_free(t);
+      }
+}
+
 int main(void) {
   if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases),
-                                     cmocka_unit_test(test_every_case_is_run),
-                                     cmocka_unit_test(test_what_is_refused)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_cases), cmocka_unit_test(test_every_case_is_run),
+      cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_strange_places)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   mica_engine_free(engine);
   return failed;

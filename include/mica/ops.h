@@ -478,6 +478,31 @@ typedef enum mica_phase_order {
 MICA_API mica_var mica_pixel_shuffle(mica_tape *t, mica_var x, int64_t r, mica_phase_order order);
 MICA_API mica_var mica_pixel_unshuffle(mica_tape *t, mica_var x, int64_t r, mica_phase_order order);
 
+typedef enum mica_edge { /* what lies outside */
+                         MICA_EDGE_ZEROS,
+                         MICA_EDGE_BORDER, /* the nearest pixel */
+                         MICA_EDGE_REFLECT /* mirrored about the outermost centres with
+                                              align_corners, else about the outer edges */
+} mica_edge;
+typedef struct mica_grid_sample_options {
+  uint32_t size;
+  mica_interpolation kind; /* MICA_NEAREST, MICA_BILINEAR or MICA_BICUBIC */
+  mica_edge edge;
+  bool align_corners; /* -1 and 1 are the outermost pixels' centres; else their outer edges */
+} mica_grid_sample_options;
+#define MICA_GRID_SAMPLE_OPTIONS                                                                   \
+  { sizeof(mica_grid_sample_options), MICA_BILINEAR, MICA_EDGE_ZEROS, false }
+/* x [N,..,C] read at the places of grid [N,..,d], d coordinates in [-1, 1] for d spatial axes, the
+ * last axis' first ((x, y) of an image): [N,..,C] with the grid's middle dimensions, of which there
+ * may be any number. As PyTorch's grid_sample; a coordinate that is not a number gives no numbers.
+ * Nearest takes the even pixel of two as near, and gives the grid no gradient. */
+MICA_API mica_var mica_grid_sample(mica_tape *t, mica_var x, mica_var grid,
+                                   const mica_grid_sample_options *o);
+/* The grid [N,..,d] of `size` places whose coordinates are theta [N,d,d+1] times those of the
+ * places themselves and 1 (Jaderberg et al. 2015). */
+MICA_API mica_var mica_affine_grid(mica_tape *t, mica_var theta, const int64_t *size,
+                                   bool align_corners);
+
 /* ---- attention ---- */
 
 typedef struct mica_attention_options {

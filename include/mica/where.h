@@ -149,6 +149,8 @@
 #define mica_pad_edges(t, ...) mica_pad_edges(MICA_HERE(t), __VA_ARGS__)
 #define mica_unfold(t, ...) mica_unfold(MICA_HERE(t), __VA_ARGS__)
 #define mica_fold(t, ...) mica_fold(MICA_HERE(t), __VA_ARGS__)
+#define mica_grid_sample(t, ...) mica_grid_sample(MICA_HERE(t), __VA_ARGS__)
+#define mica_affine_grid(t, ...) mica_affine_grid(MICA_HERE(t), __VA_ARGS__)
 #define mica_window_partition(t, ...) mica_window_partition(MICA_HERE(t), __VA_ARGS__)
 #define mica_window_reverse(t, ...) mica_window_reverse(MICA_HERE(t), __VA_ARGS__)
 #define mica_pixel_shuffle(t, ...) mica_pixel_shuffle(MICA_HERE(t), __VA_ARGS__)

@@ -585,6 +585,35 @@ def make_gpt():
     gpt2()
     llama()
     write("gpt", layers)
+def make_grids():
+    """Sampling of lines, images and volumes at places of a grid, and affine grids."""
+    layers.clear()
+    torch.manual_seed(6)
+    line, image, volume = draw(2, 3, 6), draw(2, 3, 4, 6), draw(1, 2, 3, 4, 5)
+    points = {"line": (2, 7, 1), "image": (2, 4, 5, 2), "volume": (1, 2, 3, 4, 3)}
+
+    def sample(x, grid, mode, edge, corners):
+        if x.dim() == 3:  # a line is an image of one row
+            grid = torch.stack([grid[..., 0], torch.zeros_like(grid[..., 0])], -1)[:, None]
+            return F.grid_sample(x[:, :, None], grid, mode, edge, corners)[:, :, 0]
+        return F.grid_sample(x, grid, mode, edge, corners)
+    for name, x, modes in (("line", line, ("nearest", "bilinear")),
+                           ("image", image, ("nearest", "bilinear", "bicubic")),
+                           ("volume", volume, ("nearest", "bilinear"))):
+        for mode in modes:
+            for edge in ("zeros", "border", "reflection"):
+                for corners in (False, True):
+                    case(f"{name}_{mode}_{edge}_{int(corners)}",
+                         lambda x, grid: sample(x, grid, mode, edge, corners),
+                         {"x": x, "grid": rounded(torch.rand(points[name]) * 3.6 - 1.8)}, XY)
+    for corners in (False, True):
+        case(f"affine_image_{int(corners)}", lambda x: F.affine_grid(x, (2, 1, 3, 5), corners),
+             {"x": draw(2, 2, 3)})
+        case(f"affine_volume_{int(corners)}", lambda x: F.affine_grid(x, (1, 1, 2, 1, 4), corners),
+             {"x": draw(1, 3, 4)})
+    write("grids", layers)
+
+
 def make_volumes():
     """Convolution and pooling of volumes, pooling of lines."""
     layers.clear()
@@ -1029,6 +1058,7 @@ SETS = {
     "schedules": make_schedules,
     "spatial": make_spatial,
     "volumes": make_volumes,
+    "grids": make_grids,
     "steps": make_steps,
     "rules": make_rules,
     "phases": make_phases,

@@ -24,6 +24,7 @@
   X(segment)                                                                                       \
   X(pair)                                                                                          \
   X(resize)                                                                                        \
+  X(grid)                                                                                          \
   X(gemm)                                                                                          \
   X(convolution)                                                                                   \
   X(depthwise)                                                                                     \
