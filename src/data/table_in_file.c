@@ -150,7 +150,7 @@ static mica_status finish_column(learning *l, int64_t i) {
   if (k->buckets) return MICA_OK;
   mica_value_counts *v = &l->value[i];
   const int64_t most = k->field ? l->o->max_ids : l->o->max_categories;
-  bool others;
+  bool others = false;
   const mica_status status =
       mica_values_reorder(&v->values, v->count, most, k->field ? mica_min_count(l->c, l->o) : 1,
                           MICA_ORDER_COUNT, NULL, &others);
@@ -165,7 +165,7 @@ static mica_status finish_column(learning *l, int64_t i) {
 
 static mica_status finish(learning *l) {
   mica_columns *c = l->c;
-  bool others;
+  bool others = false;
   mica_status status = MICA_OK;
   if (c->classes.n)
     status = mica_values_reorder(&c->classes, l->class_count, INT64_MAX, 1, MICA_ORDER_TEXT, NULL,

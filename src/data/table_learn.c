@@ -45,7 +45,7 @@ static mica_status learn_values(mica_data_table *t, mica_columns *c, int64_t i,
     else
       count[value]++;
   }
-  bool others;
+  bool others = false;
   mica_status status =
       mica_values_reorder(&k->values, count, most, least, MICA_ORDER_COUNT, becomes, &others);
   k->other = others || k->field;
@@ -69,7 +69,7 @@ static mica_status order_classes(mica_data_table *t, mica_columns *c) {
   int64_t *count = mica_calloc((size_t)c->classes.n + 1, 2 * sizeof *count);
   if (!count) return MICA_ERR_MEMORY;
   int64_t *becomes = count + c->classes.n + 1;
-  bool others;
+  bool others = false;
   for (int64_t r = 0; r < t->n; r++) count[t->label[r]]++;
   const mica_status status =
       mica_values_reorder(&c->classes, count, INT64_MAX, 1, MICA_ORDER_TEXT, becomes, &others);
