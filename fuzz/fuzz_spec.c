@@ -1,5 +1,8 @@
-/* Any text to the grammar of specifications; what it accepts, its canonical text must mean too. */
-#include <mica/component.h>
+/* Any text to the grammar of specifications: as a sum, whose canonical text must mean the same; as
+ * the options of a component without its name; as update rules for parameters. */
+#include <mica/optim.h>
+
+#include "base/options.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,17 +37,37 @@ static const mica_component loss = {MICA_COMPONENT_HEAD, .kind = MICA_KIND_LOSS,
 
 static mica_engine *engine;
 
+static mica_params *params;
+
+static void other_readings(const char *text) {
+  mica_spec *spec;
+  mica_optimiser *optimiser;
+  if (mica_spec_options_parse(&loss, text, &spec) == MICA_OK)
+    mica_spec_free(spec);
+  else if (!*mica_last_error() || spec)
+    abort();
+  if (mica_optimiser_create(params, text, &optimiser) == MICA_OK)
+    mica_optimiser_free(optimiser);
+  else if (!*mica_last_error() || optimiser)
+    abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (!engine) {
     mica_engine_options o = MICA_ENGINE_OPTIONS;
     o.threads = 1;
     if (mica_engine_create(&o, &engine) || mica_engine_register(engine, &loss)) abort();
+    if (mica_params_create(engine, 0, &params) ||
+        mica_param_add(mica_node_child(mica_params_root(params), "head"), "bias", MICA_F32,
+                       MICA_SHAPE(2), MICA_PARAM_TRAINABLE, NULL, NULL))
+      abort();
   }
   char *text = malloc(size + 1);
   if (!text) return 0;
   if (size) memcpy(text, data, size);
   text[size] = '\0';
   mica_spec_sum sum;
+  other_readings(text);
   mica_status status = mica_spec_sum_parse(engine, MICA_KIND_LOSS, text, &sum);
   free(text);
   if (status) {

@@ -257,8 +257,8 @@ static mica_status trainer(void *ctx) {
 static void test_trainer(void **state) {
   (void)state;
   each(trainer, mlp, 1, "two epochs");
-  each(trainer, resnet, 7, "two epochs");
-  each(trainer, vit, 7, "two epochs");
+  each(trainer, resnet, 13, "two epochs");
+  each(trainer, vit, 13, "two epochs");
 }
 
 /* ---- evaluation ---- */

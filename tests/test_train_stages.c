@@ -133,6 +133,7 @@ static void test_one_stage_is_the_run(void **state) {
   must(&b);
   assert_int_equal(b.result.epochs, 3);
   assert_int_equal(b.seen[0].steps_total, 3 * STEPS);
+  for (int i = 0; i < 3 * STEPS; i++) assert_int_equal(b.seen[i].examples, (i + 1) * BATCH);
   assert_memory_equal(a.w, b.w, sizeof a.w);
 }
 
@@ -340,6 +341,8 @@ static void test_resume_anywhere(void **state) {
       assert_int_equal(read_file("best.safetensors", best[1], sizeof best[1]), n_best);
       assert_memory_equal(best[0], best[1], (size_t)n_best);
       assert_int_equal(whole.result.best_epoch, rest.result.best_epoch);
+      /* A run that stopped at its end has nothing more to report. */
+      if (stop < 15) assert_int_equal(rest.seen[14].examples, whole.seen[14].examples);
       remove_files();
     }
   }

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COUNTERS 10
+#define COUNTERS 11
 #define TREES    (3 + RUN_SNAPSHOTS)
 
 typedef struct tree {
@@ -70,10 +70,17 @@ mica_status mica_run_state_save(const run_state *s, const char *path) {
       snprintf(names[at], n, "%s%s", trees[k].prefix, mica_param_path(q));
       views[at] = (mica_named_view){names[at], mica_tensor_view(mica_param_value(q))};
     }
-  double counters[COUNTERS] = {(double)s->epoch,      (double)s->step,  (double)s->step_in_epoch,
-                               (double)s->best_epoch, s->best_accuracy, s->best_loss,
-                               s->loss_sum,           s->last_loss,     (double)s->stage,
-                               (double)s->stage_epoch};
+  double counters[COUNTERS] = {(double)s->epoch,
+                               (double)s->step,
+                               (double)s->step_in_epoch,
+                               (double)s->best_epoch,
+                               s->best_accuracy,
+                               s->best_loss,
+                               s->loss_sum,
+                               s->last_loss,
+                               (double)s->stage,
+                               (double)s->stage_epoch,
+                               (double)s->examples};
   if (status == MICA_OK) {
     views[at++] = (mica_named_view){"run", mica_view_of(counters, MICA_F64, MICA_SHAPE(COUNTERS))};
     const mica_text_pair about[] = {{"mica.kind", "training state"}, {"mica.layout", "native"}};
@@ -108,8 +115,13 @@ static mica_status check_counters(const double *c, const char *path) {
     int at;
     double least;
     const char *name;
-  } whole[] = {{0, 0, "epoch"},       {1, 0, "step"},  {2, 0, "step in the epoch"},
-               {3, -1, "best epoch"}, {8, 0, "stage"}, {9, 0, "first epoch of the stage"}};
+  } whole[] = {{0, 0, "epoch"},
+               {1, 0, "step"},
+               {2, 0, "step in the epoch"},
+               {3, -1, "best epoch"},
+               {8, 0, "stage"},
+               {9, 0, "first epoch of the stage"},
+               {10, 0, "number of examples"}};
   for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
     const double v = c[whole[i].at];
     if (!(v >= whole[i].least && v <= 0x1p53 && v == floor(v)))
@@ -141,6 +153,7 @@ static mica_status read_counters(const mica_archive *a, run_state *s) {
     s->last_loss = c[7];
     s->stage = (int64_t)c[8];
     s->stage_epoch = (int64_t)c[9];
+    s->examples = (int64_t)c[10];
   }
   mica_tensor_free(run);
   return status;

@@ -18,6 +18,7 @@ typedef struct run_state {
   run_snapshot snapshot[RUN_SNAPSHOTS];
   int snapshots;
   int64_t epoch, step, step_in_epoch;
+  int64_t examples;           /* seen in all */
   int64_t best_epoch;         /* -1: none yet */
   int64_t stage, stage_epoch; /* and the first epoch of the stage */
   double best_accuracy, best_loss, loss_sum, last_loss;

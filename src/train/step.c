@@ -54,12 +54,14 @@ static mica_var parts_loss(const mica_trainer *r, const mica_batch *batch,
   return sum;
 }
 
-/* Forward and backward of one micro-batch; its mean loss in *loss. */
-static mica_status micro_batch(mica_trainer *r, int64_t index, double weight, double *loss) {
+/* Forward and backward of one micro-batch; its mean loss in *loss, its examples added to *n. */
+static mica_status micro_batch(mica_trainer *r, int64_t index, double weight, double *loss,
+                               int64_t *n) {
   mica_tape *t = r->tape;
   mica_batch batch = {0};
   mica_status status = r->train->next(r->train->ctx, &batch);
   if (status != MICA_OK) return status;
+  *n += batch.n;
   mica_tape_reset(t);
   mica_tape_set_step(t, (uint64_t)r->state.step, (uint64_t)index);
   mica_set_training(t, true);
@@ -79,16 +81,18 @@ static mica_status micro_batch(mica_trainer *r, int64_t index, double weight, do
 mica_status mica_trainer_step(mica_trainer *r, int64_t micro, double factor, double *loss) {
   mica_params *params = mica_net_params(r->net);
   mica_params_zero_grad(params);
+  int64_t examples = 0;
   *loss = 0;
   for (int64_t i = 0; i < micro; i++) {
     double one;
-    mica_status status = micro_batch(r, i, 1 / (double)micro, &one);
+    mica_status status = micro_batch(r, i, 1 / (double)micro, &one, &examples);
     if (status != MICA_OK) return status;
     *loss += one / (double)micro;
   }
   mica_status status = mica_optimiser_step(r->state.optimiser, r->tape, factor);
   if (status == MICA_OK && r->state.average)
     status = mica_average_update(r->state.average, params, r->o->average, r->tape);
+  if (status == MICA_OK) r->state.examples += examples;
   return status;
 }
 

@@ -128,6 +128,7 @@ static mica_status epoch(mica_trainer *r, double *epoch_loss) {
     const bool last = s->step_in_epoch == steps;
     m.epoch = s->epoch;
     m.step = s->step;
+    m.examples = s->examples;
     m.lr = mica_optimiser_lr(s->optimiser) * factor;
     m.grad_norm = mica_optimiser_grad_norm(s->optimiser);
     if (!last && o->save_every && s->step % o->save_every == 0 && status == MICA_OK)
