@@ -108,6 +108,7 @@ double mica_columns_target(const mica_columns *c, double output) {
 bool mica_cell_missing(const char *text) {
   static const char *const words[] = {"?", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL"};
   if (!text || !*text) return true;
+  if (*text != '?' && *text != 'N' && *text != 'n') return false;
   for (size_t i = 0; i < sizeof words / sizeof *words; i++)
     if (strcmp(text, words[i]) == 0) return true;
   return false;
@@ -148,7 +149,15 @@ mica_status mica_column_value(const mica_column *k, const char *text, char buffe
   if (status != MICA_OK) return mica_fail_within("column '%s'", k->name);
   /* Small numbers are values of their own, so a 1 is not taken for the bucket of 3. */
   const double log_x = x > 2 ? log(x) : 0;
-  snprintf(buffer, 48, x > 2 ? "%.0f" : "=%.0f", floor(x > 2 ? log_x * log_x : x) + 0.0);
+  const double whole = floor(x > 2 ? log_x * log_x : x) + 0.0;
+  if (whole >= 0 && whole < 10) { /* most of them, and printing costs more than the rest */
+    char *at = buffer;
+    if (x <= 2) *at++ = '=';
+    *at++ = (char)('0' + (int)whole);
+    *at = 0;
+  } else {
+    snprintf(buffer, 48, x > 2 ? "%.0f" : "=%.0f", whole);
+  }
   *value = buffer;
   return MICA_OK;
 }
