@@ -105,10 +105,26 @@ static mica_status tools(mica_tape *t, mica_params *p, mica_optimiser *opt) {
   mica_recompute(t, block, root, 1, &x, 1, &y);
   y = mica_scope_end(t, y);
   mica_var loss = mica_sum(t, y, 0, NULL, false), w = mica_weight(t, root, "table"), g;
-  mica_var other = mica_sum(
-      t,
-      mica_resize(t, mica_reshape(t, w, MICA_SHAPE(1, 3, 2, 2)), 2, 5, MICA_SMOOTH_BICUBIC, false),
-      0, NULL, false);
+  mica_var picture = mica_reshape(t, w, MICA_SHAPE(1, 3, 2, 2));
+  mica_var volume = mica_reshape(t, w, MICA_SHAPE(1, 3, 2, 1, 2));
+  mica_var grid = mica_affine_grid(t, mica_full(t, MICA_F32, MICA_SHAPE(1, 2, 3), 0.5),
+                                   (const int64_t[]){2, 2}, false);
+  const mica_var each[] = {
+      mica_resize(t, picture, 2, 5, MICA_SMOOTH_BICUBIC, false),
+      mica_grid_sample(t, picture, grid, NULL),
+      mica_unfold(t, picture, NULL),
+      mica_conv2d(t, picture, mica_full(t, MICA_F32, MICA_SHAPE(2, 1, 1, 1), 2), MICA_NONE,
+                  &(mica_conv_options){sizeof(mica_conv_options), {1, 1}, {1, 1}, {0}, 2, {0}}),
+      mica_conv3d(t, volume, mica_full(t, MICA_F32, MICA_SHAPE(3, 2, 2, 1, 2), 1), MICA_NONE, NULL),
+      mica_max_pool3d(t,
+                      mica_pad_edges(t, volume, MICA_PAD_REPLICATE, (const int64_t[]){1, 1, 1},
+                                     (const int64_t[]){1, 1, 1}),
+                      NULL)};
+  mica_var other = MICA_NONE;
+  for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
+    const mica_var part = mica_sum(t, each[i], 0, NULL, false);
+    other = i ? mica_add(t, other, part) : part;
+  }
   if (status == MICA_OK) status = mica_grad(t, other, 1, &w, &g, true);
   if (status == MICA_OK) status = mica_backward(t, loss); /* rows */
   if (status == MICA_OK) status = mica_optimiser_step(opt, t, 1);

@@ -165,7 +165,7 @@ static void each_wrong_field_is_named(void **state) {
       {"[\"yes\",\"no\"]", "\"yes\"", MICA_ERR_FORMAT, "classes"},
       {"\"cover\"", "\"stretch\"", MICA_ERR_UNSUPPORTED, "resize is 'stretch'"},
       {"\"crop\":0.875", "\"crop\":1.5", MICA_ERR_FORMAT, "crop is 1.5"},
-      {"bicubic", "lanczos", MICA_ERR_INVALID, "lanczos"},
+      {"bicubic", "hamming", MICA_ERR_INVALID, "hamming"},
       {"\"mean\":[0.25]", "\"mean\":[0.25,1]", MICA_ERR_FORMAT, "mean has 2 numbers"},
       {"\"mean\":[0.25]", "\"mean\":[null]", MICA_ERR_FORMAT, "mean[0]"},
       {"\"deviation\":[0.5]", "\"deviation\":[0]", MICA_ERR_FORMAT, "deviation"},

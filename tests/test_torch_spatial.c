@@ -338,6 +338,27 @@ static void test_what_is_refused(void **state) {
   assert_int_not_equal(refused(image, resize_to_much), MICA_OK);
 }
 
+/* ---- "same" ---- */
+
+static void test_same_padding(void **state) {
+  (void)state;
+  for (int64_t size = 1; size < 12; size++)
+    for (int32_t kernel = 1; kernel < 6; kernel++)
+      for (int32_t stride = 1; stride < 4; stride++)
+        for (int32_t dilation = 1; dilation < 3; dilation++) {
+          int32_t pad[2];
+          mica_same_padding(size, kernel, stride, dilation, pad);
+          const int64_t extent = dilation * (kernel - 1) + 1;
+          const int64_t places = (size + pad[0] + pad[1] - extent) / stride + 1;
+          assert_int_equal(places, (size + stride - 1) / stride);
+          assert_true(pad[1] == pad[0] || pad[1] == pad[0] + 1);
+          /* One less would not do. */
+          if (pad[1])
+            assert_true((size + pad[0] + pad[1] - 1 - extent) / stride + 1 < places ||
+                        size + pad[0] + pad[1] - 1 < extent);
+        }
+}
+
 /* ---- places that are no numbers, or far away ---- */
 
 static void test_strange_places(void **state) {
@@ -369,7 +390,8 @@ int main(void) {
   if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_cases), cmocka_unit_test(test_every_case_is_run),
-      cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_strange_places)};
+      cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_same_padding),
+      cmocka_unit_test(test_strange_places)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   mica_engine_free(engine);
   return failed;

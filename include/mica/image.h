@@ -23,14 +23,16 @@ MICA_API mica_status mica_image_decode(const void *bytes, size_t n, const char *
 
 /* ---- another size ---- */
 
-/* Both are antialiased: the filter widens with the shrinking factor. */
+/* All are antialiased: the filter widens with the shrinking factor. */
 typedef enum mica_image_filter {
   MICA_FILTER_BILINEAR, /* a triangle */
   MICA_FILTER_BICUBIC,  /* Keys' cubic with a = -0.5 */
+  MICA_FILTER_BOX,      /* the mean of what a pixel covers */
+  MICA_FILTER_LANCZOS,  /* sinc(x) sinc(x / 3), |x| < 3 */
   MICA_FILTER_COUNT
 } mica_image_filter;
 
-/* "bilinear", "bicubic"; NULL for no such interpolation. */
+/* "bilinear", "bicubic", "box", "lanczos"; NULL for no such interpolation. */
 MICA_API const char *mica_image_filter_name(mica_image_filter interpolation);
 /* The interpolation of that name; MICA_ERR_INVALID, naming those there are, for another. */
 MICA_API mica_status mica_image_filter_find(const char *name, mica_image_filter *out);

@@ -167,6 +167,15 @@ typedef struct mica_conv_options {
   int32_t groups;
   int32_t output_pad[2]; /* transposed form only */
 } mica_conv_options;
+/* What to pad in front of and behind an axis for ceil(size / stride) results, the odd one behind:
+ * "same" of TensorFlow, and of PyTorch with stride 1. */
+static inline void mica_same_padding(int64_t size, int32_t kernel, int32_t stride, int32_t dilation,
+                                     int32_t pad[2]) {
+  const int64_t extent = (int64_t)dilation * (kernel - 1) + 1, places = (size - 1) / stride;
+  const int64_t lack = places * stride + extent - size, all = size > 0 && lack > 0 ? lack : 0;
+  pad[0] = (int32_t)(all / 2);
+  pad[1] = (int32_t)(all - all / 2);
+}
 /* clang-format off */
 #define MICA_CONV_OPTIONS                                                                          \
   { sizeof(mica_conv_options), {1, 1}, {1, 1}, {0, 0, 0, 0}, 1, {0, 0} }

@@ -25,12 +25,28 @@ static double cubic(double x) {
   return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
 }
 
+static double box(double x) {
+  return x > -0.5 && x <= 0.5 ? 1 : 0;
+}
+
+static double sinc(double x) {
+  if (x == 0) return 1;
+  x *= 3.14159265358979323846;
+  return sin(x) / x;
+}
+
+static double lanczos(double x) {
+  return x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0;
+}
+
 static const struct {
   const char *name;
   double (*weight)(double x);
   double support;
 } filters[MICA_FILTER_COUNT] = {[MICA_FILTER_BILINEAR] = {"bilinear", triangle, 1},
-                                [MICA_FILTER_BICUBIC] = {"bicubic", cubic, 2}};
+                                [MICA_FILTER_BICUBIC] = {"bicubic", cubic, 2},
+                                [MICA_FILTER_BOX] = {"box", box, 0.5},
+                                [MICA_FILTER_LANCZOS] = {"lanczos", lanczos, 3}};
 
 const char *mica_image_filter_name(mica_image_filter interpolation) {
   return (unsigned)interpolation < MICA_FILTER_COUNT ? filters[interpolation].name : NULL;
@@ -42,7 +58,8 @@ mica_status mica_image_filter_find(const char *name, mica_image_filter *out) {
       *out = (mica_image_filter)i;
       return MICA_OK;
     }
-  return mica_fail(MICA_ERR_INVALID, "interpolation '%s', expected bilinear or bicubic",
+  return mica_fail(MICA_ERR_INVALID,
+                   "interpolation '%s', expected bilinear, bicubic, box or lanczos",
                    name ? name : "");
 }
 

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "images")
-FILTERS = {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC}
+FILTERS = {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC, "box": Image.BOX, "lanczos": Image.LANCZOS}
 
 
 def write(path, tensors):
