@@ -353,6 +353,66 @@ static void test_changed_file(void **state) {
   mica_data_table_free(t);
 }
 
+/* ---- training ---- */
+
+static int stop_at(void *ctx, const mica_train_metrics *m) {
+  return m->step >= *(const int64_t *)ctx;
+}
+
+/* Two epochs, stopped after so many steps (0: not), or taken up again; the weights that result. */
+static int64_t train(const char *path, int64_t stop, bool resume, float *weight) {
+  mica_engine *engine;
+  mica_net *net;
+  mica_stream stream, held_out;
+  mica_data_table_options o = stream_options(true);
+  mica_train_options t = MICA_TRAIN_OPTIONS;
+  mica_data_table *table = open_table(path, &o);
+  const mica_problem task =
+      MICA_PROBLEM_ROWS(mica_columns_width(mica_data_table_columns(table)), 3);
+  assert_int_equal(mica_engine_create(NULL, &engine), MICA_OK);
+  assert_int_equal(mica_net_create(engine, "mlp:hidden=8:dropout=0.2", &task, 3, &net), MICA_OK);
+  assert_int_equal(mica_table_stream_create(table, MICA_PART_TRAIN, BATCH, true, 5, &stream),
+                   MICA_OK);
+  assert_int_equal(
+      mica_table_stream_create(table, MICA_PART_VALIDATION, BATCH, false, 5, &held_out), MICA_OK);
+  t.epochs = 2;
+  t.dir = dir;
+  t.resume = resume;
+  t.report_every = 1;
+  if (stop) {
+    t.report = stop_at;
+    t.report_ctx = &stop;
+  }
+  assert_int_equal(mica_train(net, &stream, &held_out, &t, NULL),
+                   stop ? MICA_ERR_CANCELLED : MICA_OK);
+  int64_t n = 0;
+  const mica_params *params = mica_net_params(net);
+  for (int64_t i = 0; i < mica_params_count(params); i++) {
+    const mica_tensor *v = mica_param_value(mica_params_at(params, i));
+    for (int64_t k = 0; k < mica_tensor_count(v); k++) weight[n++] = (float)mica_tensor_get(v, k);
+  }
+  mica_table_stream_free(&stream);
+  mica_table_stream_free(&held_out);
+  mica_net_free(net);
+  mica_engine_free(engine);
+  mica_data_table_free(table);
+  return n;
+}
+
+static void test_resuming(void **state) {
+  (void)state;
+  static float whole[1000], parts[1000];
+  const char *path = write_rows("rows.csv", ROWS, 0);
+  const int64_t n = train(path, 0, false, whole);
+  assert_in_range(n, 80, 1000);
+  /* In the midst of both epochs. */
+  train(path, 17, false, parts);
+  assert_memory_not_equal(whole, parts, (size_t)n * sizeof *whole);
+  train(path, 61, true, parts);
+  train(path, 0, true, parts);
+  assert_memory_equal(whole, parts, (size_t)n * sizeof *whole);
+}
+
 /* ---- memory ---- */
 
 /* Bytes now taken through the hooks, and the most there were. */
@@ -482,6 +542,7 @@ int main(void) {
       cmocka_unit_test(test_packed),
 #endif
       cmocka_unit_test(test_changed_file),
+      cmocka_unit_test(test_resuming),
       cmocka_unit_test(test_bounded_memory),
       cmocka_unit_test(test_failing_allocations),
   };
