@@ -18,8 +18,8 @@
  * row one value of each field f1, f2, ...). A folder of MovieLens (u.data or ratings.dat, and the
  * files beside it) is one too: user, item, age, gender, occupation, zip, year, genre (all of an
  * item's genres are one value) and click, 1 for ratings above 3 and 0 below; ratings of 3 are left
- * out. Their label, label or click, needs no naming, and their
- * columns are numeric (I1 .. I13) or categorical whatever they hold.
+ * out. Their label, label or click, needs no naming, and their columns are numeric (I1 .. I13) or
+ * categorical whatever they hold.
  *
  * Files: RFC 4180 with commas, tabs, semicolons, bars or spaces, .gz or not, UTF-8. Missing are
  * empty fields, ?, NA, N/A, NaN and null. Numbers have a decimal point, whatever the locale.
@@ -160,8 +160,9 @@ MICA_API const char *mica_table_log_format(const char *path);
 MICA_API char *mica_table_part_path(const char *folder, mica_part part, mica_status *status);
 /* Open a file (the training part), or a folder with train.csv and, where they are there, val.csv
  * and test.csv (.tsv, .gz too). With `columns`, and no label in the file, rows have no labels. Each
- * file is read twice to learn columns, once with given ones. A missing column, a label outside the
- * training part's classes, a column of too many values are errors with file, line and column. */
+ * file is read twice to learn columns; once with given ones, and where the format of a log tells
+ * them all (Criteo, Avazu, MovieLens). A missing column, a label outside the training part's
+ * classes, a column of too many values are errors with file, line and column. */
 MICA_API mica_status mica_data_table_open(const char *path, const mica_data_table_options *options,
                                           mica_data_table **out);
 /* NULL does nothing. */
