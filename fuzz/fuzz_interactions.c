@@ -1,5 +1,5 @@
-/* Any bytes as a log of users and items, in every format and by content; what was read must be in
- * order, split into parts, and give negatives that were not seen. */
+/* Any bytes as a log of users and items, in every format and by content, and as what is known of
+ * them; what was read must be in order, split into parts, and give negatives that were not seen. */
 #include <mica/interactions.h>
 
 #include <stdio.h>
@@ -39,12 +39,54 @@ static void look(const mica_interactions *x, uint8_t how) {
   free(part);
 }
 
+static void write_file(const char *dir, const char *name, const void *bytes, size_t n) {
+  char path[64];
+  snprintf(path, sizeof path, "%s/%s", dir, name);
+  FILE *f = fopen(path, "wb");
+  if (!f || fwrite(bytes, 1, n, f) != n || fclose(f)) abort();
+}
+
+static void look_at(const mica_attribute *a, int64_t rows) {
+  if (!a || a->offsets[0] != 0) abort();
+  for (int64_t row = 0; row < rows; row++)
+    for (int64_t k = a->offsets[row]; k < a->offsets[row + 1]; k++)
+      if (a->ids[k] < 0 || a->ids[k] >= a->values) abort();
+}
+
+/* The bytes as what is known of the users and items of a log. */
+static void beside_a_log(const uint8_t *data, size_t size, bool old) {
+  static const char u_data[] = "1\t1\t5\t9\n2\t2\t3\t8\n", ratings[] = "1::1::5::9\n2::2::3::8\n";
+  const char *const names[] = {old ? "u.data" : "ratings.dat", old ? "u.user" : "users.dat",
+                               old ? "u.item" : "movies.dat"};
+  char dir[] = "/tmp/mica-fuzz-XXXXXX", path[64];
+  mica_interactions *x;
+  if (!mkdtemp(dir)) abort();
+  write_file(dir, names[0], old ? u_data : ratings, strlen(old ? u_data : ratings));
+  write_file(dir, names[1], data, size);
+  write_file(dir, names[2], data, size);
+  if (!mica_interactions_open(dir, NULL, &x)) {
+    for (int64_t i = 0; i < mica_interactions_user_attributes(x); i++)
+      look_at(mica_interactions_user_attribute(x, i), mica_interactions_users(x));
+    for (int64_t i = 0; i < mica_interactions_item_attributes(x); i++)
+      look_at(mica_interactions_item_attribute(x, i), mica_interactions_items(x));
+    mica_interactions_free(x);
+  }
+  for (int k = 0; k < 3; k++) {
+    snprintf(path, sizeof path, "%s/%s", dir, names[k]);
+    remove(path);
+  }
+  rmdir(dir);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static const char *const formats[] = {NULL,        "movielens", "csv", "reviews",
-                                        "sequences", "pairs",     NULL,  NULL};
+  static const char *const formats[] = {NULL, "movielens", "csv", "reviews", "sequences", "pairs"};
   if (!size) return 0;
   const uint8_t how = data[0];
   data++, size--;
+  if ((how & 7) > 5) {
+    beside_a_log(data, size, (how & 7) == 6);
+    return 0;
+  }
   const int fd = memfd_create("fuzz", MFD_CLOEXEC);
   if (fd < 0 || write(fd, data, size) != (ssize_t)size) abort();
   char path[40];
