@@ -156,6 +156,21 @@ check "its attributes" sh -c "'$mica' data info ml | grep 'user occupation *2 va
 check "data info of sequences" sh -c \
   "'$mica' data info sequences.txt --interactions --json | grep '\"format\":\"sequences\",\"interactions\":3,'"
 
+# Clicks that depend on a pair of values: a factorisation machine learns it, logistic regression cannot.
+awk 'BEGIN { print "user,item,age,click"; for (i = 0; i < 3000; i++) { u = (i * 7919) % 12; v = int(i / 12) % 10
+  printf "u%d,v%d,%d,%d\n", u, v, 20 + i % 40, u % 2 == v % 2 } }' >log.csv
+clicks() { "$mica" train "$1" --data log.csv --label click --epochs 10 --batch-size 32 --lr 0.02 -o "$2" --json --numeric age; }
+check "a click model learns pairs" above val_auroc 0.95 clicks deepfm:dim=4:hidden=8:dropout=0 clicks.mica
+check "its log loss" sh -c "tail -n 1 said | sed 's/.*val_log_loss\": //; s/,.*//' | awk '{ exit !(\$1 < 0.2) }'"
+check "logistic regression does not" sh -c "'$mica' train lr --data log.csv --label click --epochs 3 -o lr.mica --json |
+  tail -n 1 | sed 's/.*val_auroc\": //; s/,.*//; s/}//' | awk '{ exit !(\$1 < 0.7) }'"
+check "eval of clicks" above auroc 0.95 "$mica" eval clicks.mica --data log.csv --json
+check "predict tells the probability of a click" sh -c "'$mica' predict clicks.mica log.csv |
+  awk -F, 'NR == 1 { exit \$0 != \"file,row,probability\" } NR == 2 { exit \$2 != 1 || \$3 < 0.8 }'"
+check "and as JSON" sh -c "'$mica' predict clicks.mica log.csv --json | head -n 1 | grep -q '\"row\": 1, \"probability\": \(1\|0.9\)'"
+check "info of a click model" sh -c "'$mica' info clicks.mica | grep -q 'rows of 1 columns and 2 fields, 2 classes'"
+check "other labels than two are refused" says "expected two" "$mica" train fm --data train.csv --label colour --ignore note
+
 # Real rows: the majority class is 76.4% of the test part; the network must beat it by 8 points.
 if [ -n "${MICA_DATA:-}" ] && [ -d "$MICA_DATA/uci-adult" ]; then
   names=age,workclass,fnlwgt,education,education-num,marital-status,occupation,relationship,race,sex

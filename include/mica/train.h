@@ -132,6 +132,7 @@ typedef struct mica_evaluation {
   mica_tensor *features; /* float32 [N, D] when asked for */
   mica_tensor *labels;   /* int64 [N] when either was asked for and labels are there */
   mica_tensor *targets;  /* float32 [N, C] when either was asked for and targets are there */
+  double auroc;          /* of two classes: area under the ROC curve of the second; else NaN */
 } mica_evaluation;
 
 /* One pass over the stream's epoch 0 in evaluation mode. Release the tensors with
@@ -152,6 +153,7 @@ typedef struct mica_train_metrics {
   bool best;                     /* the best validation of the stage so far */
   double seconds;                /* of this run (resumed time not counted) */
   int64_t stage;                 /* from 0 */
+  double val_auroc;              /* as val_accuracy, of two classes */
 } mica_train_metrics;
 
 /* Called every `report_every` steps and at the end of each epoch. Non-zero stops the run with
@@ -180,11 +182,12 @@ typedef struct mica_train_options {
   const mica_net *teacher;   /* of distillation losses; evaluation mode, not changed */
   const char *const *stages; /* see below; NULL: one of `epochs` */
   int64_t n_stages;          /* at most 64 */
+  bool best_by_loss; /* the lower validation loss is better, whatever the accuracy: for clicks */
 } mica_train_options;
 #define MICA_TRAIN_OPTIONS                                                                         \
   {                                                                                                \
     sizeof(mica_train_options), "ce", "adamw", "cosine", 10, 1, 0, 0, 0, MICA_F32, NULL, false, 0, \
-        0, 50, NULL, NULL, NULL, NULL, 0                                                           \
+        0, 50, NULL, NULL, NULL, NULL, 0, false                                                    \
   }
 
 /* Stages, each a text of the grammar of components ("epochs=5:train=head.*:lr=0.01"), run one after

@@ -81,6 +81,7 @@ static void look_at(const mica_archive *f, architecture_guess *g) {
       mica_json_int64(mica_json_get(input, "height"), &p.height) &&
       mica_json_int64(mica_json_get(input, "width"), &p.width) &&
       mica_json_int64(mica_json_get(input, "channels"), &p.channels)) {
+    p.fields = mica_json_count(mica_json_get(input, "fields"));
     *g = (architecture_guess){.problem = p};
     snprintf(g->spec, sizeof g->spec, "%s", spec);
     snprintf(g->names, sizeof g->names, "mica");
@@ -156,6 +157,7 @@ static void print_architecture(const architecture_guess *g, const account *k, co
     printf(", pictures of %" PRId64 "x%" PRId64 "x%" PRId64, p->height, p->width, p->channels);
   else
     printf(", rows of %" PRId64 " columns", p->channels);
+  if (p->fields) printf(" and %" PRId64 " fields", p->fields);
   if (p->classes)
     printf(", %" PRId64 " classes\n", p->classes);
   else
@@ -184,7 +186,7 @@ static void print_architecture(const architecture_guess *g, const account *k, co
              h->answers ? ", which answers" : "");
     }
     if (strcmp(g->names, "mica") == 0)
-      printf("  mica predict %s picture.png\n", path);
+      printf("  mica predict %s %s\n", path, p->height ? "picture.png" : "rows.csv");
     else
       printf("  mica train %s --init %s --data FOLDER\n", g->spec, path);
   }

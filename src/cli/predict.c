@@ -239,7 +239,8 @@ const cli_verb verb_predict = {
     -1,
     run_predict,
     "FILE may be a folder, or - for names on standard input. For a model of rows it is a "
-    "table, or - for one on standard input."};
+    "table, or - for one on standard input. A model of clicks tells the probability of one, which "
+    "is the label's second value."};
 const cli_verb verb_embed = {"embed",
                              "MODEL [FILE...]",
                              "write the features of pictures or rows",

@@ -99,6 +99,30 @@ static mica_status predict_classes(void *ctx, const piece *p) {
   return status;
 }
 
+/* Of a log of clicks the probability of one is what is asked for. */
+static mica_status predict_clicks(void *ctx, const piece *p) {
+  predicting *w = ctx;
+  const views x = views_of(p);
+  const mica_status status = mica_predict_probabilities(w->session, x.view, 2, w->probability);
+  for (int64_t i = 0; i < p->n && status == MICA_OK; i++) {
+    const double click = w->probability[2 * i + 1];
+    if (w->json) {
+      printf("{\"file\": ");
+      cli_print_json(p->file);
+      printf(", \"row\": %lld, \"probability\": %.6g}\n", (long long)p->row[i], click);
+    } else {
+      cli_print_csv(p->file);
+      printf(",%lld,%.6g\n", (long long)p->row[i], click);
+    }
+  }
+  return status;
+}
+
+/* Two classes by the network itself, which reads fields. */
+static bool of_clicks(const mica_model *model, const mica_columns *c) {
+  return mica_columns_fields(c) && !mica_model_heads(model) && mica_model_classes(model) == 2;
+}
+
 static mica_status predict_numbers(void *ctx, const piece *p) {
   predicting *w = ctx;
   const views x = views_of(p);
@@ -135,6 +159,9 @@ int cli_table_predict(const cli_args *a, mica_model *model, mica_session *sessio
       putchar('\n');
     }
     status = each_piece(a, c, predict_numbers, &w);
+  } else if (status == MICA_OK && of_clicks(model, c)) {
+    if (!w.json) printf("file,row,probability\n");
+    status = each_piece(a, c, predict_clicks, &w);
   } else if (status == MICA_OK) {
     if (!w.json) printf("file,row,rank,class,probability\n");
     status = each_piece(a, c, predict_classes, &w);
@@ -230,9 +257,29 @@ static mica_status ask(measuring *m) {
   return status;
 }
 
+/* Of the second of two classes; NaN where there is none, or one class alone. */
+static mica_status auroc_of(const measuring *m, mica_estimate *out) {
+  *out = (mica_estimate){NAN, {NAN, NAN}};
+  if (!m->probable || m->classes != 2) return MICA_OK;
+  double *score = mica_calloc((size_t)m->n, sizeof *score);
+  bool *positive = mica_calloc((size_t)m->n, sizeof *positive);
+  int64_t is = 0;
+  for (int64_t i = 0; i < m->n && score && positive; i++) {
+    score[i] = m->probability[2 * i + 1];
+    positive[i] = m->truth[i] == 1;
+    is += positive[i];
+  }
+  mica_status status = score && positive ? MICA_OK : MICA_ERR_MEMORY;
+  if (status == MICA_OK && is && is < m->n) status = mica_auroc(m->n, score, positive, 0.95, out);
+  mica_free(score);
+  mica_free(positive);
+  return status;
+}
+
 static mica_status tell_classes(const cli_args *a, const measuring *m) {
-  mica_estimate accuracy;
+  mica_estimate accuracy, auroc;
   mica_status status = mica_accuracy(m->n, m->truth, m->predicted, 0.95, &accuracy);
+  if (status == MICA_OK) status = auroc_of(m, &auroc);
   if (status != MICA_OK) return status;
   double loss = 0;
   for (int64_t i = 0; i < m->n && m->probable; i++)
@@ -243,12 +290,17 @@ static mica_status tell_classes(const cli_args *a, const measuring *m) {
         "{\"examples\": %lld, \"accuracy\": %.9g, \"accuracy_low\": %.9g, \"accuracy_high\": %.9g",
         (long long)m->n, accuracy.value, accuracy.interval.lo, accuracy.interval.hi);
     if (m->probable) printf(", \"loss\": %.9g", loss);
+    if (!isnan(auroc.value))
+      printf(", \"auroc\": %.9g, \"auroc_low\": %.9g, \"auroc_high\": %.9g", auroc.value,
+             auroc.interval.lo, auroc.interval.hi);
     printf("}\n");
     return MICA_OK;
   }
   printf("%lld rows: accuracy %.2f%% (95%% interval %.2f to %.2f)", (long long)m->n,
          100 * accuracy.value, 100 * accuracy.interval.lo, 100 * accuracy.interval.hi);
   if (m->probable) printf(", cross-entropy %.4f", loss);
+  if (!isnan(auroc.value))
+    printf(", AUROC %.4f (%.4f to %.4f)", auroc.value, auroc.interval.lo, auroc.interval.hi);
   printf("\n");
   for (int64_t c = 0; c < m->classes; c++) {
     int64_t there = 0, right = 0;

@@ -21,8 +21,9 @@ static const cli_flag flags[] = {
     {"--batch-size", NULL, "N", "128", "examples of a step"},
     {"--lr", NULL, "X", NULL,
      "learning rate of the first rule; the optimiser's own default when not given"},
-    {"--optimiser", NULL, "SPEC", "adamw:weight_decay=0.05",
-     "see `mica list optimiser`; with rules for some parameters: 'adamw | head.*=sgd:lr=0.1'"},
+    {"--optimiser", NULL, "SPEC", NULL,
+     "adamw:weight_decay=0.05, for click models adam:lazy=true; see `mica list optimiser`; with "
+     "rules for some parameters: 'adamw | head.*=sgd:lr=0.1'"},
     {"--schedule", NULL, "SPEC", "cosine:warmup=0.05", "see `mica list schedule`"},
     {"--loss", NULL, "SPEC", NULL,
      "see `mica list loss`; a sum with weights is fine (ce, or mse for a numeric target)"},
@@ -87,9 +88,16 @@ static mica_status make_net(job *j, int64_t seed) {
   return status;
 }
 
+/* What is trained with where nothing is said. Of a log's many ids few are in one batch: only their
+ * rows are updated. */
+static const char *optimiser_of(const cli_args *a, const train_data *d) {
+  const char *given = cli_text(a, "--optimiser");
+  return given ? given : d->problem.fields ? "adam:lazy=true" : "adamw:weight_decay=0.05";
+}
+
 /* The optimiser's specification with --lr put into its first rule. */
-static char *optimiser_text(const cli_args *a) {
-  const char *spec = cli_text(a, "--optimiser"), *lr = cli_text(a, "--lr");
+static char *optimiser_text(const cli_args *a, const train_data *d) {
+  const char *spec = optimiser_of(a, d), *lr = cli_text(a, "--lr");
   size_t first = strcspn(spec, "|");
   while (first && spec[first - 1] == ' ') first--;
   mica_bytes b = {0};
@@ -121,6 +129,20 @@ static mica_status write_model(job *j, const train_outcome *r, const char *path)
   return status == MICA_OK ? mica_model_save(j->model, path) : status;
 }
 
+/* Of a log of clicks accuracy says little: most are none. */
+static void tell_clicks(bool json, const char *part, double loss, double auroc) {
+  if (!isfinite(loss)) return;
+  if (json)
+    printf(", \"%s_log_loss\": %.9g", part, loss);
+  else
+    printf("%s log loss %.4f", part, loss);
+  if (isfinite(auroc) && json)
+    printf(", \"%s_auroc\": %.9g", part, auroc);
+  else if (isfinite(auroc))
+    printf(", AUROC %.4f", auroc);
+  if (!json) printf("\n");
+}
+
 /* The last line, or lines: what came out. */
 static void tell(const train_outcome *r, const char *out, const char *page) {
   const mica_train_result *result = r->result;
@@ -133,11 +155,19 @@ static void tell(const train_outcome *r, const char *out, const char *page) {
     cli_print_json(out);
     if (isfinite(validation)) printf(", \"val_%s\": %.9g", what, validation);
     if (isfinite(test)) printf(", \"test_%s\": %.9g", what, test);
+    if (r->watch->clicks) {
+      tell_clicks(true, "val", result->best_val_loss, r->watch->auroc);
+      if (r->test->n) tell_clicks(true, "test", r->test->loss, r->test->auroc);
+    }
     printf("}\n");
     return;
   }
   const double unit = regression ? 1 : 100;
   const char *sign = regression ? "" : "%";
+  if (r->watch->clicks) {
+    tell_clicks(false, "validation", result->best_val_loss, r->watch->auroc);
+    if (r->test->n) tell_clicks(false, "test", r->test->loss, r->test->auroc);
+  }
   if (isfinite(validation))
     printf("validation %s %.*f%s (epoch %lld)\n", what, regression ? 4 : 2, unit * validation, sign,
            (long long)result->best_epoch + 1);
@@ -151,7 +181,7 @@ static int train(job *j) {
   int64_t seed, batch;
   mica_train_options o = MICA_TRAIN_OPTIONS;
   train_watch *w = &j->watch;
-  *w = (train_watch){.json = cli_on(a, "--json"), .terminal = isatty(2) != 0};
+  *w = (train_watch){.json = cli_on(a, "--json"), .terminal = isatty(2) != 0, .auroc = NAN};
   if (!cli_text(a, "--data")) return cli_usage(a, "--data is missing");
   if (!cli_int(a, "--seed", 0, INT64_MAX, &seed) ||
       !cli_int(a, "--batch-size", 1, 1 << 20, &batch) ||
@@ -172,7 +202,7 @@ static int train(job *j) {
   if (!*folder) snprintf(folder, sizeof folder, "%s.run", out);
   const char *stages[CLI_GIVEN];
   const int n_stages = cli_all(a, "--stage", stages, CLI_GIVEN);
-  char *optimiser = optimiser_text(a);
+  char *optimiser = optimiser_text(a, &j->data);
   o.stages = stages;
   o.n_stages = n_stages;
   o.loss = cli_text(a, "--loss") ? cli_text(a, "--loss") : j->data.loss;
@@ -185,6 +215,7 @@ static int train(job *j) {
   o.report_every = 10;
   o.report = train_watch_report;
   o.report_ctx = w;
+  o.best_by_loss = w->clicks = train_data_clicks(&j->data);
   cli_catch_interrupt();
   const mica_stream *validation = &j->data.part[MICA_PART_VALIDATION];
   mica_train_result result;
@@ -246,6 +277,7 @@ const cli_verb verb_train = {
     run,
     "example: mica train resnet:depth=20 --data photos/ --epochs 30 --flip -o parts.mica\n"
     "         mica train mlp --data adult.csv --label income -o adult.mica\n"
+    "         mica train deepfm --data log.csv --label click -o clicks.mica\n"
     "         mica train resnet --data photos/ --init old.safetensors --partial \\\n"
     "           --stage epochs=3:train=linear.* --stage epochs=10:unfreeze=*:lr=1e-4\n"
     "Validation decides which epoch's weights are kept. Ctrl-C stops cleanly; --resume goes on."};

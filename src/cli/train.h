@@ -27,6 +27,8 @@ mica_status train_data_open(const cli_args *a, mica_engine *engine, int64_t batc
 void train_data_free(train_data *d);
 /* One line on standard error: how much there is of what. */
 void train_data_describe(const cli_args *a, const train_data *d);
+/* A log of clicks: two classes for a model that reads fields. */
+bool train_data_clicks(const train_data *d);
 /* What the outputs are: a number, not classes. */
 bool train_data_regression(const train_data *d);
 
@@ -43,6 +45,8 @@ typedef struct train_watch {
   int64_t epochs;
   double seconds;
   char failure[512]; /* what stopped a report; "": nothing */
+  bool clicks;       /* two classes by log loss and AUROC */
+  double auroc;      /* of the best validation; NaN: not known */
   /* The folder it writes to, see train_run.h. */
   mica_run *run;
   const char *folder;

@@ -28,6 +28,10 @@ void train_data_free(train_data *d) {
   *d = (train_data){0};
 }
 
+bool train_data_clicks(const train_data *d) {
+  return d->problem.fields && d->problem.classes == 2;
+}
+
 bool train_data_regression(const train_data *d) {
   return d->table && mica_columns_regression(mica_data_table_columns(d->table));
 }

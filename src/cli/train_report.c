@@ -48,6 +48,8 @@ static mica_status classifier_sections(const train_outcome *r, bool test, const 
   if (status == MICA_OK) status = run_numbers(r, test, e->n, report);
   if (status == MICA_OK)
     status = mica_report_number(report, "cross_entropy", e->loss, NULL, "Cross-entropy");
+  if (status == MICA_OK && !isnan(e->auroc))
+    status = mica_report_number(report, "auroc", e->auroc, NULL, "Area under the ROC curve");
   if (status == MICA_OK) status = curves(r, report);
   if (status == MICA_OK && answers.classes < 200)
     status = mica_report_confusion(report, "Confusion", &answers);
@@ -154,6 +156,12 @@ char *train_record(const train_outcome *r) {
   } else {
     put(&w, "validation_accuracy", r->result->best_val_accuracy);
     put(&w, "test_accuracy", r->test->n ? r->test->accuracy : NAN);
+  }
+  if (train_data_clicks(r->data)) {
+    put(&w, "validation_log_loss", r->result->best_val_loss);
+    put(&w, "validation_auroc", r->watch->auroc);
+    put(&w, "test_log_loss", r->test->n ? r->test->loss : NAN);
+    put(&w, "test_auroc", r->test->n ? r->test->auroc : NAN);
   }
   mica_json_end_object(&w);
   return mica_bytes_take(&text);

@@ -239,6 +239,8 @@ mica_status train_run_log(train_watch *w, const mica_train_metrics *m) {
     line[n++] = (mica_measurement){"val_loss", m->val_loss};
   if (m->end_of_epoch && isfinite(m->val_accuracy))
     line[n++] = (mica_measurement){"val_accuracy", m->val_accuracy};
+  if (m->end_of_epoch && isfinite(m->val_auroc))
+    line[n++] = (mica_measurement){"val_auroc", m->val_auroc};
   return mica_run_log(w->run, m->step, line, n);
 }
 

@@ -15,6 +15,7 @@ int train_watch_report(void *ctx, const mica_train_metrics *m) {
   train_watch *w = ctx;
   const double left = mica_time_left_update(&w->left, mica_seconds(), m->step, m->steps_total);
   w->seconds = m->seconds;
+  if (m->end_of_epoch && m->best) w->auroc = m->val_auroc;
   mica_status status = train_run_log(w, m);
   if (status == MICA_OK && m->end_of_epoch)
     status = train_watch_epoch(w, &(mica_epoch){m->loss, m->val_loss, m->val_accuracy});
@@ -28,6 +29,7 @@ int train_watch_report(void *ctx, const mica_train_metrics *m) {
     if (m->end_of_epoch && isfinite(m->val_loss)) printf(", \"val_loss\": %.9g", m->val_loss);
     if (m->end_of_epoch && isfinite(m->val_accuracy))
       printf(", \"val_accuracy\": %.9g", m->val_accuracy);
+    if (m->end_of_epoch && isfinite(m->val_auroc)) printf(", \"val_auroc\": %.9g", m->val_auroc);
     if (m->end_of_epoch && isfinite(m->val_loss))
       printf(", \"best\": %s", m->best ? "true" : "false");
     printf(", \"seconds\": %.3f}\n", m->seconds);
@@ -35,7 +37,10 @@ int train_watch_report(void *ctx, const mica_train_metrics *m) {
   } else if (m->end_of_epoch) {
     if (w->terminal) fprintf(stderr, "\r\033[K");
     fprintf(stderr, "epoch %lld  loss %.4f", (long long)m->epoch + 1, m->loss);
-    if (isfinite(m->val_accuracy))
+    if (w->clicks && isfinite(m->val_loss))
+      fprintf(stderr, "  validation log loss %.4f, AUROC %.4f%s", m->val_loss, m->val_auroc,
+              m->best ? " *" : "");
+    else if (isfinite(m->val_accuracy))
       fprintf(stderr, "  validation %.2f%%%s", 100 * m->val_accuracy, m->best ? " *" : "");
     else if (isfinite(m->val_loss))
       fprintf(stderr, "  validation loss %.4f%s", m->val_loss, m->best ? " *" : "");

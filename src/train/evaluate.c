@@ -1,6 +1,8 @@
 /* One pass over a stream in evaluation mode. */
 #include "train/batch.h"
 
+#include <mica/feature.h>
+
 #include <math.h>
 #include <string.h>
 
@@ -75,13 +77,44 @@ static mica_status squares(const float *outputs, int64_t n, int64_t width,
   return MICA_OK;
 }
 
+/* Rows of two logits: how far the second is above the first, and whether it should be. */
+static mica_status rank(const float *logits, int64_t n, const int64_t *labels, rows *scores,
+                        rows *positive) {
+  mica_status status = MICA_OK;
+  for (int64_t i = 0; i < n && status == MICA_OK; i++) {
+    if (labels[i] < 0 || labels[i] > 1) continue;
+    const double score = (double)logits[2 * i + 1] - (double)logits[2 * i];
+    const bool is = labels[i] == 1;
+    status = rows_add(scores, &score, 1, 1);
+    if (status == MICA_OK) status = rows_add(positive, &is, 1, 1);
+  }
+  return status;
+}
+
+/* NaN where one of the classes, or a number, is missing. */
+static mica_status auroc_of(const rows *scores, const rows *positive, double *out) {
+  mica_estimate e;
+  const double *score = (const double *)(const void *)scores->data;
+  *out = NAN;
+  int64_t is = 0;
+  for (int64_t i = 0; i < scores->n; i++) {
+    if (isnan(score[i])) return MICA_OK;
+    is += positive->data[i] != 0;
+  }
+  if (!is || is == scores->n) return MICA_OK;
+  const mica_status status =
+      mica_auroc(scores->n, score, (const bool *)(const void *)positive->data, 0.95, &e);
+  if (status == MICA_OK) *out = e.value;
+  return status;
+}
+
 mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool keep_logits,
                           bool keep_features, mica_evaluation *out) {
   memset(out, 0, sizeof *out);
   mica_engine *engine = mica_params_engine(mica_net_params(net));
   mica_tape *t = NULL;
   rows logits = {.dtype = MICA_F32}, features = {.dtype = MICA_F32}, labels = {.dtype = MICA_I64},
-       targets = {.dtype = MICA_F32};
+       targets = {.dtype = MICA_F32}, scores = {.dtype = MICA_F64}, positive = {.dtype = MICA_BOOL};
   mica_status status = mica_tape_create(engine, NULL, &t);
   if (status == MICA_OK) status = stream->seek(stream->ctx, 0, 0);
   double loss = 0, hits = 0;
@@ -108,7 +141,9 @@ mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool k
         status = mica_fail(MICA_ERR_SHAPE, "evaluation: %lld labels for %lld rows of logits",
                            (long long)mica_tensor_count(batch.labels), (long long)scored);
       } else if (batch.labels) {
-        labelled += score(l.data, scored, classes, mica_tensor_data(batch.labels), &loss, &hits);
+        const int64_t *label = mica_tensor_data(batch.labels);
+        labelled += score(l.data, scored, classes, label, &loss, &hits);
+        if (classes == 2) status = rank(l.data, scored, label, &scores, &positive);
       } else if (batch.targets) {
         status = squares(l.data, scored, classes, batch.targets, &loss);
         targeted += batch.n;
@@ -131,6 +166,7 @@ mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool k
   mica_tape_free(t);
   out->loss = labelled + targeted ? loss / (double)(labelled + targeted) : NAN;
   out->accuracy = labelled ? hits / (double)labelled : NAN;
+  if (status == MICA_OK) status = auroc_of(&scores, &positive, &out->auroc);
   if (status == MICA_OK && logits.n)
     status = rows_tensor(&logits, MICA_SHAPE(logits.n, logits.width), &out->logits);
   if (status == MICA_OK && features.n)
@@ -143,6 +179,8 @@ mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool k
   mica_free(features.data);
   mica_free(labels.data);
   mica_free(targets.data);
+  mica_free(scores.data);
+  mica_free(positive.data);
   if (status != MICA_OK) mica_evaluation_clear(out);
   return status;
 }

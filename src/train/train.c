@@ -58,10 +58,12 @@ static mica_status validate(mica_trainer *r, mica_train_metrics *m) {
   if (status != MICA_OK) return status;
   m->val_loss = e.loss;
   m->val_accuracy = e.accuracy;
+  m->val_auroc = e.auroc;
   run_state *s = &r->state;
   /* The lower loss decides between equal accuracies, and where there are none. */
-  const bool equal = isnan(e.accuracy) || e.accuracy == s->best_accuracy;
-  m->best = s->best_epoch < 0 || e.accuracy > s->best_accuracy || (equal && e.loss < s->best_loss);
+  const bool equal = r->o->best_by_loss || isnan(e.accuracy) || e.accuracy == s->best_accuracy;
+  const bool higher = !r->o->best_by_loss && e.accuracy > s->best_accuracy;
+  m->best = s->best_epoch < 0 || higher || (equal && e.loss < s->best_loss);
   if (m->best) {
     s->best_epoch = s->epoch;
     s->best_accuracy = e.accuracy;
@@ -109,8 +111,11 @@ static mica_status epoch(mica_trainer *r, double *epoch_loss) {
   run_state *s = &r->state;
   const int64_t steps = steps_of_epoch(r);
   mica_status status = r->train->seek(r->train->ctx, s->epoch, s->step_in_epoch * o->accumulate);
-  mica_train_metrics m = {
-      .val_loss = NAN, .val_accuracy = NAN, .steps_total = steps_in_all(r), .stage = s->stage};
+  mica_train_metrics m = {.val_loss = NAN,
+                          .val_accuracy = NAN,
+                          .val_auroc = NAN,
+                          .steps_total = steps_in_all(r),
+                          .stage = s->stage};
   double since = 0;
   int64_t counted = 0;
   while (s->step_in_epoch < steps && status == MICA_OK) {
