@@ -83,7 +83,7 @@ static double weight(const mica_attention_args *a, const tensors *t, int64_t b, 
                      int64_t i, int64_t j, const double *bias) {
   const int64_t p = i + a->offset, g = h / (a->heads / a->kv_heads);
   if (a->causal && j > p) return (double)-INFINITY;
-  if (a->window && llabs(p - j) >= a->window) return (double)-INFINITY;
+  if (a->bounded && llabs(p - j) > a->left) return (double)-INFINITY;
   double s = 0;
   for (int64_t c = 0; c < a->dim; c++)
     s += t->q[b * a->q.batch + i * a->q.token + h * a->q.head + c] *
@@ -177,7 +177,9 @@ static void check(int number, const setting *s, int e, mica_dtype dtype) {
                            .scale = 1.5 / sqrt((double)s->dim),
                            .causal = s->causal,
                            .offset = s->offset,
-                           .window = s->window};
+                           .bounded = s->window > 0,
+                           .left = s->window - 1,
+                           .right = s->window - 1};
   const int64_t row = (s->heads + 2 * s->kv_heads) * s->dim, pad = 3;
   if (s->packed) {
     a.q = a.k = a.v = (mica_attention_strides){s->keys * row, row, s->dim};

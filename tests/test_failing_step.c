@@ -78,7 +78,12 @@ static void block(mica_tape *t, void *ctx, int n_in, const mica_var *in, int n_o
 static mica_var causal(mica_tape *t, void *ctx, const char *path, mica_var q, mica_var k,
                        mica_var v, mica_var bias, const mica_attention_options *o, mica_var *lse) {
   (void)ctx, (void)path, (void)o;
-  const mica_attention_options own = {sizeof own, 0.5, true, 0};
+  const double slopes[1] = {0.5};
+  mica_attention_options own = MICA_ATTENTION_OPTIONS;
+  own.scale = 0.5;
+  own.causal = true;
+  own.slopes = slopes; /* they and the sharpening keep buffers for the backward */
+  own.power = 2;
   return mica_attention(t, q, k, v, bias, &own, lse);
 }
 

@@ -81,9 +81,11 @@ RUN(smooth_bicubic, mica_resize(t, X, 3, 11, MICA_SMOOTH_BICUBIC, false))
 #define QKV leaf(b, "q"), leaf(b, "k"), leaf(b, "v")
 RUN(attention_bias, mica_attention(t, QKV, leaf(b, "bias"), NULL, NULL))
 RUN(attention_grouped, mica_attention(t, QKV, MICA_NONE, NULL, NULL))
-RUN(attention_window,
-    mica_attention(t, QKV, MICA_NONE,
-                   &(mica_attention_options){sizeof(mica_attention_options), 0, false, 2}, NULL))
+static mica_var attention_window(golden_case *b) {
+  mica_attention_options o = MICA_ATTENTION_OPTIONS;
+  o.window = 2;
+  return mica_attention(b->t, QKV, MICA_NONE, &o, NULL);
+}
 static mica_var attention_mask(golden_case *b) {
   mica_set_mask(b->t, constant(b, "keep"));
   return mica_masked_attention(b->t, QKV, MICA_NONE, NULL, NULL);

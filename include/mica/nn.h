@@ -151,6 +151,11 @@ MICA_API mica_status mica_nn_attention_init(mica_node *node, int64_t channels, b
 MICA_API mica_var mica_nn_attention(mica_tape *t, mica_node *node, int64_t heads,
                                     const mica_attention_options *o, mica_var x, mica_var bias);
 
+/* The slopes of ALiBi (Press, Smith & Lewis 2022), for mica_attention_options: 2^(-8 i / heads),
+ * i = 1 .. heads, where heads is a power of two; else those of the power below, then every other
+ * one of twice that power. */
+MICA_API void mica_nn_alibi_slopes(int64_t heads, double *slopes);
+
 /* The frequencies of the turning pairs of a head of `dim` channels, radians a position, into
  * frequency [(o->dim or dim) / 2], and what multiplies the result (may be NULL). MICA_ERR_INVALID
  * for options out of range. */

@@ -514,20 +514,103 @@ MICA_API mica_var mica_affine_grid(mica_tape *t, mica_var theta, const int64_t *
 
 /* ---- attention ---- */
 
+/* From the score s of a key that a query sees to its weight. */
+typedef enum mica_attention_map {
+  MICA_ATTEND_SOFTMAX,      /* e^s / sum e^s */
+  MICA_ATTEND_SOFTPLUS,     /* ln(1 + e^s) */
+  MICA_ATTEND_SIGMOID,      /* 1 / (1 + e^-s) */
+  MICA_ATTEND_SILU,         /* s sigmoid(s); needs a divisor (Zhai et al. 2024) */
+  MICA_ATTEND_RELU,         /* max(s, 0) */
+  MICA_ATTEND_RELU_SQUARED, /* max(s, 0)^2 */
+  MICA_ATTEND_CUSTOM        /* `function` of the options */
+} mica_attention_map;
+
+/* weight[i] = f(score[i]) and, unless slope is NULL, slope[i] = f'(score[i]), for n scores. Must
+ * not fail; several threads call it at once. Weights that are divided by their sum must not be
+ * negative. */
+typedef void (*mica_attention_function)(void *ctx, int64_t n, const double *score, double *weight,
+                                        double *slope);
+
+/* Between positions p and r. A grid of `columns` columns has position row * columns + column. */
+typedef enum mica_attention_distance {
+  MICA_DISTANCE_SEQUENCE,  /* |p - r| */
+  MICA_DISTANCE_MANHATTAN, /* of a grid: rows apart plus columns apart */
+  MICA_DISTANCE_CHEBYSHEV  /* of a grid: the larger of the two */
+} mica_attention_distance;
+
+#define MICA_ATTENTION_ENDS INT64_MIN /* offset: the last query is at the last key */
+#define MICA_ATTENTION_SEEN (-1.0)    /* divisor: the number of keys that the query sees */
+
+/* How scores become weights, and which keys a query sees. Query i is at position p = i + offset,
+ * key j at r = j, unless positions are given. A query sees a key when causal, window and segments
+ * all let it; a bias of -inf hides it besides. What is hidden may be NaN. */
 typedef struct mica_attention_options {
   uint32_t size;
   double scale;   /* 0: 1 / sqrt(head dimension) */
-  bool causal;    /* query i sees keys j <= i + (Lk - Lq) */
-  int64_t window; /* 0: all; else |i + (Lk - Lq) - j| < window */
+  bool causal;    /* r <= p */
+  int64_t window; /* 0: all; else |p - r| < window */
+
+  mica_attention_map map;
+  mica_attention_function function; /* MICA_ATTEND_CUSTOM's, with its ctx; both must outlive the */
+  void *function_ctx;               /* step */
+  /* What weights are divided by. 0: the sum over the keys that the query sees (all that softmax
+   * takes); above 0: this number; MICA_ATTENTION_SEEN. */
+  double divisor;
+  bool log_length; /* scale times ln(keys that the query sees) */
+  /* Sharpened: with A the weights divided by their sum and N the keys that the query sees,
+   * max(N A - threshold, 0)^power divided by its sum; A where all of these are 0, and threshold 0
+   * where N is 1. power 1 or more; 0: not sharpened. */
+  double power, threshold;
+
+  int64_t offset;      /* MICA_ATTENTION_ENDS: Lk - Lq */
+  int64_t block;       /* above 1: causal by blocks of so many positions, floor(r / block) <=
+                          floor(p / block) */
+  bool strict;         /* causal: r < p, or the same token where both end together and are at one
+                          position. With targets that share a position: none sees another */
+  int64_t left, right; /* p - left <= r <= p + right; -1: no bound. Narrows a window */
+  int64_t sinks;       /* keys at r < sinks are seen however far (Han et al. 2023) */
+  /* int64, of the queries [Lq] or [N,Lq] and the keys [Lk] or [N,Lk] ([total] for ragged); absent:
+   * MICA_NONE. A key whose position is negative is hidden (an empty place of a ring buffer). */
+  mica_var query_positions, key_positions;
+  /* Both or none. Query and key see each other in one segment; negative ones are padding. */
+  mica_var query_segments, key_segments;
+
+  /* Of each head, copied; NULL: none. Scores less slope * distance (mica_nn_alibi_slopes), and
+   * weights after their division times decay^distance, 0 < decay <= 1, with no division after. */
+  const double *slopes, *decays;
+  mica_attention_distance distance;
+  int64_t columns;        /* of a grid */
+  int64_t distance_limit; /* what is farther counts as so far; 0: no limit */
 } mica_attention_options;
+/* clang-format off */
 #define MICA_ATTENTION_OPTIONS                                                                     \
-  { sizeof(mica_attention_options), 0, false, 0 }
-/* softmax(scale q k^T + bias) v: q [N,Lq,h,d], k [N,Lk,g,d], v [N,Lk,g,dv], g divides h (grouped
- * queries); bias broadcasts to [N,h,Lq,Lk] (MICA_NONE: none; -inf masks; a row masked throughout
- * gives 0). *lse (may be NULL) receives the differentiable row log-sum-exp [N,h,Lq]. Memory linear
- * in length. */
+  { sizeof(mica_attention_options), 0, false, 0, MICA_ATTEND_SOFTMAX, NULL, NULL, 0, false, 0, 1,  \
+    MICA_ATTENTION_ENDS, 0, false, -1, -1, 0, {0, 0}, {0, 0}, {0, 0},       \
+    {0, 0}, NULL, NULL, MICA_DISTANCE_SEQUENCE, 0, 0 }
+/* clang-format on */
+/* weights(scale q k^T + bias) v: q [N,Lq,h,d], k [N,Lk,g,d], v [N,Lk,g,dv], g divides h (grouped
+ * queries); bias broadcasts to [N,h,Lq,Lk] (MICA_NONE: none). A query that sees nothing gives 0.
+ * lse (may be NULL) receives the differentiable logarithm of the sum of each query's weights,
+ * [N,h,Lq], for softmax the log-sum-exp of its scores; -inf where nothing is seen; an error where
+ * weights are not divided by their sum, or sharpened. Memory linear in length; q, k and v may be
+ * slices of the last dimension of one tensor without a copy. */
 MICA_API mica_var mica_attention(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_var bias,
                                  const mica_attention_options *o, mica_var *lse);
+
+/* The same for sequences of different lengths, one after the other (mica_ragged): q [total,h,d],
+ * k [total,g,d], v [total,g,dv]; sequence n has queries query_offsets[n] .. query_offsets[n + 1]
+ * and keys likewise, int64 [sequences + 1] from 0 to the totals (key_offsets MICA_NONE: those of
+ * the queries). bias broadcasts to [sequences,h,longest queries,longest keys]; positions count
+ * within a sequence. Result [total,h,dv], lse [h,total]. */
+MICA_API mica_var mica_ragged_attention(mica_tape *t, mica_var q, mica_var k, mica_var v,
+                                        mica_var bias, mica_var query_offsets, mica_var key_offsets,
+                                        const mica_attention_options *o, mica_var *lse);
+
+/* Attention to two sets of keys from attention to each, y [..,L,h,dv] and l [..,h,L]:
+ * (e^l1 y1 + e^l2 y2) / (e^l1 + e^l2). *lse (may be NULL) receives ln(e^l1 + e^l2). l of -inf: seen
+ * nothing there; both: 0 and -inf. */
+MICA_API mica_var mica_attention_merge(mica_tape *t, mica_var y1, mica_var l1, mica_var y2,
+                                       mica_var l2, mica_var *lse);
 
 /* mica_attention over the keys that the tape's mask (mica_set_mask) holds for, besides `bias`; keys
  * [N,Lk,..] of another length than the mask's are a latched error. What attention layers call. */

@@ -156,6 +156,8 @@
 #define mica_pixel_shuffle(t, ...) mica_pixel_shuffle(MICA_HERE(t), __VA_ARGS__)
 #define mica_pixel_unshuffle(t, ...) mica_pixel_unshuffle(MICA_HERE(t), __VA_ARGS__)
 #define mica_attention(t, ...) mica_attention(MICA_HERE(t), __VA_ARGS__)
+#define mica_ragged_attention(t, ...) mica_ragged_attention(MICA_HERE(t), __VA_ARGS__)
+#define mica_attention_merge(t, ...) mica_attention_merge(MICA_HERE(t), __VA_ARGS__)
 #define mica_masked_attention(t, ...) mica_masked_attention(MICA_HERE(t), __VA_ARGS__)
 #define mica_packed_attention(t, ...) mica_packed_attention(MICA_HERE(t), __VA_ARGS__)
 #define mica_squared_distances(t, ...) mica_squared_distances(MICA_HERE(t), __VA_ARGS__)

@@ -23,6 +23,59 @@ typedef struct job {
   atomic_bool failed;
 } job;
 
+/* What the loops are given of batch entry b. */
+typedef struct entry {
+  const mica_attention_args *a;
+  mica_attention_args own;
+  int64_t b;
+  int64_t q, k, v, out, lse, dq, dk, dv, bias; /* elements to go forward */
+} entry;
+
+static mica_attention_ids ids_from(mica_attention_ids ids, int64_t first) {
+  if (ids.at) ids.at += first;
+  return ids;
+}
+
+static int64_t token_step(mica_attention_strides own, mica_attention_strides other) {
+  return own.batch || own.token || own.head ? own.token : other.token;
+}
+
+static void *on(const job *j, const void *p, int64_t elements) {
+  return p ? (char *)(uintptr_t)p + elements * (int64_t)j->size : NULL;
+}
+
+/* A sequence of a ragged batch is a batch of one. */
+static void entry_of(const mica_attention_args *a, int64_t b, entry *e) {
+  memset(e, 0, sizeof *e);
+  e->a = a;
+  e->b = b;
+  if (!a->q_offsets) return;
+  const int64_t q = a->q_offsets[b], k = a->k_offsets[b];
+  e->own = *a;
+  e->a = &e->own;
+  e->b = 0;
+  e->own.batch = 1;
+  e->own.queries = a->q_offsets[b + 1] - q;
+  e->own.keys = a->k_offsets[b + 1] - k;
+  if (a->ends) e->own.offset = e->own.keys - e->own.queries;
+  e->own.q_position = ids_from(a->q_position, q);
+  e->own.q_segment = ids_from(a->q_segment, q);
+  e->own.k_position = ids_from(a->k_position, k);
+  e->own.k_segment = ids_from(a->k_segment, k);
+  const size_t size = mica_dtype_size(a->dtype);
+  if (a->sharpened) e->own.sharpened = (char *)a->sharpened + (size_t)q * size;
+  if (a->bias) e->own.bias = (const char *)a->bias + (size_t)(b * a->bias_batch) * size;
+  e->bias = b * a->bias_batch;
+  e->lse = q;
+  e->q = q * a->q.token;
+  e->k = k * a->k.token;
+  e->v = k * a->v.token;
+  e->out = q * a->out.token;
+  e->dq = q * token_step(a->dq, a->q);
+  e->dk = k * token_step(a->dk, a->k);
+  e->dv = k * token_step(a->dv, a->v);
+}
+
 static void forward_range(void *ctx, int64_t begin, int64_t end) {
   job *j = ctx;
   const mica_attention_args *a = j->a;
@@ -32,10 +85,14 @@ static void forward_range(void *ctx, int64_t begin, int64_t end) {
     return;
   }
   for (int64_t n = begin; n < end; n++) {
-    const int64_t first = n % j->pieces * j->piece, left = a->queries - first;
-    const int64_t h = n / j->pieces % a->heads, b = n / j->pieces / a->heads;
-    j->loops->forward(a, j->q, j->k, j->v, b, h, first, first + (left < j->piece ? left : j->piece),
-                      j->to, j->to_lse, scratch);
+    entry e;
+    entry_of(a, n / j->pieces / a->heads, &e);
+    const int64_t first = n % j->pieces * j->piece, left = e.a->queries - first;
+    const int64_t h = n / j->pieces % a->heads;
+    if (left > 0)
+      j->loops->forward(e.a, on(j, j->q, e.q), on(j, j->k, e.k), on(j, j->v, e.v), e.b, h, first,
+                        first + (left < j->piece ? left : j->piece), on(j, j->to, e.out),
+                        on(j, j->to_lse, e.lse), scratch);
   }
   mica_workspace_release(j->engine, scratch);
 }
@@ -51,11 +108,15 @@ static void backward_range(void *ctx, int64_t begin, int64_t end) {
   }
   const int64_t columns = a->kv_heads / j->kv_heads;
   for (int64_t n = begin; n < end; n++)
-    for (int64_t i = 0; i < j->batches * j->kv_heads; i++)
-      j->loops->backward(a, j->q, j->k, j->v, j->out, j->dout, j->lse, j->dlse,
-                         n / columns * j->batches + i / j->kv_heads,
-                         n % columns * j->kv_heads + i % j->kv_heads, j->dq, j->dk, j->dv, j->dbias,
-                         scratch);
+    for (int64_t i = 0; i < j->batches * j->kv_heads; i++) {
+      entry e;
+      entry_of(a, n / columns * j->batches + i / j->kv_heads, &e);
+      j->loops->backward(e.a, on(j, j->q, e.q), on(j, j->k, e.k), on(j, j->v, e.v),
+                         on(j, j->out, e.out), on(j, j->dout, e.out), on(j, j->lse, e.lse),
+                         on(j, j->dlse, e.lse), e.b, n % columns * j->kv_heads + i % j->kv_heads,
+                         on(j, j->dq, e.dq), on(j, j->dk, e.dk), on(j, j->dv, e.dv),
+                         on(j, j->dbias, e.bias), scratch);
+    }
   mica_workspace_release(j->engine, scratch);
 }
 
@@ -64,7 +125,8 @@ static mica_status check(const mica_attention_args *a) {
     return mica_fail(MICA_ERR_UNSUPPORTED, "attention: %s, expected float32 or float64",
                      mica_dtype_name(a->dtype));
   if (a->batch < 0 || a->queries < 0 || a->keys < 0 || a->heads < 1 || a->kv_heads < 1 ||
-      a->heads % a->kv_heads || a->dim < 0 || a->value_dim < 0 || a->window < 0)
+      a->heads % a->kv_heads || a->dim < 0 || a->value_dim < 0 || a->queries > INT32_MAX ||
+      a->keys > INT32_MAX)
     return mica_fail(MICA_ERR_SHAPE, "attention: sizes out of range");
   return MICA_OK;
 }
