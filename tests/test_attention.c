@@ -52,7 +52,7 @@ enum { Q, K, V, BIAS, FLOATS };
 typedef struct problem {
   int64_t batch, heads, kv_heads, dim, value_dim;
   int64_t queries, keys; /* of each example, or the longest */
-  bool ragged, shared_offsets;
+  bool ragged, shared_offsets, side_by_side;
   int64_t q_offset[SEQUENCES_MOST + 1], k_offset[SEQUENCES_MOST + 1];
   mica_attention_options o;
   double slopes[HEADS_MOST], decays[HEADS_MOST];
@@ -235,6 +235,7 @@ static int64_t *draw_ids(int64_t n, int64_t from, int64_t to) {
 static void draw_sizes(problem *p, bool ragged) {
   const bool large = draw_chance(4);
   p->ragged = ragged;
+  p->side_by_side = draw_chance(3);
   p->batch = 1 + draw_below(ragged ? SEQUENCES_MOST : 2);
   p->kv_heads = 1 + draw_below(2);
   p->heads = p->kv_heads * (1 + draw_below(2));
@@ -365,12 +366,21 @@ static mica_var attend(mica_tape *t, mica_dtype dtype, const problem *p, mica_va
   mica_shape shape[3];
   for (int i = 0; i < 3; i++) {
     const int64_t heads = i == Q ? p->heads : p->kv_heads, dim = i == V ? p->value_dim : p->dim;
-    shape[i] = p->ragged ? MICA_SHAPE(i == Q ? queries : keys, heads, dim)
-                         : MICA_SHAPE(p->batch, i == Q ? p->queries : p->keys, heads, dim);
+    const int64_t length = i == Q ? p->queries : p->keys, total = i == Q ? queries : keys;
+    if (p->side_by_side)
+      shape[i] =
+          p->ragged ? MICA_SHAPE(total, heads * dim) : MICA_SHAPE(p->batch, length, heads * dim);
+    else
+      shape[i] =
+          p->ragged ? MICA_SHAPE(total, heads, dim) : MICA_SHAPE(p->batch, length, heads, dim);
     in[i] = floats(t, dtype, shape[i], p->x[i], true);
   }
   in[BIAS] = p->bias_shape.rank ? floats(t, dtype, p->bias_shape, p->x[BIAS], true) : MICA_NONE;
   mica_attention_options o = p->o;
+  if (p->side_by_side) {
+    o.heads = p->heads;
+    o.kv_heads = p->kv_heads == p->heads ? 0 : p->kv_heads;
+  }
   if (p->q_at) o.query_positions = ids_of(t, p, p->q_position, queries, p->queries);
   if (p->k_at) o.key_positions = ids_of(t, p, p->k_position, keys, p->keys);
   if (p->segments) {
@@ -506,10 +516,126 @@ static void test_ragged(void **state) {
   check_problems(true, 300, 12);
 }
 
+/* ---- what is refused ---- */
+
+enum { N = 2, LENGTH = 3, WIDTH = 4 };
+
+/* The message of attention by `o` over [N,LENGTH,2,2], or ragged over [LENGTH,2,2]. */
+static void refused(const char *message, const mica_attention_options *o, bool lse,
+                    const int64_t *offsets, int64_t n_offsets) {
+  static const double x[N * LENGTH * WIDTH];
+  mica_tape *t;
+  assert_int_equal(mica_tape_create(engines[ENGINES - 1], NULL, &t), MICA_OK);
+  mica_var l, y;
+  if (offsets) {
+    mica_var q = floats(t, MICA_F32, MICA_SHAPE(LENGTH, 2, 2), x, true);
+    const mica_view v = mica_view_of((void *)(uintptr_t)offsets, MICA_I64, MICA_SHAPE(n_offsets));
+    y = mica_ragged_attention(t, q, q, q, MICA_NONE, mica_constant(t, &v), MICA_NONE, o,
+                              lse ? &l : NULL);
+  } else {
+    mica_var q =
+        floats(t, MICA_F32, o->heads ? MICA_SHAPE(N, LENGTH, WIDTH) : MICA_SHAPE(N, LENGTH, 2, 2),
+               x, true);
+    mica_attention_options own = *o;
+    const int64_t three[LENGTH] = {0};
+    const mica_view v = mica_view_of((void *)(uintptr_t)three, MICA_I64, MICA_SHAPE(LENGTH));
+    if (o->window == 77) { /* segments of the queries alone */
+      own.window = 0;
+      own.query_segments = mica_constant(t, &v);
+    }
+    if (o->window == 78) { /* positions that are no numbers of tokens */
+      own.window = 0;
+      own.key_positions = q;
+    }
+    y = mica_attention(t, q, q, q, MICA_NONE, &own, lse ? &l : NULL);
+  }
+  assert_false(mica_ok(t));
+  assert_true(mica_is_none(y) && (!lse || mica_is_none(l)));
+  if (!strstr(mica_tape_error(t), message))
+    fail_msg("%s: expected \"%s\"", mica_tape_error(t), message);
+  mica_tape_free(t);
+}
+
+#define REFUSED(message, lse, ...)                                                                 \
+  do {                                                                                             \
+    mica_attention_options o = MICA_ATTENTION_OPTIONS;                                             \
+    __VA_ARGS__;                                                                                   \
+    refused(message, &o, lse, NULL, 0);                                                            \
+  } while (0)
+
+static void test_refusals(void **state) {
+  (void)state;
+  const double unbounded[2] = {0, (double)INFINITY}, growing[2] = {1, 1.5};
+  REFUSED("no such map", false, o.map = (mica_attention_map)99);
+  REFUSED("needs its function", false, o.map = MICA_ATTEND_CUSTOM);
+  REFUSED("softmax divides by the sum", false, o.divisor = 2);
+  REFUSED("needs a divisor", false, o.map = MICA_ATTEND_SILU);
+  REFUSED("the divisor is", false, o.map = MICA_ATTEND_RELU, o.divisor = -3);
+  REFUSED("the divisor is", false, o.map = MICA_ATTEND_RELU, o.divisor = (double)NAN);
+  REFUSED("a power of 1 or more", false, o.power = 0.5);
+  REFUSED("a power of 1 or more", false, o.power = 2, o.threshold = -1);
+  REFUSED("divided by their sum", false, o.map = MICA_ATTEND_RELU, o.divisor = 3, o.power = 2);
+  REFUSED("0 or more", false, o.window = -1);
+  REFUSED("0 or more", false, o.left = -2);
+  REFUSED("out of range", false, o.offset = INT64_MAX);
+  REFUSED("strict is a kind of causal", false, o.strict = true);
+  REFUSED("must be finite", false, o.slopes = unbounded);
+  REFUSED("at most 1", false, o.decays = growing);
+  REFUSED("no such distance", false, o.distance = (mica_attention_distance)9);
+  REFUSED("need its columns", false, o.slopes = growing, o.distance = MICA_DISTANCE_MANHATTAN);
+  REFUSED("those of the queries and those of the keys", false, o.window = 77);
+  REFUSED("are int64", false, o.window = 78);
+  REFUSED("not a multiple of the heads", false, o.heads = 3);
+  REFUSED("not a multiple of the heads", false, o.heads = 2, o.kv_heads = -1);
+  REFUSED("do not fit together", false, o.heads = 2, o.kv_heads = 4);
+  REFUSED("no log of the sum", true, o.power = 2);
+  REFUSED("no log of the sum", true, o.map = MICA_ATTEND_SILU, o.divisor = 3);
+  const mica_attention_options o = MICA_ATTENTION_OPTIONS;
+  refused("offsets are int64", &o, false, (int64_t[]){0, 2}, 2);
+  refused("offsets are int64", &o, false, (int64_t[]){1, 3}, 2);
+  refused("offsets are int64", &o, true, (int64_t[]){0, 2, 1, 3}, 4);
+  refused("offsets are int64", &o, false, (int64_t[]){0, 9, 3}, 3);
+  refused("offsets are int64", &o, false, (int64_t[]){0}, 1);
+}
+
+/* Scores that would overflow e^s, and numbers that are hidden and not finite. */
+static void test_large_and_hidden(void **state) {
+  (void)state;
+  double x[LENGTH * 2] = {300, 0, 0, 300, 1, (double)NAN}, v[LENGTH * 2] = {1, 2, 3, 4, 5, 6};
+  v[4] = (double)INFINITY;
+  for (int map = MICA_ATTEND_SOFTMAX; map <= MICA_ATTEND_RELU_SQUARED; map++) {
+    mica_tape *t;
+    assert_int_equal(mica_tape_create(engines[ENGINES - 1], NULL, &t), MICA_OK);
+    const int64_t segment[LENGTH] = {0, 0, -1};
+    const mica_view ids = mica_view_of((void *)(uintptr_t)segment, MICA_I64, MICA_SHAPE(LENGTH));
+    mica_attention_options o = MICA_ATTENTION_OPTIONS;
+    o.map = (mica_attention_map)map;
+    o.divisor = map == MICA_ATTEND_SILU ? 1e6 : 0;
+    o.query_segments = o.key_segments = mica_constant(t, &ids);
+    o.scale = 1;
+    mica_var q = floats(t, MICA_F32, MICA_SHAPE(1, LENGTH, 1, 2), x, true);
+    mica_var values = floats(t, MICA_F32, MICA_SHAPE(1, LENGTH, 1, 2), v, true);
+    mica_var y = mica_attention(t, q, q, values, MICA_NONE, &o, NULL);
+    const mica_view out = mica_read(t, y);
+    const float *at = out.data;
+    for (int i = 0; i < 4; i++) assert_true(isfinite(at[i]) && at[i] >= 0);
+    assert_true(at[0] > 0 && at[3] > 0 && at[4] == 0 && at[5] == 0);
+    assert_int_equal(mica_backward(t, mica_sum(t, y, 0, NULL, false)), MICA_OK);
+    const mica_view g = mica_read(t, mica_gradient(t, q)),
+                    gv = mica_read(t, mica_gradient(t, values));
+    for (int i = 0; i < 2 * LENGTH; i++)
+      assert_true(isfinite(((float *)g.data)[i]) && isfinite(((float *)gv.data)[i]));
+    assert_true(((float *)gv.data)[4] == 0 && ((float *)g.data)[5] == 0);
+    mica_tape_free(t);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_dense),
       cmocka_unit_test(test_ragged),
+      cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_large_and_hidden),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -93,21 +93,42 @@ static void test_backward_gives_back(void **state) {
   }
 }
 
-/* The most that attention over L positions holds, forward and backward. */
-static uint64_t attention_peak(int64_t length) {
+/* The most that attention over L positions holds, forward and backward: softmax, sharpened softplus
+ * with what masks it, and the same of two sequences in one. */
+static uint64_t attention_peak(int64_t length, bool sharpened, bool ragged) {
   mica_engine *engine = engine_of(0);
   mica_tape *t;
   assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
-  mica_tensor *x;
+  mica_tensor *x, *ids;
   assert_int_equal(mica_tensor_create(MICA_F32, MICA_SHAPE(1, length, 2, 8), &x), MICA_OK);
+  assert_int_equal(mica_tensor_create(MICA_I64, MICA_SHAPE(length), &ids), MICA_OK);
   for (int64_t i = 0; i < mica_tensor_count(x); i++)
     mica_tensor_set(x, i, mica_random_normal(mica_key_seed(1), (uint64_t)i));
-  mica_var q = mica_leaf(t, x);
-  mica_var y = mica_attention(t, q, q, q, MICA_NONE, NULL, NULL);
+  for (int64_t i = 0; i < length; i++) mica_tensor_set(ids, i, (double)(i / 100));
+  mica_attention_options o = MICA_ATTENTION_OPTIONS;
+  const double slopes[2] = {0.5, 0.25};
+  if (sharpened) {
+    o.map = MICA_ATTEND_SOFTPLUS;
+    o.power = 3;
+    o.log_length = o.causal = true;
+    o.slopes = slopes;
+    if (!ragged) o.query_segments = o.key_segments = mica_input(t, ids);
+  }
+  mica_var q = mica_leaf(t, x), y;
+  if (ragged) {
+    const int64_t offsets[3] = {0, length / 3, length};
+    const mica_view v = mica_view_of((void *)(uintptr_t)offsets, MICA_I64, MICA_SHAPE(3));
+    mica_var rows = mica_reshape(t, q, MICA_SHAPE(length, 2, 8));
+    y = mica_ragged_attention(t, rows, rows, rows, MICA_NONE, mica_constant(t, &v), MICA_NONE, &o,
+                              NULL);
+  } else {
+    y = mica_attention(t, q, q, q, MICA_NONE, &o, NULL);
+  }
   if (mica_backward(t, mica_sum(t, y, 0, NULL, false)) != MICA_OK)
     fail_msg("%s", mica_last_error());
   const uint64_t bytes = mica_tape_memory_use(t).peak;
   mica_tensor_free(x);
+  mica_tensor_free(ids);
   mica_tape_free(t);
   mica_engine_free(engine);
   return bytes;
@@ -115,10 +136,13 @@ static uint64_t attention_peak(int64_t length) {
 
 static void test_attention_is_linear(void **state) {
   (void)state;
-  const uint64_t one = attention_peak(512), four = attention_peak(2048);
-  print_message("512 positions: %llu bytes, 2048: %llu\n", (unsigned long long)one,
-                (unsigned long long)four);
-  assert_true(four < 5 * one);
+  for (int form = 0; form < 3; form++) {
+    const uint64_t one = attention_peak(512, form > 0, form > 1),
+                   four = attention_peak(2048, form > 0, form > 1);
+    print_message("512 positions: %llu bytes, 2048: %llu\n", (unsigned long long)one,
+                  (unsigned long long)four);
+    assert_true(four < 5 * one);
+  }
 }
 
 /* ---- recomputation ---- */

@@ -581,12 +581,17 @@ typedef struct mica_attention_options {
   mica_attention_distance distance;
   int64_t columns;        /* of a grid */
   int64_t distance_limit; /* what is farther counts as so far; 0: no limit */
+
+  /* Above 0: heads lie side by side in the last axis, q [N,Lq,heads d], k [N,Lk,kv_heads d],
+   * v [N,Lk,kv_heads dv] and the result [N,Lq,heads dv] (without N for ragged); they may be slices
+   * of one projection, without a copy. kv_heads 0: as many as heads. */
+  int64_t heads, kv_heads;
 } mica_attention_options;
 /* clang-format off */
 #define MICA_ATTENTION_OPTIONS                                                                     \
   { sizeof(mica_attention_options), 0, false, 0, MICA_ATTEND_SOFTMAX, NULL, NULL, 0, false, 0, 1,  \
     MICA_ATTENTION_ENDS, 0, false, -1, -1, 0, {0, 0}, {0, 0}, {0, 0},       \
-    {0, 0}, NULL, NULL, MICA_DISTANCE_SEQUENCE, 0, 0 }
+    {0, 0}, NULL, NULL, MICA_DISTANCE_SEQUENCE, 0, 0, 0, 0 }
 /* clang-format on */
 /* weights(scale q k^T + bias) v: q [N,Lq,h,d], k [N,Lk,g,d], v [N,Lk,g,dv], g divides h (grouped
  * queries); bias broadcasts to [N,h,Lq,Lk] (MICA_NONE: none). A query that sees nothing gives 0.

@@ -37,27 +37,50 @@ void mica_attention_gradients(mica_call *c) {
     mica_latch(c->tape, status, "%s backward: %s", c->op->name, mica_last_error());
 }
 
-mica_var mica_attention_run(mica_call *c, const mica_attention_options *o, mica_attention_bound *x,
-                            mica_shape out, mica_shape rows, mica_var *lse) {
+/* Elements from one batch entry, token and head to the next; `row`: from one row of the last axis
+ * to the next, which is a head, or a token where heads lie side by side. */
+static mica_attention_strides strides_of(const mica_shape *s, bool side_by_side, int64_t row) {
+  const int64_t heads = s->dim[s->rank - 2], length = s->dim[s->rank - 3];
+  const int64_t token = side_by_side ? row : heads * row;
+  return (mica_attention_strides){length * token, token, side_by_side ? s->dim[s->rank - 1] : row};
+}
+
+static mica_attention_strides dense_strides(const mica_shape *s) {
+  return strides_of(s, false, s->dim[s->rank - 1]);
+}
+
+mica_var mica_attention_run(mica_call *c, const mica_attention_options *o,
+                            const mica_attention_heads *s, mica_attention_bound *x, mica_shape rows,
+                            mica_var *lse) {
   mica_tape *t = c->tape;
   mica_attention_args *a = &x->a;
   const mica_view *qv = &c->in[0], *kv = &c->in[1], *vv = &c->in[2];
   if (!mica_is_float(qv) || qv->dtype != kv->dtype || qv->dtype != vv->dtype)
     return mica_call_fail(c, MICA_ERR_SHAPE, "expected one float type for all:");
+  mica_shape out = s->q;
+  const int last = out.rank - 1;
   a->dtype = qv->dtype;
-  a->q = mica_attention_strides_of(qv);
-  a->k = mica_attention_strides_of(kv);
-  a->v = mica_attention_strides_of(vv);
-  a->dq = mica_attention_dense(qv);
-  a->dk = mica_attention_dense(kv);
-  a->dv = mica_attention_dense(vv);
+  a->heads = s->q.dim[last - 1];
+  a->kv_heads = s->k.dim[last - 1];
+  a->dim = s->q.dim[last];
+  a->value_dim = out.dim[last] = s->v.dim[last];
+  a->q = strides_of(&s->q, s->side_by_side, qv->row_stride);
+  a->k = strides_of(&s->k, s->side_by_side, kv->row_stride);
+  a->v = strides_of(&s->v, s->side_by_side, vv->row_stride);
+  a->dq = dense_strides(&s->q);
+  a->dk = dense_strides(&s->k);
+  a->dv = dense_strides(&s->v);
+  a->out = dense_strides(&out);
+  if (s->side_by_side) {
+    out.dim[last - 1] *= out.dim[last];
+    out.rank--;
+  }
   const char *misfit = mica_attention_bind(c, o, x);
   if (misfit) return mica_call_fail(c, MICA_ERR_SHAPE, "%s:", misfit);
   if (lse && !mica_attention_has_lse(a))
     return mica_call_fail(c, MICA_ERR_INVALID,
                           "there is no log of the sum of weights that are not divided by it:");
   const mica_view *y = mica_call_output(c, qv->dtype, out);
-  if (y) a->out = mica_attention_dense(y);
   const bool want_lse = lse || mica_call_recorded(c);
   const mica_view *l = want_lse ? mica_call_output(c, qv->dtype, rows) : NULL;
   if (mica_ok(t)) {
@@ -89,24 +112,13 @@ static mica_var attend(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_va
   mica_call c;
   if (!mica_call_begin_optional(&c, t, &attention_op, 3 + MICA_RULES, in, ~UINT32_C(7)))
     return MICA_NONE;
-  const mica_view *qv = &c.in[0], *kv = &c.in[1], *vv = &c.in[2];
-  if (qv->shape.rank != 4 || kv->shape.rank != 4 || vv->shape.rank != 4)
-    return mica_call_fail(&c, MICA_ERR_SHAPE,
-                          "expected q [N,Lq,h,d], k [N,Lk,g,d], v [N,Lk,g,dv]:");
-  const int64_t *qd = qv->shape.dim, *kd = kv->shape.dim, *vd = vv->shape.dim;
-  if (qd[0] != kd[0] || qd[0] != vd[0] || kd[1] != vd[1] || kd[2] != vd[2] || qd[3] != kd[3] ||
-      !kd[2] || qd[2] % kd[2])
-    return mica_call_fail(&c, MICA_ERR_SHAPE, "q, k and v do not fit together:");
+  mica_attention_heads s;
+  const char *misfit = mica_attention_heads_of(&c, &o, 4, &s);
+  if (misfit) return mica_call_fail(&c, MICA_ERR_SHAPE, "%s:", misfit);
+  const int64_t *qd = s.q.dim;
   mica_attention_bound x = {.first = 3,
-                            .a = {.batch = qd[0],
-                                  .heads = qd[2],
-                                  .kv_heads = kd[2],
-                                  .queries = qd[1],
-                                  .keys = kd[1],
-                                  .dim = qd[3],
-                                  .value_dim = vd[3]}};
-  return mica_attention_run(&c, &o, &x, MICA_SHAPE(qd[0], qd[1], qd[2], vd[3]),
-                            MICA_SHAPE(qd[0], qd[2], qd[1]), lse);
+                            .a = {.batch = qd[0], .queries = qd[1], .keys = s.k.dim[1]}};
+  return mica_attention_run(&c, &o, &s, &x, MICA_SHAPE(qd[0], qd[2], qd[1]), lse);
 }
 
 static mica_var attention(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_var bias,

@@ -42,13 +42,10 @@ static mica_var attend_ragged(mica_tape *t, mica_var q, mica_var k, mica_var v, 
   mica_call c;
   const uint32_t needed = 7 | UINT32_C(1) << QUERY_OFFSETS;
   if (!mica_call_begin_optional(&c, t, &ragged_op, INPUTS, in, ~needed)) return MICA_NONE;
-  const mica_view *qv = &c.in[0], *kv = &c.in[1], *vv = &c.in[2];
-  if (qv->shape.rank != 3 || kv->shape.rank != 3 || vv->shape.rank != 3)
-    return mica_call_fail(&c, MICA_ERR_SHAPE,
-                          "expected q [total,h,d], k [total,g,d], v [total,g,dv]:");
-  const int64_t *qd = qv->shape.dim, *kd = kv->shape.dim, *vd = vv->shape.dim;
-  if (kd[0] != vd[0] || kd[1] != vd[1] || qd[2] != kd[2] || !kd[1] || qd[1] % kd[1])
-    return mica_call_fail(&c, MICA_ERR_SHAPE, "q, k and v do not fit together:");
+  mica_attention_heads s;
+  const char *misfit = mica_attention_heads_of(&c, &o, 3, &s);
+  if (misfit) return mica_call_fail(&c, MICA_ERR_SHAPE, "%s:", misfit);
+  const int64_t *qd = s.q.dim, *kd = s.k.dim;
   const mica_view *qo = &c.in[QUERY_OFFSETS], *ko = &c.in[KEY_OFFSETS];
   if (!ko->data) ko = qo;
   const int64_t queries = longest_of(qo, qd[0]), keys = longest_of(ko, kd[0]);
@@ -58,17 +55,12 @@ static mica_var attend_ragged(mica_tape *t, mica_var q, mica_var k, mica_var v, 
                           queries < 0 ? "queries" : "keys, as many as those of the queries");
   mica_attention_bound x = {.first = 3,
                             .a = {.batch = qo->shape.dim[0] - 1,
-                                  .heads = qd[1],
-                                  .kv_heads = kd[1],
                                   .queries = queries,
                                   .keys = keys,
-                                  .dim = qd[2],
-                                  .value_dim = vd[2],
                                   .q_offsets = qo->data,
                                   .k_offsets = ko->data,
                                   .all_queries = qd[0]}};
-  return mica_attention_run(&c, &o, &x, MICA_SHAPE(qd[0], qd[1], vd[2]), MICA_SHAPE(qd[1], qd[0]),
-                            lse);
+  return mica_attention_run(&c, &o, &s, &x, MICA_SHAPE(qd[1], qd[0]), lse);
 }
 
 mica_var mica_ragged_attention(mica_tape *t, mica_var q, mica_var k, mica_var v, mica_var bias,

@@ -21,16 +21,35 @@ void mica_attention_inputs(const mica_attention_options *o, mica_var bias, mica_
   in[MICA_RULE_KEY_SEGMENTS] = o->key_segments;
 }
 
-mica_attention_strides mica_attention_strides_of(const mica_view *v) {
-  const int axis = v->shape.rank - 2;
-  const int64_t row = v->row_stride, heads = v->shape.dim[axis], length = v->shape.dim[axis - 1];
-  return (mica_attention_strides){length * heads * row, heads * row, row};
+static bool take_heads_apart(mica_shape *s, int64_t heads) {
+  const int64_t columns = s->dim[s->rank - 1];
+  if (columns % heads) return false;
+  s->dim[s->rank - 1] = heads;
+  s->dim[s->rank++] = columns / heads;
+  return true;
 }
 
-mica_attention_strides mica_attention_dense(const mica_view *v) {
-  const int axis = v->shape.rank - 2;
-  const int64_t row = v->shape.dim[axis + 1], heads = v->shape.dim[axis];
-  return (mica_attention_strides){v->shape.dim[axis - 1] * heads * row, heads * row, row};
+const char *mica_attention_heads_of(const mica_call *c, const mica_attention_options *o, int rank,
+                                    mica_attention_heads *out) {
+  *out = (mica_attention_heads){c->in[0].shape, c->in[1].shape, c->in[2].shape, o->heads != 0};
+  mica_shape *q = &out->q, *k = &out->k, *v = &out->v;
+  const int given = rank - out->side_by_side;
+  if (q->rank != given || k->rank != given || v->rank != given)
+    return out->side_by_side ? "expected q, k and v [N,L,heads d] (ragged: [total,heads d])"
+                             : "expected q [N,Lq,h,d], k [N,Lk,g,d], v [N,Lk,g,dv] (ragged: "
+                               "[total,h,d])";
+  if (out->side_by_side) {
+    const int64_t kv_heads = o->kv_heads ? o->kv_heads : o->heads;
+    if (o->heads < 1 || kv_heads < 1 || !take_heads_apart(q, o->heads) ||
+        !take_heads_apart(k, kv_heads) || !take_heads_apart(v, kv_heads))
+      return "the columns are not a multiple of the heads";
+  }
+  const int h = rank - 2, l = rank - 3;
+  if ((rank > 3 && (q->dim[0] != k->dim[0] || q->dim[0] != v->dim[0])) || k->dim[l] != v->dim[l] ||
+      k->dim[h] != v->dim[h] || q->dim[h + 1] != k->dim[h + 1] || !k->dim[h] ||
+      q->dim[h] % k->dim[h])
+    return "q, k and v do not fit together";
+  return NULL;
 }
 
 /* ---- inputs ---- */

@@ -40,18 +40,23 @@ void mica_attention_keep(mica_call *c, const mica_attention_bound *x);
 /* The arguments again, in backward. */
 mica_attention_args mica_attention_rebound(const mica_call *c);
 
-/* Strides of q, k, v or a result, [N,L,heads,d] or [total,heads,d]: of a view with a row stride
- * (the last dimension of a packed tensor cut into slices), and dense. */
-mica_attention_strides mica_attention_strides_of(const mica_view *v);
-mica_attention_strides mica_attention_dense(const mica_view *v);
+/* q, k, v with an axis of heads, [..,L,h,d], or heads side by side, [..,L,h d]. */
+typedef struct mica_attention_heads {
+  mica_shape q, k, v; /* with an axis of heads */
+  bool side_by_side;
+} mica_attention_heads;
+/* NULL, or what is wrong with inputs 0, 1, 2; `rank` is that with an axis of heads. */
+const char *mica_attention_heads_of(const mica_call *c, const mica_attention_options *o, int rank,
+                                    mica_attention_heads *out);
 
 /* Backward of q, k, v (inputs 0, 1, 2) with their rules; output 0 the result, 1 the lse. */
 void mica_attention_gradients(mica_call *c);
 
 /* The checks, outputs and forward that dense and ragged attention share: inputs 0, 1, 2 are q, k,
- * v; x->a has its sizes. */
-mica_var mica_attention_run(mica_call *c, const mica_attention_options *o, mica_attention_bound *x,
-                            mica_shape out, mica_shape rows, mica_var *lse);
+ * v; x->a has its sizes, `rows` is the shape of the lse. */
+mica_var mica_attention_run(mica_call *c, const mica_attention_options *o,
+                            const mica_attention_heads *s, mica_attention_bound *x, mica_shape rows,
+                            mica_var *lse);
 
 /* `bias` with the tape's mask: -inf for keys (k [N,Lk,..]) that are left out, for every head and
  * query. */

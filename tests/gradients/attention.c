@@ -168,6 +168,14 @@ static mica_var cosine(mica_tape *t, const mica_var *in) {
   return mica_attention(t, q, mica_l2_normalise(t, in[1], 1e-6), in[2], MICA_NONE, &o, NULL);
 }
 
+/* Two heads side by side share one head of keys. */
+static mica_var side_by_side(mica_tape *t, const mica_var *in) {
+  mica_attention_options o = MICA_ATTENTION_OPTIONS;
+  o.heads = 2;
+  o.kv_heads = 1;
+  return mica_attention(t, in[0], in[1], in[2], MICA_NONE, &o, NULL);
+}
+
 /* ---- ragged, and merged ---- */
 
 static mica_var ragged(mica_tape *t, const mica_var *in) {
@@ -470,6 +478,14 @@ static const gradient_case cases[] = {
      4,
      {IN(1, 4, 2, 3), IN(1, 4, 2, 3), IN(1, 4, 2, 2), IN(2)},
      cosine,
+     B,
+     false,
+     false},
+    {"attention",
+     "heads side by side",
+     3,
+     {IN(2, 4, 6), IN(2, 5, 3), IN(2, 5, 2)},
+     side_by_side,
      B,
      false,
      false},
