@@ -8,6 +8,7 @@
  */
 #include "tensor/kernel/convolution.h"
 
+#include "tensor/kernel/depthwise.h"
 #include "tensor/kernel/gemm.h"
 #include "tensor/kernel/kernel.h"
 #include "tensor/kernel/library.h"
@@ -256,25 +257,6 @@ static void forward_range(void *ctx, int64_t begin, int64_t end) {
   mica_workspace_release(j->engine, columns);
 }
 
-static void depthwise_forward_range(void *ctx, int64_t begin, int64_t end) {
-  job *j = ctx;
-  j->direct->forward(j->v, j->out, j->x, j->w, j->bias, j->residual, j->relu, begin, end, j->y);
-}
-
-/* [c, taps] to [taps, c], or back. */
-static void turn_taps(const mica_convolution *v, const char *from, char *to, bool forth) {
-  const size_t size = mica_dtype_size(v->dtype);
-  const int64_t taps = mica_convolution_taps(v);
-  for (int64_t c = 0; c < v->c; c++)
-    for (int64_t k = 0; k < taps; k++) {
-      const size_t a = (size_t)(c * taps + k) * size, b = (size_t)(k * v->c + c) * size;
-      if (forth)
-        memcpy(to + b, from + a, size);
-      else
-        memcpy(to + a, from + b, size);
-    }
-}
-
 mica_status mica_convolution_forward(const mica_engine *engine, const mica_convolution *v,
                                      const void *x, const void *w, const void *bias,
                                      const void *residual, bool relu, void *y) {
@@ -303,15 +285,8 @@ mica_status mica_convolution_forward(const mica_engine *engine, const mica_convo
                         .relu = relu};
     return product(&j, &g);
   }
-  if (depthwise(v) && v->compute == v->dtype) {
-    void *taps = mica_workspace_acquire(engine, (size_t)(v->c * j.width) * j.size);
-    if (!taps) return MICA_ERR_MEMORY;
-    turn_taps(v, w, taps, true);
-    j.w = taps;
-    mica_parallel_for(engine, v->n * j.out[0] * j.out[1], depthwise_forward_range, &j);
-    mica_workspace_release(engine, taps);
-    return MICA_OK;
-  }
+  if (depthwise(v) && v->compute == v->dtype)
+    return mica_depthwise_forward(engine, v, j.out, x, w, bias, residual, relu, y);
   if (library_pays(&j)) {
     bool done = false;
     status = library_forward(&j, &done);
@@ -359,56 +334,6 @@ static void data_range(void *ctx, int64_t begin, int64_t end) {
   mica_workspace_release(j->engine, columns);
 }
 
-static void depthwise_data_range(void *ctx, int64_t begin, int64_t end) {
-  job *j = ctx;
-  j->direct->data(j->v, j->out, j->dy, j->w, j->bias, begin, end, j->dx);
-}
-
-/* With stride 1 the gradient is itself a convolution, of dy with the taps in reverse. */
-static bool mirrored(const mica_convolution *v, const int64_t *out, mica_convolution *to) {
-  *to = *v;
-  for (int i = 0; i < MICA_CONVOLUTION_AXES; i++) {
-    const int64_t extent = v->dilation[i] * (v->kernel[i] - 1);
-    if (v->stride[i] != 1 || v->before[i] > extent || v->after[i] > extent) return false;
-    to->size[i] = out[i];
-    to->before[i] = extent - v->before[i];
-    to->after[i] = extent - v->after[i];
-  }
-  return true;
-}
-
-static void reverse_taps(int64_t taps, size_t bytes, char *w) {
-  for (int64_t a = 0, b = taps - 1; a < b; a++, b--)
-    for (size_t i = 0; i < bytes; i++) {
-      const char kept = w[(size_t)a * bytes + i];
-      w[(size_t)a * bytes + i] = w[(size_t)b * bytes + i];
-      w[(size_t)b * bytes + i] = kept;
-    }
-}
-
-static mica_status depthwise_data(job *j, const void *w) {
-  const mica_convolution *v = j->v;
-  mica_convolution turned;
-  char *taps = mica_workspace_acquire(j->engine, (size_t)(v->c * j->width) * j->size);
-  if (!taps) return MICA_ERR_MEMORY;
-  turn_taps(v, w, taps, true);
-  if (mirrored(v, j->out, &turned)) {
-    reverse_taps(j->width, (size_t)v->c * j->size, taps);
-    job back = *j;
-    back.v = &turned;
-    memcpy(back.out, v->size, sizeof back.out);
-    back.x = j->dy;
-    back.w = taps;
-    back.y = j->dx;
-    mica_parallel_for(j->engine, v->n * v->size[0] * v->size[1], depthwise_forward_range, &back);
-  } else {
-    j->w = taps;
-    mica_parallel_for(j->engine, v->n, depthwise_data_range, j);
-  }
-  mica_workspace_release(j->engine, taps);
-  return MICA_OK;
-}
-
 mica_status mica_convolution_backward_data(const mica_engine *engine, const mica_convolution *v,
                                            const void *dy, const void *w, const void *bias,
                                            void *dx) {
@@ -433,7 +358,8 @@ mica_status mica_convolution_backward_data(const mica_engine *engine, const mica
                         .bias = bias};
     return product(&j, &g);
   }
-  if (depthwise(v) && v->compute == v->dtype) return depthwise_data(&j, w);
+  if (depthwise(v) && v->compute == v->dtype)
+    return mica_depthwise_data(engine, v, j.out, dy, w, bias, dx);
   if (library_pays(&j)) {
     bool done = false;
     status = library_data(&j, &done);
@@ -573,7 +499,7 @@ mica_status mica_convolution_backward_weights(const mica_engine *engine, const m
   if (j.failed == MICA_OK) {
     sum_parts(v->dtype, j.pieces, weights, j.partial);
     if (own)
-      turn_taps(v, j.partial, dw, false);
+      mica_depthwise_taps(v, j.partial, dw, false);
     else
       memcpy(dw, j.partial, (size_t)weights * j.size);
   }
