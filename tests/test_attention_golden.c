@@ -1,6 +1,6 @@
 /* Attention of the papers from the parts of mica/ops.h, against reference tensors of softplus
- * attention with re-weighting, HSTU, ring attention, LM-Infinite and Kronecker attention
- * (tests/golden/attention). Options are read from the files' metadata. */
+ * attention with re-weighting, HSTU, ring attention, LM-Infinite, HyperAttention and Kronecker
+ * attention (tests/golden/attention). Options are read from the files' metadata. */
 #include "support/golden.h"
 
 #include <mica/mica.h>
@@ -377,6 +377,152 @@ static void lm_infinite(file *f) {
   end(f);
 }
 
+/* ---- HyperAttention ---- */
+
+/* q, k, v [h,n,1,d], heads as a batch; bucket numbers [h,n]. */
+typedef struct hyper {
+  mica_var q, k, v;
+  const int64_t *q_bucket, *k_bucket;
+  int64_t heads, queries, keys;
+} hyper;
+
+/* The block of each of n tokens when they are sorted by bucket, stably. */
+static void blocks_of(const int64_t *bucket, int64_t n, int64_t size, int64_t *block) {
+  for (int64_t i = 0; i < n; i++) {
+    int64_t rank = 0;
+    for (int64_t j = 0; j < n; j++)
+      rank += bucket[j] < bucket[i] || (bucket[j] == bucket[i] && j < i);
+    block[i] = rank / size;
+  }
+}
+
+/* A query sees the keys of its block, as segments, and keys that were drawn for its head. */
+static mica_var hyper_full(file *f, const hyper *x, int *draws, mica_var *lse) {
+  mica_tape *t = f->t;
+  const int64_t size = (int64_t)number(f, "block_size"), h = x->heads, n = x->queries, m = x->keys;
+  const bool once = strcmp(text(f, "mask_duplicates"), "True") == 0;
+  int64_t q_block[128], k_block[128], drawn[64], number_of[64];
+  assert_true(h * n <= 128 && h * m <= 128);
+  for (int64_t i = 0; i < h; i++) {
+    blocks_of(x->q_bucket + i * n, n, size, q_block + i * n);
+    blocks_of(x->k_bucket + i * m, m, size, k_block + i * m);
+  }
+  const mica_view qv = mica_view_of(q_block, MICA_I64, MICA_SHAPE(h, n));
+  const mica_view kv = mica_view_of(k_block, MICA_I64, MICA_SHAPE(h, m));
+  mica_attention_options o = MICA_ATTENTION_OPTIONS;
+  o.query_segments = mica_constant(t, &qv);
+  o.key_segments = mica_constant(t, &kv);
+  mica_var l[2], y = mica_attention(t, x->q, x->k, x->v, MICA_NONE, &o, &l[0]);
+
+  char name[32];
+  snprintf(name, sizeof name, "in.sampled_%d", (*draws)++);
+  const mica_tensor *places = hold(f, name);
+  const int64_t samples = mica_tensor_count(places) / h;
+  assert_true(h * samples <= 64);
+  double *bias = calloc((size_t)(h * n * samples), sizeof *bias);
+  assert_non_null(bias);
+  for (int64_t i = 0; i < h; i++)
+    for (int64_t s = 0; s < samples; s++) {
+      /* A place among the sorted keys of the head. */
+      const int64_t place = (int64_t)mica_tensor_get(places, i * samples + s);
+      for (int64_t j = 0; j < m; j++) {
+        int64_t rank = 0;
+        const int64_t *bucket = x->k_bucket + i * m;
+        for (int64_t c = 0; c < m; c++)
+          rank += bucket[c] < bucket[j] || (bucket[c] == bucket[j] && c < j);
+        if (rank == place) number_of[i * samples + s] = j;
+      }
+      drawn[i * samples + s] = i * m + number_of[i * samples + s];
+      for (int64_t j = 0; j < n; j++)
+        if (once && q_block[i * n + j] == place / size)
+          bias[(i * n + j) * samples + s] = (double)-INFINITY;
+    }
+  const mica_view bv = mica_view_of(bias, MICA_F64, MICA_SHAPE(h, 1, n, samples));
+  mica_var hidden = mica_cast(t, mica_constant(t, &bv), f->dtype), part[2] = {x->k, x->v};
+  free(bias);
+  for (int i = 0; i < 2; i++) {
+    const int64_t d = dim(f, part[i], 3);
+    part[i] = mica_gather_rows(t, mica_reshape(t, part[i], MICA_SHAPE(h * m, d)),
+                               ids(t, h * samples, drawn));
+    part[i] = mica_reshape(t, part[i], MICA_SHAPE(h, samples, 1, d));
+  }
+  mica_var sampled = mica_attention(t, x->q, part[0], part[1], hidden, NULL, &l[1]);
+  l[1] = mica_affine(t, l[1], 1, log((double)m / (double)samples));
+  return mica_attention_merge(t, y, l[0], sampled, l[1], lse);
+}
+
+/* Causal: halves by themselves, then the second half to the whole of the first. */
+static mica_var hyper_causal(file *f, const hyper *x, int *draws, mica_var *lse) {
+  mica_tape *t = f->t;
+  const int64_t h = x->heads, n = x->queries, half = n / 2, d = dim(f, x->q, 3),
+                e = dim(f, x->v, 3);
+  if (n <= (int64_t)number(f, "min_seq_len")) {
+    mica_attention_options o = MICA_ATTENTION_OPTIONS;
+    o.causal = true;
+    return mica_attention(t, x->q, x->k, x->v, MICA_NONE, &o, lse);
+  }
+  hyper parts = *x;
+  parts.heads = 2 * h;
+  parts.queries = parts.keys = half;
+  parts.q = mica_reshape(t, x->q, MICA_SHAPE(2 * h, half, 1, d));
+  parts.k = mica_reshape(t, x->k, MICA_SHAPE(2 * h, half, 1, d));
+  parts.v = mica_reshape(t, x->v, MICA_SHAPE(2 * h, half, 1, e));
+  mica_var l, y = hyper_causal(f, &parts, draws, &l);
+  int64_t q_bucket[128], k_bucket[128];
+  assert_true(h * half <= 128);
+  for (int64_t i = 0; i < h * half; i++) {
+    const int64_t from = i / half * n + i % half;
+    k_bucket[i] = x->k_bucket[from];
+    q_bucket[i] = x->q_bucket[from + half];
+  }
+  const hyper across = {.q = mica_slice(t, x->q, 1, half, n),
+                        .k = mica_slice(t, x->k, 1, 0, half),
+                        .v = mica_slice(t, x->v, 1, 0, half),
+                        .q_bucket = q_bucket,
+                        .k_bucket = k_bucket,
+                        .heads = h,
+                        .queries = half,
+                        .keys = half};
+  mica_var part_l, part = hyper_full(f, &across, draws, &part_l);
+  y = mica_reshape(t, y, MICA_SHAPE(h, n, 1, e));
+  l = mica_reshape(t, l, MICA_SHAPE(h, 1, n)); /* one head each: halves lie one after the other */
+  mica_var second = mica_attention_merge(t, mica_slice(t, y, 1, half, n),
+                                         mica_slice(t, l, 2, half, n), part, part_l, &part_l);
+  *lse = mica_concat(t, 2, (mica_var[]){mica_slice(t, l, 2, 0, half), part_l}, 2);
+  return mica_concat(t, 2, (mica_var[]){mica_slice(t, y, 1, 0, half), second}, 1);
+}
+
+static void hyperattention(file *f) {
+  start(f);
+  const mica_var in[3] = {leaf(f, "q"), leaf(f, "k"), leaf(f, "v")};
+  const bool causal = strcmp(text(f, "causal"), "True") == 0;
+  hyper x = {.heads = dim(f, in[0], 1), .queries = dim(f, in[0], 2), .keys = dim(f, in[1], 2)};
+  assert_int_equal(dim(f, in[0], 0), 1);
+  mica_var *const to[3] = {&x.q, &x.k, &x.v};
+  for (int i = 0; i < 3; i++)
+    *to[i] = mica_reshape(f->t, in[i], MICA_SHAPE(x.heads, dim(f, in[i], 2), 1, dim(f, in[i], 3)));
+  int64_t bucket[2][128];
+  static const char *const names[2] = {"out.hash_q", "out.hash_k"};
+  for (int i = 0; i < 2; i++) {
+    const mica_tensor *hash = hold(f, names[i]);
+    assert_true(mica_tensor_count(hash) <= 128);
+    for (int64_t j = 0; j < mica_tensor_count(hash); j++)
+      bucket[i][j] = (int64_t)mica_tensor_get(hash, j);
+  }
+  x.q_bucket = bucket[0];
+  x.k_bucket = bucket[1];
+  mica_attention_options o = MICA_ATTENTION_OPTIONS;
+  o.causal = causal;
+  agrees(f, "out.exact", mica_attention(f->t, x.q, x.k, x.v, MICA_NONE, &o, NULL));
+  int draws = 0;
+  mica_var l, y = causal ? hyper_causal(f, &x, &draws, &l) : hyper_full(f, &x, &draws, &l);
+  agrees(f, "out.attn", y);
+  agrees(f, "out.lse", l);
+  y = mica_reshape(f->t, y, mica_read(f->t, in[2]).shape);
+  gradients_agree(f, "", y, constant(f, "in.cotangent"));
+  end(f);
+}
+
 /* ---- Kronecker attention ---- */
 
 enum { SETS = 3 };
@@ -451,14 +597,16 @@ TEST(softplus, softplus_attention, "softplus/causal_p3", "softplus/causal_p15", 
 TEST(ring, ring_attention, "ring/causal_packed", "ring/full_no_segments", "ring/block_causal")
 TEST(hstu, hstu, "hstu/attention_targets", "hstu/attention_window_ctx")
 TEST(lm_infinite, lm_infinite, "lm_infinite/long", "lm_infinite/short", "lm_infinite/limit_differs")
+TEST(hyperattention, hyperattention, "hyper/noncausal_masked", "hyper/noncausal_unmasked",
+     "hyper/causal_masked")
 TEST(kronecker, kronecker_attention, "kronecker/order3", "kronecker/order3_ragged",
      "kronecker/order4")
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_softplus),  cmocka_unit_test(test_ring),
-      cmocka_unit_test(test_hstu),      cmocka_unit_test(test_lm_infinite),
-      cmocka_unit_test(test_kronecker),
+      cmocka_unit_test(test_softplus),       cmocka_unit_test(test_ring),
+      cmocka_unit_test(test_hstu),           cmocka_unit_test(test_lm_infinite),
+      cmocka_unit_test(test_hyperattention), cmocka_unit_test(test_kronecker),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
