@@ -155,11 +155,11 @@ void mica_optimiser_reset(mica_optimiser *opt, const char *pattern) {
 
 /* ---- a step ---- */
 
-#define PIECE 65536
-#define SUMS  1024 /* pieces whose sums are kept at once */
+#define PIECE      65536
+#define ROWS_PIECE 16384 /* their memory lies apart */
+#define SUMS       1024  /* pieces whose sums are kept at once */
 
-/* A parameter's elements, or the rows that have a gradient, in pieces. A row is a short parameter
- * of its own. */
+/* A parameter's elements, or the rows that have a gradient, in pieces. */
 typedef struct pass {
   const mica_engine *engine;
   const mica_rule *rule;
@@ -172,19 +172,54 @@ typedef struct pass {
   double (*sum)[MICA_OPTIMISER_SUMS]; /* of prepare's pieces; NULL: update */
 } pass;
 
-/* n elements whose weights and states are at `at`, and whose gradient is at `from`. */
-static void run_part(const pass *p, int64_t at, int64_t from, int64_t n, double *sum) {
+static void run_update(const pass *p, const mica_update *u, double *sum) {
+  if (sum)
+    p->rule->f->prepare(p->engine, p->rule->options, u, sum);
+  else
+    p->rule->f->update(p->engine, p->rule->options, u);
+}
+
+/* n elements from `at` on. */
+static void run_part(const pass *p, int64_t at, int64_t n, double *sum) {
   mica_update u = *p->whole;
-  const size_t size = mica_dtype_size(u.dtype), skip = (size_t)at * size;
+  const size_t skip = (size_t)at * mica_dtype_size(u.dtype);
   u.n = n;
   u.weight = (char *)u.weight + skip;
-  u.gradient = (const char *)u.gradient + (size_t)from * size;
+  u.gradient = (const char *)u.gradient + skip;
   for (int k = 0; k < MICA_OPTIMISER_STATES; k++)
     if (u.state[k]) u.state[k] = (char *)u.state[k] + skip;
-  if (sum)
-    p->rule->f->prepare(p->engine, p->rule->options, &u, sum);
-  else
-    p->rule->f->update(p->engine, p->rule->options, &u);
+  run_update(p, &u, sum);
+}
+
+#define TOGETHER 512 /* elements of rows that are updated by one call */
+
+/* Rows [begin, end) that have a gradient. Short rows are brought together, so that a rule is asked
+ * once for many. */
+static void run_rows(const pass *p, int64_t begin, int64_t end, double *sum) {
+  double block[1 + MICA_OPTIMISER_STATES][TOGETHER];
+  const size_t row = (size_t)p->width * mica_dtype_size(p->whole->dtype);
+  const bool copied = p->width > 0 && p->width <= TOGETHER / 2;
+  const int64_t most = copied ? TOGETHER / p->width : 1;
+  for (int64_t i = begin, n; i < end; i += n) {
+    n = end - i < most ? end - i : most;
+    mica_update u = *p->whole;
+    u.n = n * p->width;
+    u.gradient = (const char *)u.gradient + (size_t)i * row;
+    for (int k = -1; k < MICA_OPTIMISER_STATES; k++) {
+      void **at = k < 0 ? &u.weight : &u.state[k];
+      char *from = *at;
+      if (!from) continue;
+      *at = copied ? (void *)block[k + 1] : from + (size_t)p->ids[i] * row;
+      for (int64_t r = 0; r < n && copied; r++)
+        memcpy((char *)*at + (size_t)r * row, from + (size_t)p->ids[i + r] * row, row);
+    }
+    run_update(p, &u, sum);
+    for (int k = -1; k < MICA_OPTIMISER_STATES && copied; k++) {
+      char *to = k < 0 ? p->whole->weight : p->whole->state[k];
+      for (int64_t r = 0; r < n && to; r++)
+        memcpy(to + (size_t)p->ids[i + r] * row, (const char *)block[k + 1] + (size_t)r * row, row);
+    }
+  }
 }
 
 static void run_pieces(void *ctx, int64_t begin, int64_t end) {
@@ -194,9 +229,10 @@ static void run_pieces(void *ctx, int64_t begin, int64_t end) {
     const int64_t to = from + p->size < p->n ? from + p->size : p->n;
     double *sum = p->sum ? p->sum[i] : NULL;
     for (int k = 0; sum && k < MICA_OPTIMISER_SUMS; k++) sum[k] = 0;
-    if (!p->ids) run_part(p, from, from, to - from, sum);
-    for (int64_t row = from; p->ids && row < to; row++)
-      run_part(p, p->ids[row] * p->width, row * p->width, p->width, sum);
+    if (p->ids)
+      run_rows(p, from, to, sum);
+    else
+      run_part(p, from, to - from, sum);
   }
 }
 
@@ -229,7 +265,7 @@ static mica_status update(const mica_optimiser *opt, slot *s, mica_update *u) {
     if (status != MICA_OK) return status;
     const int64_t length = mica_tensor_dim(value, 0);
     p.width = length ? mica_tensor_count(value) / length : 0;
-    p.size = p.width < PIECE && p.width > 0 ? PIECE / p.width : 1;
+    p.size = p.width < ROWS_PIECE && p.width > 0 ? ROWS_PIECE / p.width : 1;
   } else {
     const mica_view g = mica_param_grad(s->param);
     if (!g.data) return MICA_ERR_MEMORY;

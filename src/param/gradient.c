@@ -1,7 +1,5 @@
-/* Gradients of parameters: none, dense, or rows (ids and values) that are coalesced when asked for.
- *
- * Memory of both forms stays from step to step. Rows are brought together by a stable sort of their
- * ids, so equal ids are added in the order in which they came.
+/* Gradients of parameters: none, dense, or rows (ids and values) that are coalesced when asked for
+ * (gradient_rows.c). Memory of both forms stays from step to step.
  */
 #include "param/tree.h"
 
@@ -9,7 +7,6 @@
 #include "tensor/element.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static int64_t row_width(const mica_param *q) {
@@ -28,9 +25,11 @@ void mica_param_free_grad(mica_param *q) {
   mica_free_aligned(q->dense);
   mica_free(q->ids);
   mica_free_aligned(q->rows);
-  q->dense = q->rows = NULL;
+  mica_free_aligned(q->spare_rows);
+  mica_free_aligned(q->order);
+  q->dense = q->rows = q->spare_rows = q->order = NULL;
   q->ids = NULL;
-  q->n_rows = q->cap_rows = 0;
+  q->n_rows = q->cap_rows = q->cap_spare = 0;
   q->grad_kind = MICA_GRAD_NONE;
 }
 
@@ -131,52 +130,11 @@ mica_var mica_param_var(mica_tape *t, mica_param *q) {
 
 /* ---- rows ---- */
 
-typedef struct row_id {
-  int64_t id, at;
-} row_id;
-
-static int by_id(const void *a, const void *b) {
-  const row_id *x = a, *y = b;
-  if (x->id != y->id) return x->id < y->id ? -1 : 1;
-  return x->at < y->at ? -1 : x->at > y->at;
-}
-
-static mica_status coalesce(mica_param *q) {
-  if (q->coalesced || !q->n_rows) return MICA_OK;
-  const int64_t n = q->n_rows, width = row_width(q);
-  const size_t row = (size_t)width * element(q);
-  row_id *order = mica_malloc((size_t)n * sizeof *order);
-  void *sorted = mica_malloc_aligned((size_t)q->cap_rows * row);
-  if (!order || !sorted) {
-    mica_free(order);
-    mica_free_aligned(sorted);
-    return MICA_ERR_MEMORY;
-  }
-  for (int64_t i = 0; i < n; i++) order[i] = (row_id){q->ids[i], i};
-  qsort(order, (size_t)n, sizeof *order, by_id);
-  int64_t out = 0;
-  for (int64_t i = 0; i < n; i++) {
-    char *from = row_at(q, q->rows, order[i].at);
-    if (out && q->ids[out - 1] == order[i].id) {
-      add(q, row_at(q, sorted, out - 1), from, width);
-    } else {
-      memcpy(row_at(q, sorted, out), from, row);
-      q->ids[out++] = order[i].id;
-    }
-  }
-  mica_free(order);
-  mica_free_aligned(q->rows);
-  q->rows = sorted;
-  q->n_rows = out;
-  q->coalesced = true;
-  return MICA_OK;
-}
-
 mica_status mica_param_grad_rows(mica_param *q, const int64_t **ids, const void **values,
                                  int64_t *n) {
   if (q->grad_kind != MICA_GRAD_ROWS)
     return mica_fail(MICA_ERR_STATE, "parameter '%s' has no row gradient", q->path);
-  mica_status status = coalesce(q);
+  mica_status status = mica_param_coalesce(q);
   *ids = q->ids;
   *values = q->rows;
   *n = q->n_rows;
@@ -213,7 +171,7 @@ static int64_t numbers(mica_param *q, void **x) {
     *x = q->dense;
     return mica_tensor_count(q->value);
   }
-  if (coalesce(q) != MICA_OK) return 0;
+  if (mica_param_coalesce(q) != MICA_OK) return 0;
   *x = q->rows;
   return q->n_rows * row_width(q);
 }

@@ -23,6 +23,9 @@ struct mica_param {
   void *rows;
   int64_t n_rows, cap_rows;
   bool coalesced;
+  /* What bringing rows together needs, kept too: a second place for rows, and for their order. */
+  void *spare_rows, *order;
+  int64_t cap_spare;
 
   mica_derived *derived; /* under the tree's lock: see derived.h */
 };
@@ -69,6 +72,9 @@ mica_status mica_init_fill(mica_param *q, const mica_init *init);
 void mica_param_free_grad(mica_param *q);
 /* The gradient made dense, zeros where there was none; NULL when memory is short. */
 void *mica_param_dense(mica_param *q);
+/* Sorts the rows of a row gradient by id and adds up those of one id, in the order in which they
+ * came. */
+mica_status mica_param_coalesce(mica_param *q);
 /* Rows (ids, values [n, row]) added to the gradient. */
 mica_status mica_param_add_rows(mica_param *q, const int64_t *ids, const void *values, int64_t n);
 
