@@ -25,6 +25,7 @@
 #include <mica/table.h>
 #include <mica/tape.h>
 #include <mica/tensor.h>
+#include <mica/text.h>
 #include <mica/tokenizer.h>
 #include <mica/train.h>
 #include <mica/train_many.h>

@@ -13,6 +13,7 @@
 #include <mica/model.h>
 #include <mica/optim.h>
 #include <mica/table.h>
+#include <mica/text.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -91,6 +92,16 @@ MICA_API void mica_dataset_stream_free(mica_stream *stream);
 MICA_API mica_status mica_table_stream_create(mica_data_table *table, mica_part part, int64_t batch,
                                               bool shuffle, uint64_t seed, mica_stream *out);
 MICA_API void mica_table_stream_free(mica_stream *stream);
+
+/* A stream over windows of `length` tokens of a text: tokens [n, length] and as labels [n, length]
+ * the tokens that follow. Without `shuffle` the windows lie end to end and the last is filled up
+ * with what is not scored (-100), so that each token but the first is scored once. With it each
+ * epoch draws their order and where the first begins, and leaves out up to length tokens. The text
+ * must outlive it. Free with mica_text_stream_free. */
+MICA_API mica_status mica_text_stream_create(const mica_token_text *text, mica_part part,
+                                             int64_t length, int64_t batch, bool shuffle,
+                                             uint64_t seed, mica_stream *out);
+MICA_API void mica_text_stream_free(mica_stream *stream);
 
 /* ---- several streams as one ---- */
 
@@ -182,7 +193,8 @@ typedef struct mica_train_options {
   const mica_net *teacher;   /* of distillation losses; evaluation mode, not changed */
   const char *const *stages; /* see below; NULL: one of `epochs` */
   int64_t n_stages;          /* at most 64 */
-  bool best_by_loss; /* the lower validation loss is better, whatever the accuracy: for clicks */
+  bool best_by_loss; /* the lower validation loss is better, whatever the accuracy: for clicks, and
+                        where tokens are predicted */
 } mica_train_options;
 #define MICA_TRAIN_OPTIONS                                                                         \
   {                                                                                                \

@@ -1,4 +1,4 @@
-/* mica train: a network from pictures or a table to a model file. */
+/* mica train: a network from pictures, a table or a text to a model file. */
 #include "cli/train_run.h"
 
 #include "base/buffer.h"
@@ -13,7 +13,8 @@ static const cli_flag flags[] = {
     {"--data", NULL, "PATH", NULL,
      "pictures: DIR/CLASS/picture, a list of paths and labels, IDX, CIFAR, arrays; or with --label "
      "a "
-     "table: FILE.csv, or a folder with train.csv"},
+     "table: FILE.csv, or a folder with train.csv; for an architecture of tokens a text: FILE.txt, "
+     "or a folder with train.txt"},
     {"--out", "-o", "FILE", "model.mica", "the model file to write"},
     {"--epochs", NULL, "N", "10", "passes over the training part, where no --stage is given"},
     {"--stage", NULL, "SPEC", NULL,
@@ -46,6 +47,10 @@ static const cli_flag flags[] = {
     {"--seed", NULL, "N", "0", "of everything random"},
     {"--bf16", NULL, NULL, NULL, "products in bfloat16, sums in float32"},
     {"--strict", NULL, NULL, NULL, "stop at a picture or row that cannot be read"},
+    {"--tokenizer", NULL, "PATH", "bytes",
+     "text: a vocabulary (vocab.txt, vocab.json, merges.txt, tokenizer.json, tokenizer.bin) or a "
+     "folder with one"},
+    {"--length", NULL, "N", "256", "text: tokens that the network sees at once"},
     {"--dry-run", NULL, NULL, NULL, "say what would be done, and stop"},
     {"--stream", NULL, NULL, NULL,
      "table: leave the rows in their file, which is read in every epoch (files above 1 GiB are)"},
@@ -126,6 +131,8 @@ static mica_status write_model(job *j, const train_outcome *r, const char *path)
   mica_free(record);
   if (status == MICA_OK && j->data.columns)
     status = mica_model_set_columns(j->model, j->data.columns);
+  if (status == MICA_OK && j->data.tokenizer_text)
+    status = mica_model_set_tokenizer(j->model, j->data.tokenizer_text);
   return status == MICA_OK ? mica_model_save(j->model, path) : status;
 }
 
@@ -143,10 +150,18 @@ static void tell_clicks(bool json, const char *part, double loss, double auroc) 
   if (!json) printf("\n");
 }
 
+static void tell_text(const char *name, const train_outcome *r, mica_part part, double loss) {
+  if (!isfinite(loss)) return;
+  printf("%s loss %.4f, perplexity %.2f, %.3f bits a byte", name, loss, exp(loss),
+         train_text_bits(r->data, part, loss));
+  if (part == MICA_PART_VALIDATION) printf(" (epoch %lld)", (long long)r->result->best_epoch + 1);
+  printf("\n");
+}
+
 /* The last line, or lines: what came out. */
 static void tell(const train_outcome *r, const char *out, const char *page) {
   const mica_train_result *result = r->result;
-  const bool regression = train_data_regression(r->data);
+  const bool regression = r->data->text || train_data_regression(r->data);
   const double validation = regression ? result->best_val_loss : result->best_val_accuracy;
   const double test = !r->test->n ? NAN : regression ? r->test->loss : r->test->accuracy;
   const char *what = regression ? "loss" : "accuracy";
@@ -168,10 +183,15 @@ static void tell(const train_outcome *r, const char *out, const char *page) {
     tell_clicks(false, "validation", result->best_val_loss, r->watch->auroc);
     if (r->test->n) tell_clicks(false, "test", r->test->loss, r->test->auroc);
   }
-  if (isfinite(validation))
-    printf("validation %s %.*f%s (epoch %lld)\n", what, regression ? 4 : 2, unit * validation, sign,
-           (long long)result->best_epoch + 1);
-  if (isfinite(test)) printf("test %s %.*f%s\n", what, regression ? 4 : 2, unit * test, sign);
+  if (r->data->text) {
+    tell_text("validation", r, MICA_PART_VALIDATION, validation);
+    tell_text("test", r, MICA_PART_TEST, test);
+  } else {
+    if (isfinite(validation))
+      printf("validation %s %.*f%s (epoch %lld)\n", what, regression ? 4 : 2, unit * validation,
+             sign, (long long)result->best_epoch + 1);
+    if (isfinite(test)) printf("test %s %.*f%s\n", what, regression ? 4 : 2, unit * test, sign);
+  }
   printf("model: %s\n", out);
   if (page) printf("report: %s/report.html\n", page);
 }
@@ -181,7 +201,8 @@ static int train(job *j) {
   int64_t seed, batch;
   mica_train_options o = MICA_TRAIN_OPTIONS;
   train_watch *w = &j->watch;
-  *w = (train_watch){.json = cli_on(a, "--json"), .terminal = isatty(2) != 0, .auroc = NAN};
+  *w = (train_watch){
+      .json = cli_on(a, "--json"), .terminal = isatty(2) != 0, .auroc = NAN, .data = &j->data};
   if (!cli_text(a, "--data")) return cli_usage(a, "--data is missing");
   if (!cli_int(a, "--seed", 0, INT64_MAX, &seed) ||
       !cli_int(a, "--batch-size", 1, 1 << 20, &batch) ||
@@ -215,7 +236,8 @@ static int train(job *j) {
   o.report_every = 10;
   o.report = train_watch_report;
   o.report_ctx = w;
-  o.best_by_loss = w->clicks = train_data_clicks(&j->data);
+  w->clicks = train_data_clicks(&j->data);
+  o.best_by_loss = w->clicks || j->data.text;
   cli_catch_interrupt();
   const mica_stream *validation = &j->data.part[MICA_PART_VALIDATION];
   mica_train_result result;
@@ -241,9 +263,9 @@ static int train(job *j) {
     status = mica_params_load(mica_net_params(j->net), best, NULL, NULL);
   }
   const char *page = cli_text(a, "--report");
+  const bool rows = page && !j->data.text; /* what its page shows of each */
   if (status == MICA_OK && j->data.part[MICA_PART_TEST].ctx)
-    status =
-        mica_evaluate(j->net, &j->data.part[MICA_PART_TEST], page != NULL, page != NULL, &test);
+    status = mica_evaluate(j->net, &j->data.part[MICA_PART_TEST], rows, rows, &test);
   const train_outcome outcome = {j->engine, a,     &j->data,  w,   j->net,
                                  &result,   &test, j->record, seed};
   if (status == MICA_OK) status = write_model(j, &outcome, out);
@@ -270,7 +292,7 @@ static int run(const cli_args *a) {
 const cli_verb verb_train = {
     "train",
     "ARCHITECTURE",
-    "train a network on pictures or a table and write a model file",
+    "train a network on pictures, a table or a text and write a model file",
     flags,
     1,
     1,
@@ -278,6 +300,7 @@ const cli_verb verb_train = {
     "example: mica train resnet:depth=20 --data photos/ --epochs 30 --flip -o parts.mica\n"
     "         mica train mlp --data adult.csv --label income -o adult.mica\n"
     "         mica train deepfm --data log.csv --label click -o clicks.mica\n"
+    "         mica train gpt:dim=128:depth=4:heads=4 --data book.txt --length 128 -o book.mica\n"
     "         mica train resnet --data photos/ --init old.safetensors --partial \\\n"
     "           --stage epochs=3:train=linear.* --stage epochs=10:unfreeze=*:lr=1e-4\n"
     "Validation decides which epoch's weights are kept. Ctrl-C stops cleanly; --resume goes on."};

@@ -8,11 +8,14 @@
 
 #include "base/progress.h"
 
-/* ---- what a network is trained on: pictures, or rows of a table ---- */
+/* ---- what a network is trained on: pictures, rows of a table, or a text ---- */
 
 typedef struct train_data {
-  mica_dataset *pictures; /* one of these two */
+  mica_dataset *pictures; /* one of these three */
   mica_data_table *table;
+  mica_token_text *text;
+  mica_tokenizer *tokenizer; /* of a text */
+  char *tokenizer_text;
   mica_problem problem;
   mica_preprocess preprocess;
   const char **classes;              /* names of the network's outputs */
@@ -35,6 +38,11 @@ bool train_data_regression(const train_data *d);
 mica_status train_pictures_open(const cli_args *a, int64_t batch, int64_t seed, train_data *d);
 mica_status train_table_open(const cli_args *a, mica_engine *engine, int64_t batch, int64_t seed,
                              train_data *d);
+mica_status train_text_open(const cli_args *a, int64_t batch, int64_t seed, train_data *d);
+/* A loss in nats a token as bits a byte of the part's text. */
+double train_text_bits(const train_data *d, mica_part part, double loss);
+/* "bytes", or a vocabulary file or folder. */
+mica_status cli_tokenizer(const char *name, mica_tokenizer **out);
 
 /* ---- progress ---- */
 
@@ -44,6 +52,7 @@ typedef struct train_watch {
   mica_epoch *epoch; /* of the run, with those before it was resumed */
   int64_t epochs;
   double seconds;
+  const train_data *data;
   char failure[512]; /* what stopped a report; "": nothing */
   bool clicks;       /* two classes by log loss and AUROC */
   double auroc;      /* of the best validation; NaN: not known */

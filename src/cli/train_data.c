@@ -1,14 +1,29 @@
-/* What a network is trained on: pictures, or rows of a table. */
+/* What a network is trained on: pictures, rows of a table, or a text. */
 #include "cli/train.h"
 
 #include <stdlib.h>
 
+/* Is the architecture one of texts alone? */
+static mica_status reads_tokens(const mica_engine *engine, const char *architecture, bool *out) {
+  mica_spec *spec;
+  const mica_status status = mica_spec_parse(engine, MICA_KIND_MODEL, architecture, &spec);
+  if (status != MICA_OK) return status;
+  const uint32_t needs = mica_spec_component(spec)->needs;
+  *out = (needs & MICA_NEED_TOKENS) && !(needs & MICA_NEED_IMAGES);
+  mica_spec_free(spec);
+  return MICA_OK;
+}
+
 mica_status train_data_open(const cli_args *a, mica_engine *engine, int64_t batch, int64_t seed,
                             train_data *d) {
+  bool tokens;
+  mica_status status = reads_tokens(engine, a->operand[0], &tokens);
+  if (status != MICA_OK) return status;
+  if (tokens) return train_text_open(a, batch, seed, d);
   if (cli_text(a, "--label") || cli_text(a, "--format") ||
       mica_table_log_format(cli_text(a, "--data")))
     return train_table_open(a, engine, batch, seed, d);
-  const mica_status status = train_pictures_open(a, batch, seed, d);
+  status = train_pictures_open(a, batch, seed, d);
   if (status == MICA_OK || d->pictures || !mica_is_table(cli_text(a, "--data"))) return status;
   return mica_fail(status, "%s; of a table, --label COLUMN names what to predict",
                    mica_last_error());
@@ -18,11 +33,16 @@ void train_data_free(train_data *d) {
   for (int k = 0; k < MICA_PART_COUNT; k++) {
     if (d->table)
       mica_table_stream_free(&d->part[k]);
+    else if (d->text)
+      mica_text_stream_free(&d->part[k]);
     else
       mica_dataset_stream_free(&d->part[k]);
   }
   mica_dataset_free(d->pictures);
   mica_data_table_free(d->table);
+  mica_token_text_free(d->text);
+  mica_tokenizer_free(d->tokenizer);
+  mica_free(d->tokenizer_text);
   mica_free(d->columns);
   free(d->classes);
   *d = (train_data){0};
@@ -39,11 +59,18 @@ bool train_data_regression(const train_data *d) {
 void train_data_describe(const cli_args *a, const train_data *d) {
   long long n[MICA_PART_COUNT];
   for (int k = 0; k < MICA_PART_COUNT; k++)
-    n[k] = d->table ? mica_data_table_part_count(d->table, (mica_part)k)
-                    : mica_dataset_part_count(d->pictures, (mica_part)k);
+    n[k] = d->text    ? mica_token_text_count(d->text, (mica_part)k)
+           : d->table ? mica_data_table_part_count(d->table, (mica_part)k)
+                      : mica_dataset_part_count(d->pictures, (mica_part)k);
   fprintf(stderr, "%s: %lld training, %lld validation, %lld test ", cli_text(a, "--data"), n[0],
           n[1], n[2]);
   const mica_problem *p = &d->problem;
+  if (d->text) {
+    fprintf(stderr, "tokens (%s, %lld of them) in windows of %lld\n",
+            mica_tokenizer_kind_name(mica_tokenizer_kind_of(d->tokenizer)),
+            (long long)p->vocabulary, (long long)p->length);
+    return;
+  }
   if (!d->table) {
     fprintf(stderr, "pictures of %lldx%lldx%lld in %lld classes\n", (long long)p->height,
             (long long)p->width, (long long)p->channels, (long long)p->classes);

@@ -13,9 +13,10 @@
 /* ---- the report ---- */
 
 static mica_status run_numbers(const train_outcome *r, bool test, int64_t n, mica_report *report) {
-  const char *label = r->data->table ? test ? "Test rows" : "Validation rows"
-                      : test         ? "Test pictures"
-                                     : "Validation pictures";
+  const char *label = r->data->text    ? test ? "Test windows" : "Validation windows"
+                      : r->data->table ? test ? "Test rows" : "Validation rows"
+                      : test           ? "Test pictures"
+                                       : "Validation pictures";
   mica_status status = mica_report_number(report, "examples", (double)n, "count", label);
   if (status == MICA_OK)
     status = mica_report_number(report, "epochs", (double)r->result->epochs, NULL, "Epochs");
@@ -98,6 +99,25 @@ static mica_status regression_sections(const train_outcome *r, bool test, const 
   return status;
 }
 
+/* The same for a text: how well the next token is foretold. */
+static mica_status text_sections(const train_outcome *r, bool test, const mica_evaluation *e,
+                                 mica_report *report) {
+  const mica_part part = test ? MICA_PART_TEST : MICA_PART_VALIDATION;
+  mica_status status =
+      mica_report_number(report, test ? "test_bits_per_byte" : "validation_bits_per_byte",
+                         train_text_bits(r->data, part, e->loss), NULL,
+                         test ? "Bits a byte, test part" : "Bits a byte, validation part");
+  if (status == MICA_OK)
+    status = mica_report_number(report, "perplexity", exp(e->loss), NULL, "Perplexity");
+  if (status == MICA_OK)
+    status = mica_report_number(report, "cross_entropy", e->loss, NULL, "Cross-entropy");
+  if (status == MICA_OK)
+    status =
+        mica_report_number(report, "accuracy", e->accuracy, "fraction", "Tokens that are foretold");
+  if (status == MICA_OK) status = run_numbers(r, test, e->n, report);
+  return status == MICA_OK ? curves(r, report) : status;
+}
+
 mica_status train_report(const train_outcome *r, const char *folder) {
   const mica_stream *held_out = &r->data->part[MICA_PART_VALIDATION];
   const bool test = r->test->n > 0;
@@ -109,10 +129,13 @@ mica_status train_report(const train_outcome *r, const char *folder) {
   o.title = "Training report";
   o.subtitle = r->args->operand[0];
   mica_status status = mica_report_create(&o, &report);
-  if (status == MICA_OK && !test) status = mica_evaluate(r->net, held_out, true, true, &validation);
+  if (status == MICA_OK && !test)
+    status = mica_evaluate(r->net, held_out, !r->data->text, !r->data->text, &validation);
   if (status == MICA_OK)
-    status = (train_data_regression(r->data) ? regression_sections : classifier_sections)(
-        r, test, test ? r->test : &validation, report);
+    status = (r->data->text ? text_sections
+              : train_data_regression(r->data)
+                  ? regression_sections
+                  : classifier_sections)(r, test, test ? r->test : &validation, report);
   if (status == MICA_OK) status = mica_report_record(report, r->record);
   if (status == MICA_OK) status = mica_report_write(report, folder);
   mica_report_free(report);
@@ -136,7 +159,7 @@ static void put(mica_json_writer *w, const char *name, double value) {
 }
 
 char *train_record(const train_outcome *r) {
-  const bool regression = train_data_regression(r->data);
+  const bool regression = r->data->text || train_data_regression(r->data);
   mica_bytes text = {0};
   mica_json_writer w = {.out = &text};
   mica_json_begin_object(&w);

@@ -40,6 +40,22 @@ static mica_status hash_table(const char *path, char hex[65]) {
   return status;
 }
 
+static mica_status hash_text(const char *path, char hex[65]) {
+  static const char *const names[] = {"train.txt", "val.txt", "test.txt"};
+  if (!mica_is_folder(path)) return mica_file_sha256(path, hex);
+  mica_sha256 h;
+  mica_status status = MICA_OK;
+  mica_sha256_begin(&h);
+  for (size_t k = 0; k < sizeof names / sizeof *names && status == MICA_OK; k++) {
+    char *file = mica_path_join(path, names[k]);
+    if (!file) status = MICA_ERR_MEMORY;
+    if (status == MICA_OK && mica_file_exists(file)) status = hash_file(&h, names[k], file);
+    mica_free(file);
+  }
+  mica_sha256_end(&h, hex);
+  return status;
+}
+
 /* Of the parts, names and sizes of all pictures: reading every pixel once more would take as long
  * as an epoch. A list or array, and IDX files, whose items have no files of their own, are hashed
  * whole.
@@ -101,9 +117,11 @@ mica_status train_run_record(const cli_args *a, const train_data *d, const mica_
   if (status == MICA_OK) status = mica_run_record_integer(r, "seed", seed);
   if (status == MICA_OK) status = mica_run_record_text(r, "data", path);
   if (status == MICA_OK)
-    status = d->table ? hash_table(path, hex) : hash_pictures(d->pictures, path, hex);
+    status = d->text    ? hash_text(path, hex)
+             : d->table ? hash_table(path, hex)
+                        : hash_pictures(d->pictures, path, hex);
   if (status == MICA_OK)
-    status = mica_run_record_text(r, d->table ? "data_sha256" : "data_fingerprint", hex);
+    status = mica_run_record_text(r, d->pictures ? "data_fingerprint" : "data_sha256", hex);
   if (status == MICA_OK) status = mica_run_record_environment(r);
   mica_free(model);
   if (status != MICA_OK) {

@@ -1,0 +1,64 @@
+# The tool on texts: train a decoder of tokens, stop, go on, and what it says of the result.
+mica=$MICA_BUILD/mica
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+
+check() { # name, command...: passes when the command does
+  local name=$1
+  shift
+  if "$@" >out 2>&1; then
+    echo "ok $name"
+  else
+    echo "# status $?: $*"
+    sed 's/^/# /' out
+    echo "not ok $name"
+  fi
+}
+# says TEXT COMMAND...: it fails with that text on standard error
+says() {
+  local text=$1
+  shift
+  ! "$@" >said 2>&1 && grep -qF -- "$text" said || { cat said; return 1; }
+}
+# tells TEXT COMMAND...: it works and prints that text
+tells() {
+  local text=$1
+  shift
+  "$@" >said 2>&1 && grep -q -- "$text" said || { cat said; return 1; }
+}
+# below KEY MOST COMMAND...: the last JSON line it prints has KEY below MOST
+below() {
+  local key=$1 most=$2
+  shift 2
+  "$@" >said 2>said.err || { cat said.err; return 1; }
+  cat said
+  sed -n "s/.*\"$key\": \([-0-9.e+]*\).*/\1/p" said | tail -n 1 | awk -v most="$most" '{ exit !($1 < most) }'
+}
+
+awk 'BEGIN { for (i = 0; i < 900; i++) print (i % 3 ? "the cat sat on the mat" : "and the dog ran") }' >text.txt
+: >empty.txt
+small=gpt:dim=32:depth=1:heads=2
+
+check "a text that is not there" says "none.txt: cannot open" "$mica" train $small --data none.txt
+check "an empty text" says "empty.txt: there is no text in it" "$mica" train $small --data empty.txt
+check "a text shorter than a window" says "too few for windows of 999999" \
+  "$mica" train $small --data text.txt --length 999999
+check "an unknown tokenizer" says "cannot open" "$mica" train $small --data text.txt --tokenizer none.json
+check "a dry run" tells "windows of 32" "$mica" train $small --data text.txt --length 32 --dry-run
+check "train" below val_loss 1 "$mica" train $small --data text.txt --length 32 --epochs 6 --seed 1 --lr 0.01 \
+  --batch-size 16 --json -o text.mica --report report
+check "the report tells bits a byte" grep -q '"validation_bits_per_byte"' report/summary.json
+check "the model has its tokenizer" tells 'mica.tokenizer: {"kind":"bytes"}' "$mica" info text.mica
+mkdir parts
+head -c 12000 text.txt >parts/train.txt
+tail -c 2000 text.txt >parts/val.txt
+tail -c 1000 text.txt >parts/test.txt
+check "a folder of parts" tells "test loss .* bits a byte" "$mica" train $small --data parts --length 32 \
+  --epochs 1 -o parts.mica
+check "the same run again" "$mica" train $small --data text.txt --length 32 --epochs 6 --seed 1 --lr 0.01 \
+  --batch-size 16 --json -o again.mica --run again.run
+same_weights() {
+  cmp text.mica.run/last.safetensors again.run/last.safetensors
+}
+check "gives the same bits" same_weights
