@@ -338,6 +338,37 @@ static void test_what_is_refused(void **state) {
   assert_int_not_equal(refused(image, resize_to_much), MICA_OK);
 }
 
+/* ---- there and back ---- */
+
+static void same_numbers(mica_tape *t, mica_var got, mica_var want) {
+  const mica_view a = mica_read(t, got), b = mica_read(t, want);
+  assert_true(mica_ok(t) && mica_view_count(&a) == mica_view_count(&b));
+  assert_true(mica_shape_equal(&a.shape, &b.shape));
+  assert_memory_equal(a.data, b.data, (size_t)mica_view_count(&a) * sizeof(float));
+}
+
+/* Windows that do not divide the sides, and phases in each order. */
+static void test_there_and_back(void **state) {
+  (void)state;
+  const mica_shape shapes[] = {MICA_SHAPE(2, 7, 3), MICA_SHAPE(2, 7, 5, 3),
+                               MICA_SHAPE(2, 5, 7, 4, 3)},
+                   even[] = {MICA_SHAPE(2, 6, 3), MICA_SHAPE(2, 4, 6, 3),
+                             MICA_SHAPE(1, 6, 2, 4, 3)};
+  for (int i = 0; i < 3; i++) {
+    mica_tape *t = NULL;
+    assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+    mica_var x = mica_random_normal_like(t, shapes[i], MICA_F32, 0, 1);
+    mica_var windows = mica_window_partition(t, x, SIZES(3, 2, 4));
+    same_numbers(t, mica_window_reverse(t, windows, shapes[i]), x);
+    mica_var y = mica_random_normal_like(t, even[i], MICA_F32, 0, 1);
+    for (int order = MICA_PHASE_LAST; order <= MICA_PHASE_SWAPPED; order++) {
+      mica_var deep = mica_pixel_unshuffle(t, y, 2, (mica_phase_order)order);
+      same_numbers(t, mica_pixel_shuffle(t, deep, 2, (mica_phase_order)order), y);
+    }
+    mica_tape_free(t);
+  }
+}
+
 /* ---- "same" ---- */
 
 static void test_same_padding(void **state) {
@@ -389,9 +420,9 @@ static void test_strange_places(void **state) {
 int main(void) {
   if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_cases), cmocka_unit_test(test_every_case_is_run),
-      cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_same_padding),
-      cmocka_unit_test(test_strange_places)};
+      cmocka_unit_test(test_cases),           cmocka_unit_test(test_every_case_is_run),
+      cmocka_unit_test(test_what_is_refused), cmocka_unit_test(test_there_and_back),
+      cmocka_unit_test(test_same_padding),    cmocka_unit_test(test_strange_places)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   mica_engine_free(engine);
   return failed;

@@ -124,9 +124,11 @@ static void avg_pool(const mica_pool_geometry *g, int64_t row_begin, int64_t row
       const real scale = (real)1 / divisor(g, &w);
       for (int64_t c0 = 0; c0 < channels; c0 += CHANNELS) {
         const int64_t width = smaller(CHANNELS, channels - c0);
-        double total[CHANNELS] = {0}; /* a global pool adds thousands */
+        double total[CHANNELS]; /* a global pool adds thousands */
+        memset(total, 0, (size_t)width * sizeof *total);
         EACH_LINE(w, iz, iy) {
-          real part[CHANNELS] = {0};
+          real part[CHANNELS];
+          memset(part, 0, (size_t)width * sizeof *part);
           for (int64_t ix = h.first; ix < h.last; ix += h.step) {
             const real *tap = image + ((iz * g->size[1] + iy) * g->size[2] + ix) * channels + c0;
             SIMD for (int64_t j = 0; j < width; j++) part[j] += tap[j];
