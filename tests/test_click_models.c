@@ -1,5 +1,6 @@
 /* Click models against an independent implementation of their papers' equations
  * (tests/golden/make_click_models.py): scores, loss and every gradient; and what they refuse. */
+#include "support/failing_alloc.h"
 #include "support/golden.h"
 
 #include <mica/mica.h>
@@ -233,6 +234,85 @@ static void test_example_gradients(void **state) {
   }
 }
 
+/* ---- memory ---- */
+
+typedef struct steps_job {
+  const char *spec;
+  double clip;
+  int steps;
+  long before_last; /* allocations before the last step */
+} steps_job;
+
+static mica_status take_steps(mica_net *net, mica_optimiser *opt, mica_tape *t, steps_job *j) {
+  static int64_t ids[3][FIELDS] = {{4, 2, 6, 1}, {0, 2, 3, 0}, {1, 0, 3, 1}}, click[3] = {1, 0, 1};
+  static float x[3][1] = {{1}, {-2}, {0.5f}};
+  const mica_view iv = mica_view_of(ids, MICA_I64, MICA_SHAPE(3, FIELDS)),
+                  cv = mica_view_of(click, MICA_I64, MICA_SHAPE(3)),
+                  xv = mica_view_of(x, MICA_F32, MICA_SHAPE(3, 1));
+  mica_status status = MICA_OK;
+  mica_optimiser_clip(opt, j->clip);
+  mica_set_training(t, true);
+  for (int i = 0; i < j->steps && status == MICA_OK; i++) {
+    j->before_last = failing_alloc_count();
+    mica_outputs out;
+    mica_tape_reset(t);
+    mica_params_zero_grad(mica_net_params(net));
+    const mica_inputs in = {mica_borrow(t, &xv), MICA_NONE, mica_borrow(t, &iv)};
+    mica_net_forward_inputs(t, net, &in, &out);
+    status =
+        mica_backward(t, mica_cross_entropy(t, out.logits, mica_borrow(t, &cv), MICA_NONE, NULL));
+    if (status == MICA_OK) status = mica_optimiser_step(opt, t, 1);
+  }
+  return status;
+}
+
+static mica_status train_steps(void *ctx) {
+  steps_job *j = ctx;
+  const mica_problem problem = MICA_PROBLEM_FIELDS(1, FIELDS, field_size, 2);
+  mica_engine_options o = MICA_ENGINE_OPTIONS;
+  mica_engine *own = NULL;
+  mica_net *net = NULL;
+  mica_optimiser *opt = NULL;
+  mica_tape *t = NULL;
+  o.threads = 1;
+  o.libraries = 0;
+  mica_status status = mica_engine_create(&o, &own);
+  if (status != MICA_OK) return status;
+  status = mica_net_create(own, j->spec, &problem, 1, &net);
+  if (status == MICA_OK)
+    status = mica_optimiser_create(mica_net_params(net), "adam:lazy=true", &opt);
+  if (status == MICA_OK) status = mica_tape_create(own, NULL, &t);
+  if (status == MICA_OK) status = take_steps(net, opt, t, j);
+  mica_tape_free(t);
+  mica_optimiser_free(opt);
+  mica_net_free(net);
+  mica_engine_free(own);
+  return status;
+}
+
+/* A failed allocation is a clean error, and after a few steps there are none. */
+static void test_memory(void **state) {
+  (void)state;
+  static const char *const specs[] = {"lr",
+                                      "fm:dim=3",
+                                      "deepfm:dim=3:hidden=4",
+                                      "dcn:dim=3:layers=2:hidden=4",
+                                      "dcnv2:dim=3:hidden=4:rank=2:experts=2",
+                                      "dlrm:dim=3:bottom=4:top=5"};
+  for (int i = 0; i < 6; i++) {
+    steps_job j = {specs[i], i % 2 ? 1 : 0, 2, 0};
+    assert_true(fail_each(train_steps, &j) > 50);
+    j.steps = 6;
+    failing_alloc_install();
+    failing_alloc_arm(0);
+    assert_int_equal(train_steps(&j), MICA_OK);
+    assert_true(failing_alloc_count() > 0);
+    const long in_last_and_after = failing_alloc_count() - j.before_last;
+    failing_alloc_remove();
+    if (in_last_and_after) fail_msg("%s: %ld allocations in a step", specs[i], in_last_and_after);
+  }
+}
+
 /* ---- model files ---- */
 
 static void test_model_files(void **state) {
@@ -272,8 +352,8 @@ int main(void) {
   if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_papers_equations), cmocka_unit_test(test_problems_refused),
-      cmocka_unit_test(test_ids_refused), cmocka_unit_test(test_example_gradients),
-      cmocka_unit_test(test_model_files)};
+      cmocka_unit_test(test_ids_refused),      cmocka_unit_test(test_example_gradients),
+      cmocka_unit_test(test_model_files),      cmocka_unit_test(test_memory)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   mica_engine_free(engine);
   return failed;

@@ -279,6 +279,19 @@ static mica_status update(const mica_optimiser *opt, slot *s, mica_update *u) {
   return MICA_OK;
 }
 
+/* A norm is one of rows that have been brought together, for which memory may be short. */
+static mica_status coalesce(const mica_optimiser *opt) {
+  mica_status status = MICA_OK;
+  for (int64_t i = 0; i < opt->n && status == MICA_OK; i++) {
+    const int64_t *ids;
+    const void *values;
+    int64_t n;
+    if (mica_param_grad_kind(opt->slots[i].param) == MICA_GRAD_ROWS)
+      status = mica_param_grad_rows(opt->slots[i].param, &ids, &values, &n);
+  }
+  return status;
+}
+
 mica_status mica_optimiser_step(mica_optimiser *opt, mica_tape *t, double lr_factor) {
   if (t && !mica_ok(t)) return mica_tape_status(t);
   if (!mica_params_grad_valid(opt->params))
@@ -287,6 +300,8 @@ mica_status mica_optimiser_step(mica_optimiser *opt, mica_tape *t, double lr_fac
   double scale = 1;
   opt->norm = 0;
   if (opt->clip > 0) {
+    const mica_status status = coalesce(opt);
+    if (status != MICA_OK) return status;
     opt->norm = mica_params_grad_norm(opt->params);
     if (!isfinite(opt->norm))
       return mica_fail(MICA_ERR_NUMERIC, "optimiser: the gradients' norm is not finite");
