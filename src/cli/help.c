@@ -4,7 +4,7 @@
 #include <string.h>
 
 const cli_group cli_groups[] = {{"make a model", {"train", "fit"}},
-                                {"put it to work", {"predict", "eval", "embed"}},
+                                {"put it to work", {"predict", "eval", "embed", "generate"}},
                                 {"get what others published", {"model", "data"}},
                                 {"look", {"info", "list", "help", "version"}},
                                 {NULL, {NULL}}};

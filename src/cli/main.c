@@ -10,11 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const cli_verb verb_train, verb_fit, verb_eval, verb_predict, verb_embed, verb_info,
-    verb_list, verb_model, verb_data, verb_help, verb_version;
-const cli_verb *const cli_verbs[] = {&verb_train, &verb_fit,  &verb_eval,    &verb_predict,
-                                     &verb_embed, &verb_info, &verb_model,   &verb_data,
-                                     &verb_list,  &verb_help, &verb_version, NULL};
+extern const cli_verb verb_train, verb_fit, verb_eval, verb_predict, verb_embed, verb_generate,
+    verb_info, verb_list, verb_model, verb_data, verb_help, verb_version;
+const cli_verb *const cli_verbs[] = {&verb_train, &verb_fit,      &verb_eval, &verb_predict,
+                                     &verb_embed, &verb_generate, &verb_info, &verb_model,
+                                     &verb_data,  &verb_list,     &verb_help, &verb_version,
+                                     NULL};
 
 /* ---- interrupts ---- */
 
