@@ -62,3 +62,17 @@ same_weights() {
   cmp text.mica.run/last.safetensors again.run/last.safetensors
 }
 check "gives the same bits" same_weights
+
+# ---- what the model is good for ----
+
+check "eval" below bits_per_byte 1.5 "$mica" eval text.mica --data text.txt --json
+check "eval of a folder takes its test part" tells "^1000 tokens of 1000 bytes: loss" "$mica" eval text.mica \
+  --data parts
+printf 'the cat' >brief.txt
+check "eval of a text shorter than a window" tells "^7 tokens" "$mica" eval text.mica --data brief.txt
+printf 't' >one.txt
+check "eval of one token" says "none that could be foretold" "$mica" eval text.mica --data one.txt
+check "info tells what it reads" tells "texts of 32 tokens of 257, the token that follows" "$mica" info text.mica
+check "info tells how to use it" tells "mica generate text.mica --prompt" "$mica" info text.mica
+continues() { "$mica" generate text.mica --prompt 'the cat' --temperature 0 -n 200 >said && grep -q 'sat on the mat' said; }
+check "generate goes on as the text did" continues

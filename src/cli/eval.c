@@ -1,6 +1,7 @@
 /* mica eval: a model on labelled pictures; rows of tables are measured in predict_table.c. */
 #include "cli/features.h"
 #include "cli/table.h"
+#include "cli/train.h"
 
 #include "base/buffer.h"
 #include "base/json.h"
@@ -229,6 +230,7 @@ static int eval(job *j) {
   if (!data) return cli_usage(a, "--data is missing");
   mica_status status = cli_engine(a, &j->engine);
   if (status == MICA_OK) status = open_model(j->engine, a->operand[0], &j->model);
+  if (status == MICA_OK && mica_model_tokenizer(j->model)) return cli_text_eval(a, j->model);
   if (status == MICA_OK && mica_model_columns(j->model)) return cli_table_eval(a, j->model);
   if (status == MICA_OK) status = open_pictures(a, j->model, data, NULL, 0, &j->ds);
   if (status == MICA_OK) j->classes = mica_model_classes(j->model);
@@ -262,11 +264,13 @@ static int run(const cli_args *a) {
 
 static const cli_flag flags[] = {
     {"--data", NULL, "DIR", NULL,
-     "pictures or rows with labels: the test part, or all where there is none"},
+     "pictures or rows with labels: the test part, or all where there is none; a text for a "
+     "language model"},
     {"--unknown", NULL, NULL, NULL,
      "count pictures of classes that the model does not know, which it should refuse"},
     {"--strict", NULL, NULL, NULL, "stop at a picture or row that cannot be read"},
     CLI_COMMON_FLAGS};
 
 const cli_verb verb_eval = {
-    "eval", "MODEL", "measure a model on labelled pictures or rows", flags, 1, 1, run, NULL};
+    "eval", "MODEL", "measure a model on labelled pictures or rows, or on a text", flags, 1, 1,
+    run,    NULL};

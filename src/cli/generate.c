@@ -1,5 +1,6 @@
 /* mica generate: a text from a language model, as it comes. */
 #include "cli/features.h"
+#include "cli/train.h"
 
 #include <mica/generate.h>
 #include <mica/tokenizer.h>
@@ -44,8 +45,7 @@ static mica_status open_net(job *j) {
   if (status != MICA_OK) return status;
   const char *text = j->model ? mica_model_tokenizer(j->model) : NULL;
   if (named)
-    status = strcmp(named, "bytes") == 0 ? mica_tokenizer_bytes(&j->tokenizer)
-                                         : mica_tokenizer_open(named, &j->tokenizer);
+    status = cli_tokenizer(named, &j->tokenizer);
   else if (text)
     status = mica_tokenizer_parse(text, &j->tokenizer);
   else

@@ -81,6 +81,8 @@ static void look_at(const mica_archive *f, architecture_guess *g) {
       mica_json_int64(mica_json_get(input, "height"), &p.height) &&
       mica_json_int64(mica_json_get(input, "width"), &p.width) &&
       mica_json_int64(mica_json_get(input, "channels"), &p.channels)) {
+    (void)mica_json_int64(mica_json_get(input, "vocabulary"), &p.vocabulary);
+    (void)mica_json_int64(mica_json_get(input, "length"), &p.length);
     p.fields = mica_json_count(mica_json_get(input, "fields"));
     *g = (architecture_guess){.problem = p};
     snprintf(g->spec, sizeof g->spec, "%s", spec);
@@ -155,11 +157,15 @@ static void print_architecture(const architecture_guess *g, const account *k, co
   if (strcmp(g->names, "mica") != 0 && strcmp(g->names, "--as") != 0) printf(" in %s", g->names);
   if (p->height)
     printf(", pictures of %" PRId64 "x%" PRId64 "x%" PRId64, p->height, p->width, p->channels);
+  else if (p->vocabulary)
+    printf(", texts of %" PRId64 " tokens of %" PRId64, p->length, p->vocabulary);
   else
     printf(", rows of %" PRId64 " columns", p->channels);
   if (p->fields) printf(" and %" PRId64 " fields", p->fields);
   if (p->classes)
     printf(", %" PRId64 " classes\n", p->classes);
+  else if (p->vocabulary)
+    printf(", the token that follows\n");
   else
     printf(", no head\n");
   if (*g->note) printf("  %s\n", g->note);
@@ -185,7 +191,9 @@ static void print_architecture(const architecture_guess *g, const account *k, co
       printf("  head %s: %s, %" PRId64 " classes%s\n", h->name, h->estimator, h->classes,
              h->answers ? ", which answers" : "");
     }
-    if (strcmp(g->names, "mica") == 0)
+    if (strcmp(g->names, "mica") == 0 && p->vocabulary && !p->classes)
+      printf("  mica generate %s --prompt TEXT\n", path);
+    else if (strcmp(g->names, "mica") == 0)
       printf("  mica predict %s %s\n", path, p->height ? "picture.png" : "rows.csv");
     else
       printf("  mica train %s --init %s --data FOLDER\n", g->spec, path);
@@ -250,6 +258,10 @@ static void write_architecture(mica_json_writer *w, const architecture_guess *g,
   mica_json_put_int(w, "width", g->problem.width);
   mica_json_put_int(w, "channels", g->problem.channels);
   mica_json_put_int(w, "classes", g->problem.classes);
+  if (g->problem.vocabulary) {
+    mica_json_put_int(w, "vocabulary", g->problem.vocabulary);
+    mica_json_put_int(w, "length", g->problem.length);
+  }
   mica_json_end_object(w);
   mica_json_write_name(w, "heads");
   mica_json_begin_array(w);

@@ -43,6 +43,8 @@ mica_status train_text_open(const cli_args *a, int64_t batch, int64_t seed, trai
 double train_text_bits(const train_data *d, mica_part part, double loss);
 /* "bytes", or a vocabulary file or folder. */
 mica_status cli_tokenizer(const char *name, mica_tokenizer **out);
+/* `mica eval` of a language model on a text; returns the exit code. */
+int cli_text_eval(const cli_args *a, mica_model *model);
 
 /* ---- progress ---- */
 
