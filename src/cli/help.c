@@ -34,6 +34,7 @@ const cli_term cli_examples[] = {
      "a network from photos/bolt/*.jpg, photos/nut/*.jpg ..."},
     {"mica predict parts.mica new.jpg", "new.jpg,1,bolt,0.93"},
     {"mica eval parts.mica --data more-photos/", "accuracy by class"},
+    {"mica generate book.mica --prompt 'It was'", "what a language model goes on with"},
     {"mica model get resnet18", "a published network as a model file"},
     {"mica data info photos/", "classes, parts, sizes, unreadable files"},
     {"mica info checkpoint.pth", "tensors, architecture, what would load"},
