@@ -306,6 +306,7 @@ static void draw_rules(problem *p) {
     o->columns = 1 + draw_below(6);
   }
   if (draw_chance(2)) o->distance_limit = 1 + draw_below(6);
+  if (draw_chance(5)) o->dropout = 0.3;
   if (draw_chance(3) && p->keys) {
     p->bias_shape = draw_chance(2)   ? MICA_SHAPE(p->batch, p->heads, p->queries, p->keys)
                     : draw_chance(2) ? MICA_SHAPE(p->heads, p->queries, p->keys)
@@ -458,6 +459,7 @@ static double value_at(const problem *p, double *const direction[FLOATS], double
     for (int64_t k = 0; k < p->n[i]; k++) moved.x[i][k] = p->x[i][k] + h * direction[i][k];
   }
   mica_var in[FLOATS], l = MICA_NONE, loss;
+  mica_set_training(t, true);
   mica_var y = attend(t, MICA_F64, &moved, in, &l);
   const double value = project(t, y, l, weight, &loss);
   for (int i = 0; i < FLOATS; i++) free(moved.x[i]);
@@ -472,6 +474,7 @@ static void check_gradients(int number, const problem *p) {
   mica_tape *t;
   assert_int_equal(mica_tape_create(engines[ENGINES - 1], NULL, &t), MICA_OK);
   mica_var in[FLOATS], l = MICA_NONE, loss;
+  mica_set_training(t, true);
   mica_var y = attend(t, MICA_F64, p, in, &l);
   project(t, y, l, weight, &loss);
   if (mica_backward(t, loss) != MICA_OK) fail_msg("problem %d: %s", number, mica_tape_error(t));
@@ -583,6 +586,7 @@ static void test_refusals(void **state) {
   REFUSED("at most 1", false, o.decays = growing);
   REFUSED("no such distance", false, o.distance = (mica_attention_distance)9);
   REFUSED("need its columns", false, o.slopes = growing, o.distance = MICA_DISTANCE_MANHATTAN);
+  REFUSED("dropout is a probability", false, o.dropout = 1.5);
   REFUSED("those of the queries and those of the keys", false, o.window = 77);
   REFUSED("are int64", false, o.window = 78);
   REFUSED("not a multiple of the heads", false, o.heads = 3);
@@ -630,10 +634,74 @@ static void test_large_and_hidden(void **state) {
   }
 }
 
+/* Weights, as attention to the rows of an identity gives them, are kept and scaled or dropped,
+ * nearly as many as asked for, others for other heads and sequences, the same on every engine. */
+static void test_dropout(void **state) {
+  (void)state;
+  enum { TOTAL = 160, HEADS = 2, SEQUENCES = 2, EACH = TOTAL / SEQUENCES };
+  double *x = array(TOTAL * HEADS * 4, sizeof *x), *eye = array(TOTAL * HEADS * EACH, sizeof *eye);
+  for (int64_t i = 0; i < TOTAL * HEADS * 4; i++) x[i] = draw();
+  for (int64_t i = 0; i < TOTAL; i++)
+    for (int64_t h = 0; h < HEADS; h++) eye[(i * HEADS + h) * EACH + i % EACH] = 1;
+  for (int ragged = 0; ragged < 2; ragged++) {
+    static float first[TOTAL * HEADS * EACH];
+    for (int e = 0; e < ENGINES; e++) {
+      if (!engines[e]) continue;
+      mica_tape *t;
+      assert_int_equal(mica_tape_create(engines[e], NULL, &t), MICA_OK);
+      const int64_t offsets[SEQUENCES + 1] = {0, EACH, TOTAL};
+      const mica_view ov =
+          mica_view_of((void *)(uintptr_t)offsets, MICA_I64, MICA_SHAPE(SEQUENCES + 1));
+      mica_attention_options o = MICA_ATTENTION_OPTIONS;
+      o.dropout = 0.25;
+      float *weight[2];
+      for (int training = 0; training < 2; training++) {
+        mica_set_training(t, training);
+        mica_var y;
+        if (ragged) {
+          mica_var q = floats(t, MICA_F32, MICA_SHAPE(TOTAL, HEADS, 4), x, false);
+          y = mica_ragged_attention(t, q, q,
+                                    floats(t, MICA_F32, MICA_SHAPE(TOTAL, HEADS, EACH), eye, false),
+                                    MICA_NONE, mica_constant(t, &ov), MICA_NONE, &o, NULL);
+        } else {
+          mica_var q = floats(t, MICA_F32, MICA_SHAPE(SEQUENCES, EACH, HEADS, 4), x, false);
+          y = mica_attention(
+              t, q, q, floats(t, MICA_F32, MICA_SHAPE(SEQUENCES, EACH, HEADS, EACH), eye, false),
+              MICA_NONE, &o, NULL);
+        }
+        if (!mica_ok(t)) fail_msg("%s", mica_tape_error(t));
+        weight[training] = mica_read(t, y).data;
+      }
+      int64_t dropped = 0, alike[2] = {0, 0};
+      for (int64_t i = 0; i < TOTAL * HEADS * EACH; i++) {
+        const float kept = weight[1][i];
+        dropped += kept == 0;
+        assert_true(kept == 0 || fabsf(kept - weight[0][i] / 0.75f) <= 1e-5f * kept);
+        if (i / EACH % HEADS == 0) alike[0] += (kept == 0) == (weight[1][i + EACH] == 0);
+        if (i < EACH * HEADS * EACH)
+          alike[1] += (kept == 0) == (weight[1][i + EACH * HEADS * EACH] == 0);
+        if (e == 0)
+          first[i] = kept;
+        else
+          assert_true((kept == 0) == (first[i] == 0));
+      }
+      /* 5 deviations; two independent draws agree with probability 5 / 8. */
+      const double n = TOTAL * HEADS * EACH;
+      assert_true(fabs((double)dropped - n / 4) < 5 * sqrt(n * 3 / 16));
+      for (int i = 0; i < 2; i++)
+        assert_true(fabs((double)alike[i] - n / 2 * 5 / 8) < 5 * sqrt(n / 2 * 15 / 64));
+      mica_tape_free(t);
+    }
+  }
+  free(x);
+  free(eye);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_dense),
       cmocka_unit_test(test_ragged),
+      cmocka_unit_test(test_dropout),
       cmocka_unit_test(test_refusals),
       cmocka_unit_test(test_large_and_hidden),
   };

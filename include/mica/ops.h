@@ -551,8 +551,9 @@ typedef struct mica_attention_options {
   int64_t window; /* 0: all; else |p - r| < window */
 
   mica_attention_map map;
-  mica_attention_function function; /* MICA_ATTEND_CUSTOM's, with its ctx; both must outlive the */
-  void *function_ctx;               /* step */
+  /* MICA_ATTEND_CUSTOM's, with its ctx, which must outlive the step. */
+  mica_attention_function function;
+  void *function_ctx;
   /* What weights are divided by. 0: the sum over the keys that the query sees (all that softmax
    * takes); above 0: this number; MICA_ATTENTION_SEEN. */
   double divisor;
@@ -586,12 +587,16 @@ typedef struct mica_attention_options {
    * v [N,Lk,kv_heads dv] and the result [N,Lq,heads dv] (without N for ragged); they may be slices
    * of one projection, without a copy. kv_heads 0: as many as heads. */
   int64_t heads, kv_heads;
+
+  /* Training: weights, after their division, are 0 with this probability, else divided by
+   * 1 - dropout. The lse is that of all. */
+  double dropout;
 } mica_attention_options;
 /* clang-format off */
 #define MICA_ATTENTION_OPTIONS                                                                     \
   { sizeof(mica_attention_options), 0, false, 0, MICA_ATTEND_SOFTMAX, NULL, NULL, 0, false, 0, 1,  \
     MICA_ATTENTION_ENDS, 0, false, -1, -1, 0, {0, 0}, {0, 0}, {0, 0},       \
-    {0, 0}, NULL, NULL, MICA_DISTANCE_SEQUENCE, 0, 0, 0, 0 }
+    {0, 0}, NULL, NULL, MICA_DISTANCE_SEQUENCE, 0, 0, 0, 0, 0 }
 /* clang-format on */
 /* weights(scale q k^T + bias) v: q [N,Lq,h,d], k [N,Lk,g,d], v [N,Lk,g,dv], g divides h (grouped
  * queries); bias broadcasts to [N,h,Lq,Lk] (MICA_NONE: none). A query that sees nothing gives 0.

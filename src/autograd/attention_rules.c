@@ -202,6 +202,11 @@ const char *mica_attention_bind(mica_call *c, const mica_attention_options *o,
   if (!misfit && mica_is_none(o->query_segments) != mica_is_none(o->key_segments))
     misfit = "segments are those of the queries and those of the keys";
   if (misfit) return misfit;
+  if (!(o->dropout >= 0 && o->dropout <= 1)) return "dropout is a probability, 0 to 1";
+  if (o->dropout > 0 && mica_is_training(c->tape)) {
+    a->drop = o->dropout;
+    a->drop_key = mica_tape_draw(c->tape, "attention dropout").word;
+  }
   bind_tables(c, o, x);
   if (a->power != 0 && mica_call_recorded(c)) {
     const int64_t rows = a->q_offsets ? a->all_queries : a->batch * a->queries;

@@ -55,6 +55,7 @@ static void entry_of(const mica_attention_args *a, int64_t b, entry *e) {
   e->a = &e->own;
   e->b = 0;
   e->own.batch = 1;
+  e->own.entry = b;
   e->own.queries = a->q_offsets[b + 1] - q;
   e->own.keys = a->k_offsets[b + 1] - k;
   if (a->ends) e->own.offset = e->own.keys - e->own.queries;

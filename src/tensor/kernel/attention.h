@@ -3,7 +3,7 @@
  * For each batch entry b, head h, query i and key j that i sees: score = scale * <q_i, k_j> +
  * bias[b, h, i, j] - slope_h * distance(i, j), weight = f(score), result = sum of weights_j * v_j,
  * the weights divided by their sum or by a number. f is e^x (softmax) or another map; the weights
- * may be sharpened (mica_attention_sharpening) and fade with distance. Scores are made tile by
+ * may be sharpened, fade with distance, and be dropped. Scores are made tile by
  * tile, for softmax with an online maximum (Milakov & Gimelshein 2018; Dao et al. 2022), and made
  * again in the backward. What a mask hides may be NaN or infinite: it does not reach the result.
  *
@@ -92,6 +92,11 @@ typedef struct mica_attention_args {
    * needs. */
   double power, threshold;
   void *sharpened;
+  /* Weights after their division are 0 with probability `drop`, else divided by 1 - drop; drawn by
+   * a key, the entry's number (b where it is not ragged), head, query and key. */
+  double drop;
+  uint64_t drop_key;
+  int64_t entry;
   /* Ragged: entry b has queries q_offsets[b] .. q_offsets[b + 1] of all that lie one after the
    * other (k_offsets: keys), positions as within it, and `offset` from the last of both where
    * `ends` is set. queries and keys are then the longest, all_queries what there are, and lse,

@@ -69,7 +69,7 @@ static void weigh(const block *k, int64_t key, int64_t keys, row_state *r) {
       SIMD for (int64_t i = 0; i < k->width; i++) sum[i] += s[i];
     }
   }
-  fade(k, key, keys, k->s);
+  thin(k, key, keys, k->s);
 }
 
 /* One over what the result of query i is divided by; 0 where it saw nothing. */
@@ -194,7 +194,7 @@ static void sharpened_means(const block *k, pass *w) {
     scores(k, key, keys, w->k);
     divided(k, keys, &w->r, k->s, NULL);
     value_gradients(k, w, key, keys);
-    fade(k, key, keys, w->ds);
+    thin(k, key, keys, w->ds);
     for (int64_t j = 0; j < keys; j++) {
       const real *ds = w->ds + j * QUERIES;
       real weight[QUERIES], last[QUERIES], steep[QUERIES];
@@ -225,11 +225,11 @@ static void softmax_gradients(const block *k, const pass *w, int64_t keys) {
 static void score_gradients(const block *k, const pass *w, int64_t key, int64_t keys) {
   const mica_attention_args *a = k->a;
   value_gradients(k, w, key, keys);
-  if (a->curve == MICA_CURVE_EXP && a->power == 0 && !a->decays) {
+  if (a->curve == MICA_CURVE_EXP && a->power == 0 && !thins(a)) {
     softmax_gradients(k, w, keys);
     return;
   }
-  fade(k, key, keys, w->ds);
+  thin(k, key, keys, w->ds);
   divided(k, keys, &w->r, k->s, w->slope);
   if (a->power != 0) {
     for (int64_t j = 0; j < keys; j++) {
@@ -250,7 +250,7 @@ static void score_gradients(const block *k, const pass *w, int64_t key, int64_t 
           slope[i] == 0 ? 0 : slope[i] * (ds[i] + w->shift[i]);
     }
   }
-  fade(k, key, keys, k->s);
+  thin(k, key, keys, k->s);
 }
 
 static void bias_gradients(const block *k, const pass *w, int64_t key, int64_t keys, void *dbias) {

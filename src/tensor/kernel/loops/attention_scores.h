@@ -226,8 +226,52 @@ static void add_slopes(const block *k, int64_t key, int64_t keys, real *s) {
   }
 }
 
-/* Weights, and what is given, times decay^distance. */
-static void fade(const block *k, int64_t key, int64_t keys, real *x) {
+/* The random words of the block's queries and a key, four runs of queries at a time: Philox 4x32-10
+ * (Salmon et al. 2011) with the numbers of the key, the run and the head as counter. */
+enum { RUN = QUERIES / 4 };
+static void draw_words(const block *k, int64_t key, uint32_t words[QUERIES]) {
+  const mica_attention_args *a = k->a;
+  const uint64_t head = (uint64_t)((a->entry + k->b) * a->heads + k->h);
+  SIMD for (int i = 0; i < RUN; i++) {
+    uint32_t c0 = (uint32_t)key, c1 = (uint32_t)(k->first / 4 + i), c2 = (uint32_t)head;
+    uint32_t c3 = UINT32_C(0x6174746e) ^ (uint32_t)(head >> 32);
+    uint32_t k0 = (uint32_t)a->drop_key, k1 = (uint32_t)(a->drop_key >> 32);
+    for (int round = 0; round < 10; round++) {
+      const uint64_t p0 = (uint64_t)c0 * UINT32_C(0xd2511f53);
+      const uint64_t p1 = (uint64_t)c2 * UINT32_C(0xcd9e8d57);
+      c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
+      c1 = (uint32_t)p1;
+      c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+      c3 = (uint32_t)p0;
+      k0 += UINT32_C(0x9e3779b9);
+      k1 += UINT32_C(0xbb67ae85);
+    }
+    words[i] = c0;
+    words[RUN + i] = c1;
+    words[2 * RUN + i] = c2;
+    words[3 * RUN + i] = c3;
+  }
+}
+
+static void drop(const block *k, int64_t key, int64_t keys, real *x) {
+  const double p = k->a->drop;
+  const uint64_t threshold = (uint64_t)(p * 4294967296.0 + 0.5); /* up to 2^32: everything */
+  const real scale = p < 1 ? (real)(1 / (1 - p)) : 0;
+  uint32_t words[QUERIES];
+  for (int64_t j = 0; j < keys; j++) {
+    real *to = x + j * QUERIES;
+    draw_words(k, key + j, words);
+    for (int64_t i = 0; i < k->width; i++) to[i] = words[i] >= threshold ? to[i] * scale : 0;
+  }
+}
+
+static bool thins(const mica_attention_args *a) {
+  return a->decays || a->drop != 0;
+}
+
+/* Divided weights, or their gradients, times decay^distance and dropped. */
+static void thin(const block *k, int64_t key, int64_t keys, real *x) {
+  if (k->a->drop != 0) drop(k, key, keys, x);
   if (!k->a->decays) return;
   const real rate = (real)log(k->a->decays[k->h]);
   real d[QUERIES];
