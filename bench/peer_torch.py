@@ -1,17 +1,20 @@
 """The other side of the benchmark: the cases of bench/speed.c in PyTorch, with the same protocol.
 
-    peer_torch.py CASE [--bf16] [--channels-last] [--compiled]
+    peer_torch.py CASE [--bf16] [--channels-last] [--compiled] [--growing] [--foreach]
+                  [--one-thread]
 
 The first line of output names the version and the threads.
 """
 import sys
 import time
+import warnings
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 THREADS = 2
+PROMPT, GENERATED = 32, 200
 
 
 class Basic(nn.Module):
@@ -95,22 +98,78 @@ class ViT(nn.Module):
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 
+class Decoder(nn.Module):
+    """GPT-2's form. With a cache it reads the tokens from place `at` on; the keys and values of
+    those before lie in memory made once, or are made longer with each step."""
+
+    def __init__(self, dim=384, depth=6, heads=6, vocabulary=256, length=256, grows=False):
+        super().__init__()
+        self.heads, self.length, self.grows = heads, length, grows
+        self.embedding = nn.Embedding(vocabulary, dim)
+        self.place = nn.Embedding(length, dim)
+        self.blocks = nn.ModuleList([Block(dim, heads) for _ in range(depth)])
+        self.norm = nn.LayerNorm(dim)
+        self.register_buffer("mask", torch.full((length, length), float("-inf")).triu(1))
+        for p in self.parameters():
+            if p.dim() > 1:
+                nn.init.normal_(p, 0, 0.02)
+
+    def cache(self):
+        size = (2, 1, self.heads, 0 if self.grows else self.length, 64)
+        return [torch.zeros(size) for _ in self.blocks]
+
+    def attend(self, block, x, cache, at):
+        n, length, dim = x.shape
+        qkv = block.qkv(block.norm1(x)).reshape(n, length, 3, self.heads, -1) \
+            .permute(2, 0, 3, 1, 4)
+        if cache is None:
+            q, k, v = qkv.unbind(0)
+        elif self.grows:
+            cache = torch.cat([cache, qkv[1:]], 3)
+            q, k, v = qkv[0], cache[0], cache[1]
+        else:
+            cache[:, :, :, at:at + length] = qkv[1:]
+            q, k, v = qkv[0], cache[0, :, :, :at + length], cache[1, :, :, :at + length]
+        if hasattr(F, "scaled_dot_product_attention"):
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=length > 1)
+        else:
+            s = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+            y = (s + self.mask[:length, :length] if length > 1 else s).softmax(-1) @ v
+        return x + block.proj(y.transpose(1, 2).reshape(n, length, dim)), cache
+
+    def forward(self, ids, caches=None, at=0):
+        x, kept = self.embedding(ids) + self.place.weight[at:at + ids.shape[1]], []
+        for i, block in enumerate(self.blocks):
+            x, cache = self.attend(block, x, caches and caches[i], at)
+            x = x + block.fc2(F.gelu(block.fc1(block.norm2(x))))
+            kept.append(cache)
+        x = self.norm(x)
+        if caches is None:
+            return F.linear(x, self.embedding.weight)
+        return F.linear(x[:, -1:], self.embedding.weight), kept
+
+
 def sgd(model):
     return torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=5e-4, nesterov=True)
 
 
 def adamw(model):
-    return torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.05)
+    return torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.05,
+                             foreach="--foreach" in sys.argv)
 
 
 TRAIN = {"train-resnet8": (resnet8, (128, 1, 28, 28), sgd),
          "train-vit": (lambda: ViT(32, 4), (64, 3, 32, 32), adamw),
-         "train-vit-224": (lambda: ViT(224, 16), (16, 3, 224, 224), adamw)}
+         "train-vit-224": (lambda: ViT(224, 16), (16, 3, 224, 224), adamw),
+         "train-gpt": (Decoder, (8, 256), adamw)}
 
 
 def training(case, bf16, last):
     make, shape, optimiser = TRAIN[case]
-    model, x, y = make().train(), torch.randn(*shape), torch.arange(shape[0]) % 10
+    text = len(shape) == 2
+    x = torch.randint(0, 256, shape) if text else torch.randn(*shape)
+    y = torch.randint(0, 256, (x.numel(),)) if text else torch.arange(shape[0]) % 10
+    model = make().train()
     if last:
         model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     rule = optimiser(model)
@@ -118,7 +177,8 @@ def training(case, bf16, last):
     def step():
         rule.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            loss = F.cross_entropy(model(x).float(), y)
+            out = model(x).float()
+            loss = F.cross_entropy(out.flatten(0, 1) if text else out, y)
         loss.backward()
         rule.step()
     return step
@@ -141,14 +201,36 @@ def prediction(last, compiled):
     return step
 
 
+def generation(grows, compiled):
+    """A prompt is read at once, then the likeliest byte comes, one after another."""
+    model, prompt = Decoder(grows=grows).eval(), torch.arange(PROMPT)[None]
+    follow = model
+    if compiled:
+        with torch.inference_mode():
+            _, caches = model(prompt, model.cache())
+            warnings.simplefilter("ignore")  # of sizes that tracing takes for constants: they are
+            follow = torch.jit.freeze(torch.jit.trace(
+                model, (prompt[:, :1], caches, torch.tensor(PROMPT)), strict=False))
+    places = [torch.tensor(i) if compiled else i for i in range(PROMPT + GENERATED)]
+
+    def step():
+        with torch.inference_mode():
+            out, caches = model(prompt, model.cache())
+            for at in places[PROMPT:]:
+                out, caches = follow(out.argmax(-1), caches, at)
+    return step
+
+
 def main():
-    torch.set_num_threads(THREADS)
-    torch.manual_seed(1)
     case, flags = sys.argv[1], sys.argv[2:]
+    torch.set_num_threads(1 if "--one-thread" in flags else THREADS)
+    torch.manual_seed(1)
     last = "--channels-last" in flags
     if case == "gemm":
         a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
         step = lambda: a @ b
+    elif case == "generate-gpt":
+        step = generation("--growing" in flags, "--compiled" in flags)
     elif case == "predict-resnet18":
         step = prediction(last, "--compiled" in flags)
     else:

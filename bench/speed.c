@@ -7,7 +7,9 @@
  *     train-resnet8        a step of the demo's network: 128 pictures of 28x28x1, SGD
  *     train-vit            a step of ViT-Tiny, patches of 4: 64 pictures of 32x32x3, AdamW
  *     train-vit-224        a step of ViT-Tiny, patches of 16: 16 pictures of 224x224x3, AdamW
+ *     train-gpt            a step of a decoder of bytes, 6 layers of 384: 8 texts of 256, AdamW
  *     predict-resnet18     one picture of 224x224x3 through ResNet-18
+ *     generate-gpt         200 bytes, one after another, from that decoder after a prompt of 32
  */
 #include <mica/mica.h>
 
@@ -16,21 +18,23 @@
 #include <string.h>
 #include <time.h>
 
-enum { GEMM = 1024, CLASSES = 10, THREADS = 2 };
+enum { GEMM = 1024, CLASSES = 10, THREADS = 2, BYTES = 256, PROMPT = 32, GENERATED = 200 };
 
 typedef struct setting {
   const char *name, *model, *optimiser;
-  int64_t side, channels, batch, classes;
+  int64_t side, channels, batch, classes; /* side 0: texts of BYTES bytes */
 } setting;
 
-static const setting settings[] = {{"train-resnet8", "resnet:depth=8",
-                                    "sgd:lr=0.01:momentum=0.9:weight_decay=5e-4:nesterov=true", 28,
-                                    1, 128, CLASSES},
-                                   {"train-vit", "vit:patch=4:dim=192:depth=12:heads=3",
-                                    "adamw:lr=1e-4:weight_decay=0.05", 32, 3, 64, CLASSES},
-                                   {"train-vit-224", "vit:patch=16:dim=192:depth=12:heads=3",
-                                    "adamw:lr=1e-4:weight_decay=0.05", 224, 3, 16, CLASSES},
-                                   {"predict-resnet18", "resnet:depth=18", NULL, 224, 3, 1, 1000}};
+static const setting settings[] = {
+    {"train-resnet8", "resnet:depth=8", "sgd:lr=0.01:momentum=0.9:weight_decay=5e-4:nesterov=true",
+     28, 1, 128, CLASSES},
+    {"train-vit", "vit:patch=4:dim=192:depth=12:heads=3", "adamw:lr=1e-4:weight_decay=0.05", 32, 3,
+     64, CLASSES},
+    {"train-vit-224", "vit:patch=16:dim=192:depth=12:heads=3", "adamw:lr=1e-4:weight_decay=0.05",
+     224, 3, 16, CLASSES},
+    {"train-gpt", "gpt:dim=384:depth=6:heads=6", "adamw:lr=1e-4:weight_decay=0.05", 0, 0, 8, 0},
+    {"predict-resnet18", "resnet:depth=18", NULL, 224, 3, 1, 1000},
+    {"generate-gpt", "gpt:dim=384:depth=6:heads=6", NULL, 0, 0, 1, 0}};
 
 static void need(mica_status status) {
   if (status == MICA_OK) return;
@@ -60,6 +64,7 @@ typedef struct work {
   mica_optimiser *optimiser;
   mica_model *model;
   mica_session *session;
+  mica_generator *generator;
   mica_tensor *x, *y;
   uint64_t step;
 } work;
@@ -93,6 +98,15 @@ static void predict(work *w) {
   need(mica_predict(w->session, &view, &answer));
 }
 
+static void generate(work *w) {
+  int64_t prompt[PROMPT], token;
+  for (int i = 0; i < PROMPT; i++) prompt[i] = i;
+  mica_generator_clear(w->generator);
+  need(mica_generator_feed(w->generator, PROMPT, prompt));
+  for (int i = 0; i < GENERATED; i++) need(mica_generator_next(w->generator, &token));
+  if (!mica_generator_logits(w->generator)) need(mica_last_status());
+}
+
 static void make_model(work *w, const setting *s) {
   static char text[1000][8];
   const char *names[1000];
@@ -111,7 +125,33 @@ static void make_model(work *w, const setting *s) {
   mica_tensor_free(values);
 }
 
+static mica_tensor *bytes(int64_t n, uint64_t seed) {
+  mica_tensor *x;
+  need(mica_tensor_create(MICA_I64, MICA_SHAPE(n, BYTES), &x));
+  for (int64_t i = 0; i < mica_tensor_count(x); i++)
+    mica_tensor_set(x, i, (double)mica_random_below(mica_key_seed(seed), (uint64_t)i, BYTES));
+  return x;
+}
+
+static void make_decoder(work *w, const setting *s) {
+  const mica_problem problem = MICA_PROBLEM_TOKENS(BYTES, BYTES, 0);
+  mica_generator_options o = MICA_GENERATOR_OPTIONS;
+  o.sampling.temperature = 0;
+  need(mica_net_create(w->engine, s->model, &problem, 1, &w->net));
+  if (!s->optimiser) {
+    need(mica_generator_create(w->net, &o, &w->generator));
+    return;
+  }
+  need(mica_optimiser_create(mica_net_params(w->net), s->optimiser, &w->optimiser));
+  w->x = bytes(s->batch, 1);
+  w->y = bytes(s->batch, 2);
+}
+
 static void make(work *w, const setting *s) {
+  if (!s->side) {
+    make_decoder(w, s);
+    return;
+  }
   const mica_problem problem = MICA_PROBLEM_IMAGES(s->side, s->side, s->channels, s->classes);
   need(mica_net_create(w->engine, s->model, &problem, 1, &w->net));
   w->x = noise(MICA_SHAPE(s->batch, s->side, s->side, s->channels), 1);
@@ -154,6 +194,8 @@ int main(int argc, char **argv) {
         multiply(&w);
       else if (w.session)
         predict(&w);
+      else if (w.generator)
+        generate(&w);
       else
         train(&w);
       printf("%s%.4f", i ? " " : "", milliseconds() - start);
@@ -164,6 +206,7 @@ int main(int argc, char **argv) {
   mica_tensor_free(w.x);
   mica_tensor_free(w.y);
   mica_session_free(w.session);
+  mica_generator_free(w.generator);
   mica_model_free(w.model);
   mica_optimiser_free(w.optimiser);
   mica_net_free(w.net);
