@@ -150,6 +150,30 @@ MICA_API mica_var mica_log_sum_exp(mica_tape *t, mica_var x, int axis, bool keep
 /* sqrt(sum x^2), gradient 0 at 0 */
 MICA_API mica_var mica_norm(mica_tape *t, mica_var x, int axis, bool keep);
 
+/* ---- along one axis: running sums and linear recurrences ---- */
+
+/* y_t = sum of x_i, i <= t (exclusive: i < t); reverse: i >= t (i > t). Sums are kept in float64.
+ */
+MICA_API mica_var mica_cumsum(mica_tape *t, mica_var x, int axis, bool exclusive, bool reverse);
+/* y_t = product of x_i, i <= t (reverse: i >= t). The gradient divides by nothing: zeros are fine.
+ */
+MICA_API mica_var mica_cumprod(mica_tape *t, mica_var x, int axis, bool reverse);
+
+typedef struct mica_recurrence_options {
+  uint32_t size;
+  int32_t axis; /* of b, that of the steps */
+  bool complex; /* the last dimension of all is 2: real and imaginary part */
+  bool reverse; /* from the last step to the first */
+} mica_recurrence_options;
+#define MICA_RECURRENCE_OPTIONS                                                                    \
+  { sizeof(mica_recurrence_options), 1, false, false }
+/* h_t = a_t h_(t-1) + b_t for each element on its own, the states h in the shape of b. a broadcasts
+ * to b (a dimension of 1 at the axis: the same factor at each step); h0 is b's shape without the
+ * axis, or MICA_NONE (zero). *last (may be NULL) is the state after the last step. Time and memory
+ * linear in the number of steps; columns run on several threads. */
+MICA_API mica_var mica_linear_recurrence(mica_tape *t, mica_var a, mica_var b, mica_var h0,
+                                         const mica_recurrence_options *o, mica_var *last);
+
 /* ---- products ---- */
 
 /* op(a) op(b), batched over leading dimensions with broadcasting; op transposes the last two. */

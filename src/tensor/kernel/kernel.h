@@ -23,6 +23,7 @@
   X(gather)                                                                                        \
   X(segment)                                                                                       \
   X(pair)                                                                                          \
+  X(scan)                                                                                          \
   X(resize)                                                                                        \
   X(grid)                                                                                          \
   X(gemm)                                                                                          \
