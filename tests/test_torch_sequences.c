@@ -1,4 +1,5 @@
-/* Agreement with PyTorch: running sums and linear recurrences. */
+/* Agreement with PyTorch: running sums, linear recurrences, Fourier transforms, and long
+ * convolutions by both ways. */
 #include "support/golden.h"
 
 #include <mica/ops.h>
@@ -42,6 +43,34 @@ static mica_var recurrence_complex(golden_case *b) {
   return scan(b, true, false, true);
 }
 
+RUN(rfft, mica_rfft(t, X, 1, MICA_FFT_BACKWARD))
+#define IRFFT(n) RUN(irfft_##n, mica_irfft(t, X, 1, n, MICA_FFT_ORTHO))
+IRFFT(1)
+IRFFT(2)
+IRFFT(12)
+IRFFT(15)
+IRFFT(49)
+IRFFT(64)
+RUN(fft, mica_fft(t, X, 1, MICA_FFT_FORWARD))
+RUN(ifft, mica_ifft(t, X, -1, MICA_FFT_BACKWARD))
+RUN(rfft2, mica_rfft2(t, X, MICA_FFT_ORTHO))
+RUN(irfft2, mica_irfft2(t, X, 5, MICA_FFT_BACKWARD))
+
+static bool by_transforms;
+static mica_var convolution(golden_case *b, bool circular) {
+  mica_long_convolution_options o = MICA_LONG_CONVOLUTION_OPTIONS;
+  mica_var x = X;
+  o.circular = circular;
+  if (by_transforms) o.direct = 0;
+  return mica_long_convolution(b->t, x, golden_leaf(b, "k"), &o);
+}
+static mica_var causal(golden_case *b) {
+  return convolution(b, false);
+}
+static mica_var circular(golden_case *b) {
+  return convolution(b, true);
+}
+
 #define CASE(name)                                                                                 \
   { #name, name }
 static const golden_operation cases[] = {
@@ -53,6 +82,25 @@ static const golden_operation cases[] = {
     CASE(recurrence_reverse),
     CASE(recurrence_shared),
     CASE(recurrence_complex),
+    {"rfft_1", rfft},
+    {"rfft_2", rfft},
+    {"rfft_12", rfft},
+    {"rfft_15", rfft},
+    {"rfft_49", rfft},
+    {"rfft_64", rfft},
+    CASE(irfft_1),
+    CASE(irfft_2),
+    CASE(irfft_12),
+    CASE(irfft_15),
+    CASE(irfft_49),
+    CASE(irfft_64),
+    CASE(fft),
+    CASE(ifft),
+    CASE(rfft2),
+    CASE(irfft2),
+    {"convolution_causal", causal},
+    {"convolution_causal_beyond", causal},
+    {"convolution_circular", circular},
 };
 
 static void test_sequences(void **state) {
@@ -64,7 +112,10 @@ static void test_sequences(void **state) {
     stored += strcmp(name + strlen(name) - 2, ".y") == 0;
   }
   assert_int_equal(stored, sizeof cases / sizeof *cases);
-  assert_int_equal(golden_run(engine, archive, cases, sizeof cases / sizeof *cases), 0);
+  for (int way = 0; way < 2; way++) {
+    by_transforms = way;
+    assert_int_equal(golden_run(engine, archive, cases, sizeof cases / sizeof *cases), 0);
+  }
   mica_archive_close(archive);
 }
 

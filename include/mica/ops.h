@@ -174,6 +174,38 @@ typedef struct mica_recurrence_options {
 MICA_API mica_var mica_linear_recurrence(mica_tape *t, mica_var a, mica_var b, mica_var h0,
                                          const mica_recurrence_options *o, mica_var *last);
 
+/* ---- Fourier transforms, of any length >= 1; complex numbers are a last dimension of 2, which
+ * axes do not count ---- */
+
+typedef enum mica_fft_norm {
+  MICA_FFT_BACKWARD, /* 1 / n in the inverse */
+  MICA_FFT_ORTHO,    /* n^-1/2 in both */
+  MICA_FFT_FORWARD   /* 1 / n in the forward transform */
+} mica_fft_norm;
+/* y_k = sum_t x_t e^(-2 pi i k t / n) along axis, x [..,n,..,2]; the inverse has a plus. */
+MICA_API mica_var mica_fft(mica_tape *t, mica_var x, int axis, mica_fft_norm norm);
+MICA_API mica_var mica_ifft(mica_tape *t, mica_var x, int axis, mica_fft_norm norm);
+/* The first n / 2 + 1 of them, of real x: [..,n,..] -> [..,n/2+1,..,2]. */
+MICA_API mica_var mica_rfft(mica_tape *t, mica_var x, int axis, mica_fft_norm norm);
+/* Back: [..,n/2+1,..,2] -> [..,n,..]. The imaginary part of the first, and for even n of the last,
+ * is not read. */
+MICA_API mica_var mica_irfft(mica_tape *t, mica_var x, int axis, int64_t n, mica_fft_norm norm);
+/* Over height and width of pictures: [N,H,W,C] -> [N,H,W/2+1,C,2], and back. */
+MICA_API mica_var mica_rfft2(mica_tape *t, mica_var x, mica_fft_norm norm);
+MICA_API mica_var mica_irfft2(mica_tape *t, mica_var x, int64_t width, mica_fft_norm norm);
+
+typedef struct mica_long_convolution_options {
+  uint32_t size;
+  bool circular;  /* x goes round; else it is 0 before the first place */
+  int64_t direct; /* so many taps or fewer are added up one by one, more by Fourier transforms */
+} mica_long_convolution_options;
+#define MICA_LONG_CONVOLUTION_OPTIONS                                                              \
+  { sizeof(mica_long_convolution_options), false, 32 }
+/* y[n,t,c] = sum_j k[c,j] x[n,t-j,c]: x [N,L,C], k [C,K] -> [N,L,C]. Causal taps beyond the length
+ * reach nothing; circular ones must not be more than it. */
+MICA_API mica_var mica_long_convolution(mica_tape *t, mica_var x, mica_var k,
+                                        const mica_long_convolution_options *o);
+
 /* ---- products ---- */
 
 /* op(a) op(b), batched over leading dimensions with broadcasting; op transposes the last two. */

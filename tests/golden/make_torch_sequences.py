@@ -42,9 +42,46 @@ def make_scans():
          {"x": draw(2, 5, 3, 2), "z": draw(2, 5, 3, 2), "h": draw(2, 3, 2)})
 
 
+def pairs(x):
+    return torch.view_as_complex(x.contiguous())
+
+
+def long_convolution(x, k, circular):
+    """By its definition: x [N, L, C], k [C, K]."""
+    length = x.shape[1]
+    y = torch.zeros_like(x)
+    for j in range(k.shape[1]):
+        moved = torch.roll(x, j, 1)
+        if not circular:
+            moved = moved * (torch.arange(length) >= j).double().view(1, length, 1)
+        y = y + k[:, j] * moved
+    return y
+
+
+def make_transforms():
+    for n in (1, 2, 12, 15, 49, 64):
+        case(f"rfft_{n}", lambda x: torch.view_as_real(torch.fft.rfft(x, dim=1)),
+             {"x": draw(2, n, 3)})
+        half = draw(2, n // 2 + 1, 3, 2)
+        case(f"irfft_{n}", lambda x, n=n: torch.fft.irfft(pairs(x), n, 1, "ortho"), {"x": half})
+    whole = {"x": draw(3, 22, 2)}
+    case("fft", lambda x: torch.view_as_real(torch.fft.fft(pairs(x), norm="forward")), whole)
+    case("ifft", lambda x: torch.view_as_real(torch.fft.ifft(pairs(x))), whole)
+    case("rfft2", lambda x: torch.view_as_real(torch.fft.rfft2(x, dim=(1, 2), norm="ortho")),
+         {"x": draw(2, 6, 5, 2)})
+    case("irfft2", lambda x: torch.fft.irfft2(pairs(x), (6, 5), (1, 2)),
+         {"x": draw(2, 6, 3, 2, 2)})
+    for name, taps, circular in (("causal", 9, False), ("causal_beyond", 17, False),
+                                 ("circular", 13, True)):
+        case("convolution_" + name,
+             lambda x, k, c=circular: long_convolution(x, k, c),
+             {"x": draw(3, 13, 2), "k": draw(2, taps)})
+
+
 def main():
     torch.manual_seed(6)
     make_scans()
+    make_transforms()
     write("sequences", layers)
 
 

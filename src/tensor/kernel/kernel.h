@@ -24,6 +24,7 @@
   X(segment)                                                                                       \
   X(pair)                                                                                          \
   X(scan)                                                                                          \
+  X(fft)                                                                                           \
   X(resize)                                                                                        \
   X(grid)                                                                                          \
   X(gemm)                                                                                          \
