@@ -142,26 +142,42 @@ static void transform(const mica_fft_plan *p, void *vre, void *vim, void *vwork)
 
 /* ---- in and out ---- */
 
+/* All lanes are there, side by side. */
+static bool neighbours(const int64_t *offset) {
+  for (int64_t l = 0; l < LANES; l++)
+    if (offset[l] != offset[0] + l) return false;
+  return offset[0] >= 0;
+}
+
 static void load(int64_t rows, int64_t n, const int64_t *offset, int64_t step, const void *vx,
                  void *vto) {
   const real *x = vx;
   real *to = vto;
-  for (int64_t l = 0; l < LANES; l++)
-    if (offset[l] < 0)
-      for (int64_t t = 0; t < rows; t++) to[t * LANES + l] = 0;
-    else
-      for (int64_t t = 0; t < rows; t++) to[t * LANES + l] = x[offset[l] + t * step];
+  if (neighbours(offset)) {
+    for (int64_t t = 0; t < rows; t++)
+      memcpy(to + t * LANES, x + offset[0] + t * step, LANES * sizeof(real));
+  } else {
+    for (int64_t l = 0; l < LANES; l++)
+      for (int64_t t = 0; t < rows; t++)
+        to[t * LANES + l] = offset[l] < 0 ? 0 : x[offset[l] + t * step];
+  }
   memset(to + rows * LANES, 0, (size_t)((n - rows) * LANES) * sizeof(real));
 }
 
 static void store(int64_t rows, const int64_t *offset, int64_t step, double scale,
                   const void *vfrom, void *vy) {
-  const real *from = vfrom;
+  const real *from = vfrom, factor = (real)scale;
   real *y = vy;
+  if (neighbours(offset)) {
+    for (int64_t t = 0; t < rows; t++) {
+      real *to = y + offset[0] + t * step;
+      SIMD for (int64_t l = 0; l < LANES; l++) to[l] = from[t * LANES + l] * factor;
+    }
+    return;
+  }
   for (int64_t l = 0; l < LANES; l++)
-    if (offset[l] >= 0)
-      for (int64_t t = 0; t < rows; t++)
-        y[offset[l] + t * step] = from[t * LANES + l] * (real)scale;
+    for (int64_t t = 0; t < rows && offset[l] >= 0; t++)
+      y[offset[l] + t * step] = from[t * LANES + l] * factor;
 }
 
 /* Pair k of n stands for two places of the whole spectrum, k and n - k. */
