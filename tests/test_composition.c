@@ -68,7 +68,7 @@ static void make_document(document *d) {
       "## Losses and models\n\n"
       "A cell names what a training run must bring besides the model. Losses add up: "
       "`ce+0.5*kd:T=4` needs what both do. Every loss goes with every optimiser, schedule and "
-      "adapter.\n\n| loss |",
+      "adapter. Pairs are scored by a model that is made without classes.\n\n| loss |",
       DOCUMENT);
   for (int i = 0; (model = at(MICA_KIND_MODEL, i)); i++) put(d, " %s |", model->name);
   put(d, "\n| --- |");
@@ -127,9 +127,10 @@ static mica_status next(void *ctx, mica_batch *out) {
 static const int64_t field_size[FIELDS] = {4, 2, 3};
 
 /* What the model reads: images where it needs them; tokens; else rows, with fields where it needs
- * them; a head where it can have one. */
-static mica_problem problem_of(const mica_component *model) {
-  mica_problem p = {.classes = model->provides & MICA_NEED_LOGITS ? CLASSES : 0};
+ * them; a head where it can have one and is not asked for pairs instead. */
+static mica_problem problem_of(const mica_component *model, bool pairs) {
+  const bool head = model->provides & MICA_NEED_LOGITS;
+  mica_problem p = {.classes = head && !(pairs && model->provides & MICA_NEED_PAIRS) ? CLASSES : 0};
   const bool images = model->needs & MICA_NEED_IMAGES, tokens = model->needs & MICA_NEED_TOKENS;
   p.height = p.width = images ? 8 : 0;
   p.channels = images ? 1 : tokens ? 0 : COLUMNS;
@@ -142,7 +143,7 @@ static mica_problem problem_of(const mica_component *model) {
 
 static mica_batch everything(const mica_component *model) {
   mica_batch b = {.n = EXAMPLES};
-  const mica_problem p = problem_of(model);
+  const mica_problem p = problem_of(model, false);
   const mica_shape x = p.height ? MICA_SHAPE(EXAMPLES, 8, 8, 1) : MICA_SHAPE(EXAMPLES, COLUMNS);
   if (p.channels) assert_int_equal(mica_tensor_create(MICA_F32, x, &b.x), MICA_OK);
   if (p.vocabulary)
@@ -185,6 +186,9 @@ static const char *small(const char *name) {
                                          {"convnet", "convnet:widths=3,4"},
                                          {"resnet", "resnet:depth=8:width=4"},
                                          {"vit", "vit:patch=4:dim=8:depth=1:heads=2"},
+                                         {"clip",
+                                          "clip:dim=6:patch=4:vision_dim=8:vision_depth=1:"
+                                          "vision_heads=2:text_dim=4:text_depth=1:text_heads=2"},
                                          {"deepfm", "deepfm:dim=3:hidden=5"},
                                          {"dcn", "dcn:dim=3:layers=2:hidden=5"},
                                          {"dcnv2", "dcnv2:dim=3:hidden=5:rank=2:experts=2"},
@@ -194,8 +198,8 @@ static const char *small(const char *name) {
   return name;
 }
 
-static mica_net *create(const mica_component *model, uint64_t seed) {
-  const mica_problem problem = problem_of(model);
+static mica_net *create(const mica_component *model, bool pairs, uint64_t seed) {
+  const mica_problem problem = problem_of(model, pairs);
   mica_net *net = NULL;
   if (mica_net_create(engine, small(model->name), &problem, seed, &net) != MICA_OK)
     fail_msg("%s: %s", model->name, mica_last_error());
@@ -206,7 +210,9 @@ static mica_status train(const mica_component *model, const char *loss, const ch
                          const char *schedule, bool teach) {
   mica_batch b = everything(model);
   const mica_stream stream = {&b, 2, seek, next};
-  mica_net *net = create(model, 1), *teacher = teach ? create(model, 2) : NULL;
+  const mica_component *c = mica_component_find(engine, MICA_KIND_LOSS, loss);
+  const bool pairs = c && c->needs & MICA_NEED_PAIRS; /* a sum of losses has a head */
+  mica_net *net = create(model, pairs, 1), *teacher = teach ? create(model, pairs, 2) : NULL;
   mica_train_options o = MICA_TRAIN_OPTIONS;
   mica_train_result result = {0};
   o.loss = loss;
@@ -245,6 +251,23 @@ static void test_losses_with_models(void **state) {
   assert_true(legal >= 24);
 }
 
+/* A model that scores the pairs of a batch does so without classes only; with them the loss is
+ * refused before the first step. */
+static void test_pairs(void **state) {
+  (void)state;
+  const mica_component *model;
+  int seen = 0;
+  for (int i = 0; (model = at(MICA_KIND_MODEL, i)); i++) {
+    if (!(model->provides & MICA_NEED_PAIRS)) continue;
+    assert_int_equal(train(model, "clip", "sgd:lr=0.01", "constant", false), MICA_OK);
+    assert_int_equal(train(model, "ce+0.5*clip", "sgd:lr=0.01", "constant", false),
+                     MICA_ERR_INVALID);
+    assert_non_null(strstr(mica_last_error(), "loss clip needs pairs"));
+    seen++;
+  }
+  assert_true(seen > 0);
+}
+
 /* Optimisers and schedules know no layer and no loss: each pair once, on rows. */
 static void test_optimisers_with_schedules(void **state) {
   (void)state;
@@ -265,7 +288,7 @@ static void test_adapters_with_models(void **state) {
       int64_t count = 0;
       mica_batch b = everything(model);
       const mica_stream stream = {&b, 2, seek, next};
-      mica_net *net = create(model, 1);
+      mica_net *net = create(model, false, 1);
       mica_params *p = mica_net_params(net);
       const int64_t entries = mica_params_count(p);
       mica_params_flag(p, "*", 0, MICA_PARAM_TRAINABLE);
@@ -308,10 +331,10 @@ int main(int argc, char **argv) {
     fprintf(stderr, "%s cannot be written\n", argv[2]);
     return 1;
   }
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_document),
-                                     cmocka_unit_test(test_losses_with_models),
-                                     cmocka_unit_test(test_optimisers_with_schedules),
-                                     cmocka_unit_test(test_adapters_with_models)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_document), cmocka_unit_test(test_losses_with_models),
+      cmocka_unit_test(test_pairs), cmocka_unit_test(test_optimisers_with_schedules),
+      cmocka_unit_test(test_adapters_with_models)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   mica_engine_free(engine);
   return failed;

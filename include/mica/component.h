@@ -92,7 +92,8 @@ enum {
   MICA_NEED_IMAGES = 1u << 10,
   MICA_NEED_ROWS = 1u << 11,
   MICA_NEED_TARGETS = 1u << 12,
-  MICA_NEED_FIELDS = 1u << 13
+  MICA_NEED_FIELDS = 1u << 13,
+  MICA_NEED_PAIRS = 1u << 14 /* logits are similarities [N,N] of two things of each example */
 };
 /* The names of these bits ("logits, two_views") into buf, "" for none; returns buf. */
 MICA_API const char *mica_needs_text(uint32_t needs, char *buf, size_t n);

@@ -57,6 +57,7 @@ typedef struct mica_outputs {
   mica_var tokens;                    /* [N, L, D] */
   mica_var pyramid[MICA_PYRAMID_MAX]; /* maps [N,H,W,C], finest first */
   int n_pyramid;
+  mica_var text; /* [N, D]: of the text, where `features` are of the image beside it */
 } mica_outputs;
 
 /* The table of a component of kind MICA_KIND_MODEL. */
@@ -311,6 +312,27 @@ typedef struct mica_vit_options {
 } mica_vit_options;
 #define MICA_VIT_OPTIONS                                                                           \
   { sizeof(mica_vit_options), 4, 192, 12, 3, 4.0, 0.0, 0.0, true, 0 }
+
+/* "clip" (Radford et al. 2021), an image tower and a text tower with the names of the
+ * `transformers` library; the defaults are those of ViT-B/32, whose problem is 224x224x3 images,
+ * 49408 tokens and length 77. The image tower is a vision transformer with a class token and a norm
+ * before its blocks too; the text tower is causal, and a text is read at the first of its largest
+ * ids, as in OpenAI's code, where the end of a text is the last id of the vocabulary. Features are
+ * the image's embedding and `text` is the text's, both of length 1; `tokens` are the image tower's
+ * last block. A problem without classes gives the logits e^s image text^T [N,N] of a batch, s
+ * logit_scale, with e^s at most 100 (above that logit_scale has no gradient): loss "clip" trains
+ * it. Classes > 0 give a linear layer on the features instead. */
+typedef struct mica_clip_options {
+  uint32_t size;
+  int64_t dim; /* of the space where the towers meet */
+  int64_t patch, vision_dim, vision_depth, vision_heads;
+  int64_t text_dim, text_depth, text_heads;
+  double mlp_ratio;
+  int32_t activation; /* quick_gelu | gelu */
+  double eps;         /* of the norms */
+} mica_clip_options;
+#define MICA_CLIP_OPTIONS                                                                          \
+  { sizeof(mica_clip_options), 512, 32, 768, 12, 12, 512, 12, 8, 4.0, 0, 1e-5 }
 
 /* Click models read categorical fields and numeric columns (a number enters as itself times a
  * learnt vector, or into DLRM's bottom layers) and answer whether (2 classes, the second is the

@@ -223,9 +223,10 @@ static mica_status work(mica_session *s, const mica_view *x, const request *r) {
     }
     if (!r->head && own && status == MICA_OK) {
       const mica_view l = read_output(s, o.logits, "classes");
-      if (mica_ok(s->tape) && l.shape.rank != 2)
-        mica_latch(s->tape, MICA_ERR_UNSUPPORTED,
-                   "the model answers for each token, not for an example");
+      const int64_t classes = mica_net_problem(mica_model_net(s->model))->classes;
+      if (mica_ok(s->tape) && (l.shape.rank != 2 || l.shape.dim[1] != classes))
+        mica_latch(s->tape, MICA_ERR_UNSUPPORTED, "the model answers for %s, not for an example",
+                   l.shape.rank != 2 ? "each token" : "each pair of a batch");
       status = mica_tape_status(s->tape);
       if (status == MICA_OK) status = by_network(s, r, o.logits, begin);
     }

@@ -23,6 +23,12 @@ typedef struct rows {
 
 static mica_status rows_add(rows *r, const void *data, int64_t n, int64_t width) {
   const size_t row = (size_t)width * mica_dtype_size(r->dtype);
+  if (r->n && width != r->width)
+    return mica_fail(
+        MICA_ERR_SHAPE,
+        "evaluation: rows of %lld numbers behind rows of %lld; batches of another size "
+        "have other logits",
+        (long long)width, (long long)r->width);
   r->width = width;
   if (r->n + n > r->cap) {
     int64_t cap = r->cap ? r->cap * 2 : 1024;

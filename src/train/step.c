@@ -103,9 +103,10 @@ static uint32_t provided(const mica_trainer *r, const mica_batch *b) {
   const uint32_t provides = mica_net_component(r->net)->provides;
   /* Classes, or the tokens that a network without classes may give scores of. */
   return (problem->classes || problem->vocabulary ? provides & MICA_NEED_LOGITS : 0) |
-         (provides & MICA_NEED_FEATURES) | (r->o->teacher ? MICA_NEED_TEACHER : 0) |
-         (b->labels ? MICA_NEED_LABELS : 0) | (b->ids ? MICA_NEED_IDS : 0) |
-         (b->targets ? MICA_NEED_TARGETS : 0) | (b->mask ? MICA_NEED_MASK : 0);
+         (problem->classes ? 0 : provides & MICA_NEED_PAIRS) | (provides & MICA_NEED_FEATURES) |
+         (r->o->teacher ? MICA_NEED_TEACHER : 0) | (b->labels ? MICA_NEED_LABELS : 0) |
+         (b->ids ? MICA_NEED_IDS : 0) | (b->targets ? MICA_NEED_TARGETS : 0) |
+         (b->mask ? MICA_NEED_MASK : 0);
 }
 
 static mica_status check_one(const mica_trainer *r, const mica_loss *loss, const mica_batch *b,
