@@ -1,7 +1,7 @@
 """The other side of the benchmark: the cases of bench/speed.c in PyTorch, with the same protocol.
 
-    peer_torch.py CASE [--bf16] [--channels-last] [--compiled] [--growing] [--foreach]
-                  [--one-thread]
+    peer_torch.py CASE [--bf16] [--channels-last] [--compiled] [--packed] [--growing]
+                  [--foreach] [--one-thread]
 
 The first line of output names the version and the threads.
 """
@@ -201,7 +201,7 @@ def prediction(last, compiled):
     return step
 
 
-def generation(grows, compiled):
+def generation(grows, compiled, packed):
     """A prompt is read at once, then the likeliest byte comes, one after another."""
     model, prompt = Decoder(grows=grows).eval(), torch.arange(PROMPT)[None]
     follow = model
@@ -211,6 +211,8 @@ def generation(grows, compiled):
             warnings.simplefilter("ignore")  # of sizes that tracing takes for constants: they are
             follow = torch.jit.freeze(torch.jit.trace(
                 model, (prompt[:, :1], caches, torch.tensor(PROMPT)), strict=False))
+            if packed:
+                follow = torch.jit.optimize_for_inference(follow)
     places = [torch.tensor(i) if compiled else i for i in range(PROMPT + GENERATED)]
 
     def step():
@@ -230,7 +232,7 @@ def main():
         a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
         step = lambda: a @ b
     elif case == "generate-gpt":
-        step = generation("--growing" in flags, "--compiled" in flags)
+        step = generation("--growing" in flags, "--compiled" in flags, "--packed" in flags)
     elif case == "predict-resnet18":
         step = prediction(last, "--compiled" in flags)
     else:
