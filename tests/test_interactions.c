@@ -1,6 +1,7 @@
 /* Interactions: every format to one form, thinned and split; what is known beside them; and what
  * is refused. */
 #include "support/failing_alloc.h"
+#include "support/folder.h"
 
 #include <mica/interactions.h>
 
@@ -9,25 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/mica-test-interactions-XXXXXX";
-
-static const char *path_of(const char *name) {
-  static char path[8][256];
-  static int k;
-  k = (k + 1) % 8;
-  snprintf(path[k], sizeof path[k], "%s/%s", dir, name);
-  return path[k];
-}
-
-static const char *put(const char *name, const char *text) {
-  const char *path = path_of(name);
-  FILE *f = fopen(path, "wb");
-  assert_non_null(f);
-  assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-  fclose(f);
-  return path;
-}
 
 static mica_interactions *open_log(const char *path, const mica_interactions_options *o) {
   mica_interactions *x;
@@ -82,7 +64,7 @@ static void test_formats(void **state) {
       {"1 5\n1 6\n\n2 5", "pairs", "1: 5 6; 2: 5; ", false, false},
   };
   for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
-    mica_interactions *x = open_log(put("log", files[k].text), NULL);
+    mica_interactions *x = open_log(folder_put("log", files[k].text), NULL);
     assert_string_equal(mica_interactions_format(x), files[k].format);
     assert_string_equal(told(x), files[k].told);
     assert_int_equal(mica_interactions_rating(x) != NULL, files[k].rating);
@@ -91,7 +73,7 @@ static void test_formats(void **state) {
     mica_interactions_free(x);
   }
   /* The first one: ratings and times go along; a user of one line more is a sequence by request. */
-  mica_interactions *x = open_log(put("log", files[0].text), NULL);
+  mica_interactions *x = open_log(folder_put("log", files[0].text), NULL);
   assert_true(mica_interactions_rating(x)[0] == 5 && mica_interactions_rating(x)[1] == 3);
   assert_int_equal(mica_interactions_time(x)[2], 881250950);
   assert_int_equal(mica_interactions_find_user(x, "8"), 1);
@@ -104,7 +86,7 @@ static void test_formats(void **state) {
   mica_interactions_free(x);
   mica_interactions_options o = MICA_INTERACTIONS_OPTIONS;
   o.format = "sequences";
-  x = open_log(put("log", "1 5\n2 6\n"), &o);
+  x = open_log(folder_put("log", "1 5\n2 6\n"), &o);
   assert_string_equal(mica_interactions_format(x), "sequences");
   mica_interactions_free(x);
 }
@@ -113,8 +95,8 @@ static void test_order(void **state) {
   (void)state;
   /* Equal times stay in the file's order. */
   mica_interactions *x =
-      open_log(put("log", "1::a::5::2000\n2::b::5::1\n1::c::5::1000\n1::d::5::2000\n"
-                          "1::b::5::2000\n1::e::5::-5\n"),
+      open_log(folder_put("log", "1::a::5::2000\n2::b::5::1\n1::c::5::1000\n1::d::5::2000\n"
+                                 "1::b::5::2000\n1::e::5::-5\n"),
                NULL);
   assert_string_equal(told(x), "1: e c a d b; 2: b; ");
   mica_interactions_free(x);
@@ -148,7 +130,7 @@ static void test_thinning(void **state) {
       {-1e30, 3, 0, false, true, "a: 1 2 3; "},
       {-1e30, 0, 3, false, true, "a: 1; b: 1; c: 1; "},
   };
-  const char *path = put("log", rated);
+  const char *path = folder_put("log", rated);
   for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
     mica_interactions_options o = MICA_INTERACTIONS_OPTIONS;
     o.min_rating = cases[k].rating;
@@ -182,10 +164,11 @@ static const char *parts_of(const mica_interactions *x, const mica_split_options
 
 static void test_splits(void **state) {
   (void)state;
-  mica_interactions *x = open_log(put("log", "a::1::5::10\na::2::4::20\na::3::2::30\na::4::2::40\n"
-                                             "b::1::5::25\nb::2::5::40\nc::1::5::35\nc::2::5::36\n"
-                                             "c::3::5::50\nd::1::1::5\n"),
-                                  NULL);
+  mica_interactions *x =
+      open_log(folder_put("log", "a::1::5::10\na::2::4::20\na::3::2::30\na::4::2::40\n"
+                                 "b::1::5::25\nb::2::5::40\nc::1::5::35\nc::2::5::36\n"
+                                 "c::3::5::50\nd::1::1::5\n"),
+               NULL);
   mica_split_options o = MICA_SPLIT_OPTIONS;
   assert_string_equal(parts_of(x, NULL), "rrvt"
                                          "rr"
@@ -214,7 +197,7 @@ static void test_splits(void **state) {
   o.test = 0.75;
   assert_int_equal(mica_interactions_split(x, &o, part), MICA_ERR_INVALID);
   mica_interactions_free(x);
-  x = open_log(put("log", "1 5\n2 6 5\n"), NULL);
+  x = open_log(folder_put("log", "1 5\n2 6 5\n"), NULL);
   o = (mica_split_options)MICA_SPLIT_OPTIONS;
   o.kind = MICA_SPLIT_TIME;
   assert_int_equal(mica_interactions_split(x, &o, part), MICA_ERR_UNSUPPORTED);
@@ -257,11 +240,11 @@ static void test_random_split(void **state) {
 
 static void test_folders(void **state) {
   (void)state;
-  mkdir(path_of("lightgcn"), 0777);
-  put("lightgcn/train.txt", "0 10 11\n1 12\n2\n");
-  put("lightgcn/valid.txt", "0 13\n");
-  put("lightgcn/test.txt", "1 10\n2 11 12\n");
-  mica_interactions *x = open_log(path_of("lightgcn"), NULL);
+  mkdir(folder_path("lightgcn"), 0777);
+  folder_put("lightgcn/train.txt", "0 10 11\n1 12\n2\n");
+  folder_put("lightgcn/valid.txt", "0 13\n");
+  folder_put("lightgcn/test.txt", "1 10\n2 11 12\n");
+  mica_interactions *x = open_log(folder_path("lightgcn"), NULL);
   assert_string_equal(told(x), "0: 10 11 13; 1: 12 10; 2: 11 12; ");
   mica_split_options o = MICA_SPLIT_OPTIONS;
   o.kind = MICA_SPLIT_FILES;
@@ -270,8 +253,8 @@ static void test_folders(void **state) {
                                        "tt");
   assert_non_null(mica_interactions_file_part(x));
   mica_interactions_free(x);
-  mkdir(path_of("empty"), 0777);
-  refused(path_of("empty"), NULL, MICA_ERR_NOT_FOUND, "no u.data, ratings.dat");
+  mkdir(folder_path("empty"), 0777);
+  refused(folder_path("empty"), NULL, MICA_ERR_NOT_FOUND, "no u.data, ratings.dat");
 }
 
 /* ---- attributes ---- */
@@ -288,13 +271,13 @@ static const char *values_of(const mica_attribute *a, int64_t row) {
 
 static void test_attributes(void **state) {
   (void)state;
-  mkdir(path_of("ml"), 0777);
-  put("ml/u.data", "2\t1\t3\t881250949\n1\t2\t4\t881250950\n1\t3\t4\t881250950\n");
-  put("ml/u.user", "1|24|M|technician|85711\n2|53|F|other|94043\n3|1|F|other|1\nbroken\n");
-  put("ml/u.item",
-      "1|Toy Story (1995)|01-Jan-1995||http://u|0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0\n"
-      "2|Mis\xe9rables, Les|01-Jan-1995||http://u|0|0|0|0|0|0|0|0|1|0|0|0|0|0|0|0|0|0|0\n");
-  mica_interactions *x = open_log(path_of("ml"), NULL);
+  mkdir(folder_path("ml"), 0777);
+  folder_put("ml/u.data", "2\t1\t3\t881250949\n1\t2\t4\t881250950\n1\t3\t4\t881250950\n");
+  folder_put("ml/u.user", "1|24|M|technician|85711\n2|53|F|other|94043\n3|1|F|other|1\nbroken\n");
+  folder_put("ml/u.item",
+             "1|Toy Story (1995)|01-Jan-1995||http://u|0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0\n"
+             "2|Mis\xe9rables, Les|01-Jan-1995||http://u|0|0|0|0|0|0|0|0|1|0|0|0|0|0|0|0|0|0|0\n");
+  mica_interactions *x = open_log(folder_path("ml"), NULL);
   assert_string_equal(told(x), "2: 1; 1: 2 3; ");
   assert_int_equal(mica_interactions_user_attributes(x), 4);
   assert_int_equal(mica_interactions_item_attributes(x), 3);
@@ -318,26 +301,27 @@ static void test_attributes(void **state) {
   assert_non_null(
       strstr(mica_interactions_skipped_text(x), "u.user: line 4: 1 fields, expected 5"));
   /* One more, from JSON; and what is no such file. */
-  const char *json = put("attributes.json", "{\"1\": [5, \"x\"], \"3\": [5], \"9\": [7]}");
+  const char *json = folder_put("attributes.json", "{\"1\": [5, \"x\"], \"3\": [5], \"9\": [7]}");
   assert_int_equal(mica_interactions_add_item_attribute(x, "tag", json), MICA_OK);
   a = mica_interactions_item_attribute(x, 3);
   assert_string_equal(values_of(a, 0), "5|x");
   assert_string_equal(values_of(a, 2), "5");
-  json = put("attributes.json", "{\"1\": 5}");
+  json = folder_put("attributes.json", "{\"1\": 5}");
   assert_int_equal(mica_interactions_add_item_attribute(x, "bad", json), MICA_ERR_FORMAT);
   assert_non_null(strstr(mica_last_error(), "\"1\" is no list of values"));
-  json = put("attributes.json", "{\"1\": [null]}");
+  json = folder_put("attributes.json", "{\"1\": [null]}");
   assert_int_equal(mica_interactions_add_item_attribute(x, "bad", json), MICA_ERR_FORMAT);
-  json = put("attributes.json", "[]");
+  json = folder_put("attributes.json", "[]");
   assert_int_equal(mica_interactions_add_item_attribute(x, "bad", json), MICA_ERR_FORMAT);
   assert_int_equal(mica_interactions_item_attributes(x), 4);
   mica_interactions_free(x);
   /* The other publication. */
-  mkdir(path_of("ml1m"), 0777);
-  put("ml1m/ratings.dat", "1::1193::5::978300760\n1::661::3::978302109\n");
-  put("ml1m/users.dat", "1::F::1::10::48067\n");
-  put("ml1m/movies.dat", "1193::One Flew (1975)::Drama\n661::James (1996)::Animation|Musical\n");
-  x = open_log(path_of("ml1m/ratings.dat"), NULL);
+  mkdir(folder_path("ml1m"), 0777);
+  folder_put("ml1m/ratings.dat", "1::1193::5::978300760\n1::661::3::978302109\n");
+  folder_put("ml1m/users.dat", "1::F::1::10::48067\n");
+  folder_put("ml1m/movies.dat",
+             "1193::One Flew (1975)::Drama\n661::James (1996)::Animation|Musical\n");
+  x = open_log(folder_path("ml1m/ratings.dat"), NULL);
   assert_string_equal(values_of(mica_interactions_user_attribute(x, 0), 0), "1");
   assert_string_equal(values_of(mica_interactions_user_attribute(x, 1), 0), "F");
   assert_string_equal(values_of(mica_interactions_item_attribute(x, 1), 1), "1996");
@@ -349,8 +333,9 @@ static void test_attributes(void **state) {
 
 static void test_lines_that_cannot_be_used(void **state) {
   (void)state;
-  const char *path = put("log", "1::a::5::10\n1::a::5\n1::b::x::10\n::b::5::10\n1::b::5::soon\n"
-                                "1::c::5::11\n1::b::nan::11\n1::d::5::1e300\n");
+  const char *path =
+      folder_put("log", "1::a::5::10\n1::a::5\n1::b::x::10\n::b::5::10\n1::b::5::soon\n"
+                        "1::c::5::11\n1::b::nan::11\n1::d::5::1e300\n");
   mica_interactions *x = open_log(path, NULL);
   assert_string_equal(told(x), "1: a c; ");
   char expected[1024];
@@ -369,22 +354,25 @@ static void test_lines_that_cannot_be_used(void **state) {
   refused(path, &o, MICA_ERR_FORMAT, "line 2: 3 fields, expected user, item, rating, time");
   o = (mica_interactions_options)MICA_INTERACTIONS_OPTIONS;
   o.format = "pairs";
-  refused(put("log", "1 2 3\n"), &o, MICA_ERR_FORMAT,
+  refused(folder_put("log", "1 2 3\n"), &o, MICA_ERR_FORMAT,
           "no interaction; the first line that cannot be used: ");
   o.format = "ratings";
-  refused(path_of("log"), &o, MICA_ERR_INVALID,
+  refused(folder_path("log"), &o, MICA_ERR_INVALID,
           "format 'ratings', expected movielens, csv, reviews, sequences or pairs");
-  refused(put("log", ""), NULL, MICA_ERR_FORMAT, "the first line is none of a log");
-  refused(put("log", "hello world\n"), NULL, MICA_ERR_FORMAT, "the first line is none of a log");
-  refused(put("log", "a,b\n1,2\n"), NULL, MICA_ERR_FORMAT, "the first line names no user and item");
-  refused(put("log", "{\"asin\": 3}\n"), NULL, MICA_ERR_FORMAT, "\"reviewerID\": is missing");
-  refused(path_of("absent"), NULL, MICA_ERR_NOT_FOUND, "cannot open");
+  refused(folder_put("log", ""), NULL, MICA_ERR_FORMAT, "the first line is none of a log");
+  refused(folder_put("log", "hello world\n"), NULL, MICA_ERR_FORMAT,
+          "the first line is none of a log");
+  refused(folder_put("log", "a,b\n1,2\n"), NULL, MICA_ERR_FORMAT,
+          "the first line names no user and item");
+  refused(folder_put("log", "{\"asin\": 3}\n"), NULL, MICA_ERR_FORMAT,
+          "\"reviewerID\": is missing");
+  refused(folder_path("absent"), NULL, MICA_ERR_NOT_FOUND, "cannot open");
   refused("", NULL, MICA_ERR_INVALID, "need a path");
-  FILE *f = fopen(path_of("log"), "wb");
+  FILE *f = fopen(folder_path("log"), "wb");
   assert_non_null(f);
   assert_int_equal(fwrite("1 2\n3\0 4\n", 1, 9, f), 9);
   fclose(f);
-  refused(path_of("log"), NULL, MICA_ERR_FORMAT, "line 2: a NUL byte");
+  refused(folder_path("log"), NULL, MICA_ERR_FORMAT, "line 2: a NUL byte");
 }
 
 /* ---- real files, where they are ---- */
@@ -438,7 +426,7 @@ static mica_status read_and_split(void *ctx) {
   s.kind = MICA_SPLIT_TIME;
   status = mica_interactions_split(x, &s, part);
   if (status == MICA_OK)
-    status = mica_interactions_add_item_attribute(x, "tag", path_of("tags.json"));
+    status = mica_interactions_add_item_attribute(x, "tag", folder_path("tags.json"));
   mica_interactions_free(x);
   return status;
 }
@@ -446,26 +434,15 @@ static mica_status read_and_split(void *ctx) {
 static void test_failing_allocations(void **state) {
   (void)state;
   char path[256];
-  mkdir(path_of("small"), 0777);
-  put("small/u.data", "2\t1\t3\t881250949\n1\t2\t4\t881250950\nx\n1\t2\t4\t881250950\n");
-  put("small/u.user", "1|24|M|technician|85711\n2|53|F|other|94043\n");
-  put("small/u.item", "1|Toy Story (1995)|01-Jan-1995||http://u|0|0|0|1\n");
-  put("tags.json", "{\"1\": [5, \"x\"], \"3\": [5], \"9\": [7]}");
-  snprintf(path, sizeof path, "%s", path_of("small"));
+  mkdir(folder_path("small"), 0777);
+  folder_put("small/u.data", "2\t1\t3\t881250949\n1\t2\t4\t881250950\nx\n1\t2\t4\t881250950\n");
+  folder_put("small/u.user", "1|24|M|technician|85711\n2|53|F|other|94043\n");
+  folder_put("small/u.item", "1|Toy Story (1995)|01-Jan-1995||http://u|0|0|0|1\n");
+  folder_put("tags.json", "{\"1\": [5, \"x\"], \"3\": [5], \"9\": [7]}");
+  snprintf(path, sizeof path, "%s", folder_path("small"));
   failing_alloc_install();
   print_message("%ld allocations\n", fail_each(read_and_split, path));
   failing_alloc_remove();
-}
-
-static int setup(void **state) {
-  (void)state;
-  return mkdtemp(dir) ? 0 : -1;
-}
-static int teardown(void **state) {
-  (void)state;
-  char command[64];
-  snprintf(command, sizeof command, "rm -rf %s", dir);
-  return system(command);
 }
 
 int main(void) {
@@ -476,5 +453,5 @@ int main(void) {
       cmocka_unit_test(test_attributes),   cmocka_unit_test(test_lines_that_cannot_be_used),
       cmocka_unit_test(test_real_logs),    cmocka_unit_test(test_failing_allocations),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
 }

@@ -1,5 +1,6 @@
 /* Logs of clicks in the forms of Criteo, Avazu and libFM: known by their first line, prepared as is
  * usual, and read again for a model. */
+#include "support/folder.h"
 #include "support/test.h"
 
 #include <mica/table.h>
@@ -10,27 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/mica-test-logs-XXXXXX";
-
-static const char *path_of(const char *name) {
-  static char path[4][256];
-  static int k;
-  k = (k + 1) % 4;
-  snprintf(path[k], sizeof path[k], "%s/%s", dir, name);
-  return path[k];
-}
-
 static FILE *begin(const char *name) {
-  FILE *f = fopen(path_of(name), "w");
+  FILE *f = fopen(folder_path(name), "w");
   assert_non_null(f);
   return f;
-}
-
-static const char *put(const char *name, const char *text) {
-  FILE *f = begin(name);
-  assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-  fclose(f);
-  return path_of(name);
 }
 
 static mica_data_table *open_log(const char *path, bool fields) {
@@ -69,7 +53,7 @@ static const char *criteo(const char *name, char delimiter, int form) {
     }
   }
   fclose(f);
-  return path_of(name);
+  return folder_path(name);
 }
 
 static void test_criteo(void **state) {
@@ -128,14 +112,14 @@ static void test_criteo(void **state) {
     mica_row_reader_close(r);
   }
   mica_row_reader *r;
-  assert_int_equal(mica_row_reader_open(put("other.csv", "a,b\n1,2\n"), c, NULL, &r),
+  assert_int_equal(mica_row_reader_open(folder_put("other.csv", "a,b\n1,2\n"), c, NULL, &r),
                    MICA_ERR_FORMAT);
   assert_non_null(strstr(mica_last_error(), "the first line is none of a log in criteo's format"));
   mica_columns_free(c);
   for (int k = 0; k < 2; k++) mica_free(text[k]);
 
   /* As rows of numbers: logarithms of the counts. */
-  mica_data_table *t = open_log(path_of("day.txt"), false);
+  mica_data_table *t = open_log(folder_path("day.txt"), false);
   float x[256];
   assert_in_range(mica_columns_width(mica_data_table_columns(t)), 50, 256);
   mica_data_table_row(t, 1, x);
@@ -163,7 +147,7 @@ static void test_avazu(void **state) {
   char named[4096];
   snprintf(named, sizeof named, "%s%s", AVAZU_NAMES, rows);
   for (int k = 0; k < 2; k++) {
-    const char *path = put("avazu.csv", k ? named : rows);
+    const char *path = folder_put("avazu.csv", k ? named : rows);
     assert_string_equal(mica_table_log_format(path), "avazu");
     mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
     mica_data_table *t;
@@ -203,12 +187,12 @@ static void test_avazu(void **state) {
 
 static void test_libfm(void **state) {
   (void)state;
-  const char *path = put("log.libfm", "-1 204:1 4798:1 5041:1\n"
-                                      "1 42:1  1572:1 5042:1 \n"
-                                      "1 204:1 1572:1.0 5041:1\n"
-                                      "1 204:1 1572:1\n"
-                                      "1 204:1 1572:0.5 3:1\n"
-                                      "-1 42:1 4798:1 5041:1\n");
+  const char *path = folder_put("log.libfm", "-1 204:1 4798:1 5041:1\n"
+                                             "1 42:1  1572:1 5042:1 \n"
+                                             "1 204:1 1572:1.0 5041:1\n"
+                                             "1 204:1 1572:1\n"
+                                             "1 204:1 1572:0.5 3:1\n"
+                                             "-1 42:1 4798:1 5041:1\n");
   assert_string_equal(mica_table_log_format(path), "libfm");
   mica_data_table *t = open_log(path, true);
   const mica_columns *c = mica_data_table_columns(t);
@@ -237,13 +221,14 @@ static void test_libfm(void **state) {
 
 static void test_movielens(void **state) {
   (void)state;
-  mkdir(path_of("ml"), 0777);
-  put("ml/u.data", "2\t1\t2\t881250949\n1\t2\t4\t881250950\n1\t1\t3\t7\n1\t1\t5\t8\n2\t2\t1\t9\n");
-  put("ml/u.user", "1|24|M|technician|85711\n2|53|F|other|\n");
-  put("ml/u.item",
-      "1|Toy Story (1995)|01-Jan-1995||http://u|0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0\n"
-      "2|Golden, Eye|01-Jan-1995||http://u|0|0|0|0|0|0|0|0|1|0|0|0|0|0|0|0|0|0|0\n");
-  const char *path = path_of("ml");
+  mkdir(folder_path("ml"), 0777);
+  folder_put("ml/u.data",
+             "2\t1\t2\t881250949\n1\t2\t4\t881250950\n1\t1\t3\t7\n1\t1\t5\t8\n2\t2\t1\t9\n");
+  folder_put("ml/u.user", "1|24|M|technician|85711\n2|53|F|other|\n");
+  folder_put("ml/u.item",
+             "1|Toy Story (1995)|01-Jan-1995||http://u|0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0\n"
+             "2|Golden, Eye|01-Jan-1995||http://u|0|0|0|0|0|0|0|0|1|0|0|0|0|0|0|0|0|0|0\n");
+  const char *path = folder_path("ml");
   assert_true(mica_is_table(path));
   assert_string_equal(mica_table_log_format(path), "movielens");
   mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
@@ -271,9 +256,9 @@ static void test_movielens(void **state) {
   float x[1];
   int64_t ids[8], row[8], n;
   assert_int_equal(mica_columns_parse(text, (const char *[]){"0", "1"}, 2, &again), MICA_OK);
-  put("rows.csv", "genre,item,user,age,gender,occupation,zip,year\n"
-                  "Animation|Children's|Comedy,1,2,53,F,other,,1995\n");
-  if (mica_row_reader_open(path_of("rows.csv"), again, NULL, &r) != MICA_OK)
+  folder_put("rows.csv", "genre,item,user,age,gender,occupation,zip,year\n"
+                         "Animation|Children's|Comedy,1,2,53,F,other,,1995\n");
+  if (mica_row_reader_open(folder_path("rows.csv"), again, NULL, &r) != MICA_OK)
     fail_msg("%s", mica_last_error());
   assert_int_equal(mica_row_reader_next_fields(r, 1, x, ids, NULL, &n), MICA_OK);
   assert_int_equal(n, 1);
@@ -289,11 +274,11 @@ static void test_movielens(void **state) {
 
 static void test_other_files(void **state) {
   (void)state;
-  assert_null(mica_table_log_format(put("t.csv", "a,b\n1,2\n")));
-  assert_null(mica_table_log_format(put("t.csv", "1 2:3 x\n")));
-  assert_null(mica_table_log_format(put("t.csv", "")));
-  assert_null(mica_table_log_format(path_of("absent.csv")));
-  assert_null(mica_table_log_format(dir));
+  assert_null(mica_table_log_format(folder_put("t.csv", "a,b\n1,2\n")));
+  assert_null(mica_table_log_format(folder_put("t.csv", "1 2:3 x\n")));
+  assert_null(mica_table_log_format(folder_put("t.csv", "")));
+  assert_null(mica_table_log_format(folder_path("absent.csv")));
+  assert_null(mica_table_log_format(folder));
   /* What the caller says goes first: another label, a header, no format. */
   const char *path = criteo("day.txt", '\t', LABELS);
   mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
@@ -371,22 +356,11 @@ static void test_real_logs(void **state) {
   if (!found) skip();
 }
 
-static int setup(void **state) {
-  (void)state;
-  return mkdtemp(dir) ? 0 : -1;
-}
-static int teardown(void **state) {
-  (void)state;
-  char command[64];
-  snprintf(command, sizeof command, "rm -rf %s", dir);
-  return system(command);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_criteo),      cmocka_unit_test(test_avazu),
       cmocka_unit_test(test_libfm),       cmocka_unit_test(test_movielens),
       cmocka_unit_test(test_other_files), cmocka_unit_test(test_real_logs),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
 }

@@ -1,5 +1,6 @@
 /* Tables: what columns are learnt, how rows are encoded, split and matched, and what is refused. */
 #include "support/failing_alloc.h"
+#include "support/folder.h"
 
 #include "data/columns.h"
 
@@ -9,25 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/mica-test-table-XXXXXX";
-
-static const char *path_of(const char *name) {
-  static char path[4][256];
-  static int k;
-  k = (k + 1) % 4;
-  snprintf(path[k], sizeof path[k], "%s/%s", dir, name);
-  return path[k];
-}
-
-static const char *put(const char *name, const char *text) {
-  const char *path = path_of(name);
-  FILE *f = fopen(path, "wb");
-  assert_non_null(f);
-  assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-  fclose(f);
-  return path;
-}
 
 static mica_data_table_options options(const char *label) {
   mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
@@ -66,7 +48,7 @@ static void row_is(const mica_data_table *t, int64_t i, int n, const double *exp
 
 /* Rows of two classes, one of them rare; then `extra` more. */
 static const char *many_rows(const char *name, int n, int extra) {
-  const char *path = path_of(name);
+  const char *path = folder_path(name);
   FILE *f = fopen(path, "w");
   assert_non_null(f);
   fprintf(f, "id,y\n");
@@ -80,12 +62,12 @@ static const char *many_rows(const char *name, int n, int extra) {
 
 static void test_columns(void **state) {
   (void)state;
-  const char *path = put("t.csv", "age,colour,size,y\n"
-                                  "1,red,?,no\n"
-                                  "3,blue,2,yes\n"
-                                  "1,red,4,no\n"
-                                  "3,green,NA,yes\n"
-                                  "2,,,no\n");
+  const char *path = folder_put("t.csv", "age,colour,size,y\n"
+                                         "1,red,?,no\n"
+                                         "3,blue,2,yes\n"
+                                         "1,red,4,no\n"
+                                         "3,green,NA,yes\n"
+                                         "2,,,no\n");
   mica_data_table_options o = options("y");
   mica_data_table *t = open_table(path, &o);
   const mica_columns *c = mica_data_table_columns(t);
@@ -120,7 +102,8 @@ static void test_columns(void **state) {
 
 static void test_meanings_by_request(void **state) {
   (void)state;
-  const char *path = put("t.csv", "id,zip,v,y\n1,100,1,a\n2,200,2,b\n3,100,3,a\n4,300,4,b\n");
+  const char *path =
+      folder_put("t.csv", "id,zip,v,y\n1,100,1,a\n2,200,2,b\n3,100,3,a\n4,300,4,b\n");
   mica_data_table_options o = options("y");
   o.categorical = "zip";
   o.ignore = "id";
@@ -158,7 +141,7 @@ static void test_meanings_by_request(void **state) {
 static void test_targets(void **state) {
   (void)state;
   mica_data_table_options o = options("y");
-  mica_data_table *t = open_table(put("t.csv", "x,y\na,1.5\nb,2.5\na,3.5\n"), &o);
+  mica_data_table *t = open_table(folder_put("t.csv", "x,y\na,1.5\nb,2.5\na,3.5\n"), &o);
   assert_true(mica_columns_regression(mica_data_table_columns(t)));
   assert_true(mica_data_table_targets(t)[1] == 2.5);
   assert_null(mica_data_table_labels(t));
@@ -167,7 +150,7 @@ static void test_targets(void **state) {
               1e-12);
   mica_data_table_free(t);
   /* Few whole numbers are classes, in the order of their values; or a target on request. */
-  const char *whole = put("w.csv", "x,y\na,10\nb,9\na,-1\n");
+  const char *whole = folder_put("w.csv", "x,y\na,10\nb,9\na,-1\n");
   t = open_table(whole, &o);
   assert_int_equal(mica_data_table_classes(t), 3);
   assert_string_equal(mica_data_table_class(t, 0), "-1");
@@ -177,7 +160,7 @@ static void test_targets(void **state) {
   t = open_table(whole, &o);
   assert_true(mica_data_table_targets(t)[2] == -1);
   mica_data_table_free(t);
-  refused(put("t.csv", "x,y\na,1\nb,many\n"), &o, MICA_ERR_FORMAT,
+  refused(folder_put("t.csv", "x,y\na,1\nb,many\n"), &o, MICA_ERR_FORMAT,
           "%s: line 3: the label 'y' is to be a number, but here it is 'many'");
   o.target = MICA_TARGET_CLASSES;
   refused(many_rows("many.csv", 1001, 0),
@@ -199,7 +182,7 @@ static void test_headers(void **state) {
                {"a,b\nc,d\n", 1, 1, "a"}, {"a,\n1,2\n", 0, 2, "c1"},  {"a,?\n1,2\n", 0, 2, "c1"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     mica_data_table_options o = options(NULL);
-    mica_data_table *t = open_table(put("t.csv", cases[i].text), &o);
+    mica_data_table *t = open_table(folder_put("t.csv", cases[i].text), &o);
     assert_string_equal(mica_columns_name(mica_data_table_columns(t), 0), cases[i].first);
     assert_int_equal(mica_data_table_count(t), cases[i].rows);
     mica_data_table_free(t);
@@ -207,23 +190,24 @@ static void test_headers(void **state) {
   /* As the caller says. A column without a name is called by its number. */
   mica_data_table_options o = options(NULL);
   o.header = 0;
-  mica_data_table *t = open_table(put("t.csv", "a,b\nc,d\n"), &o);
+  mica_data_table *t = open_table(folder_put("t.csv", "a,b\nc,d\n"), &o);
   assert_int_equal(mica_data_table_count(t), 2);
   mica_data_table_free(t);
   o.header = 1;
-  t = open_table(put("t.csv", ",b\n1,2\n"), &o);
+  t = open_table(folder_put("t.csv", ",b\n1,2\n"), &o);
   assert_string_equal(mica_columns_name(mica_data_table_columns(t), 0), "c1");
   mica_data_table_free(t);
   /* The label's name tells the header, whatever else stands there. */
   o = options("y");
-  t = open_table(put("t.csv", "1,1,y\n3,4,a\n"),
+  t = open_table(folder_put("t.csv", "1,1,y\n3,4,a\n"),
                  &(mica_data_table_options){sizeof o, "c3", .header = 0, .max_categories = 10});
   assert_int_equal(mica_data_table_count(t), 2);
   mica_data_table_free(t);
-  refused(put("t.csv", "1,1,y\n3,4,a\n"), &o, MICA_ERR_FORMAT, "%s: two columns are named '1'");
-  refused(put("t.csv", ""), &o, MICA_ERR_FORMAT, "%s: is empty; expected lines of fields");
-  refused(put("t.csv", "x,y\n"), &o, MICA_ERR_FORMAT, "%s: no row can be used");
-  refused(path_of("absent.csv"), &o, MICA_ERR_NOT_FOUND,
+  refused(folder_put("t.csv", "1,1,y\n3,4,a\n"), &o, MICA_ERR_FORMAT,
+          "%s: two columns are named '1'");
+  refused(folder_put("t.csv", ""), &o, MICA_ERR_FORMAT, "%s: is empty; expected lines of fields");
+  refused(folder_put("t.csv", "x,y\n"), &o, MICA_ERR_FORMAT, "%s: no row can be used");
+  refused(folder_path("absent.csv"), &o, MICA_ERR_NOT_FOUND,
           "%s: cannot open: No such file or directory");
   refused("-", &o, MICA_ERR_INVALID,
           "standard input cannot be read twice, as learning columns needs; give a file");
@@ -231,7 +215,7 @@ static void test_headers(void **state) {
 
 static void test_rows_that_cannot_be_used(void **state) {
   (void)state;
-  const char *path = put("t.csv", "v,y\n1,a\n2\n3,b,c\n4,\n5,b\ninf,a\n1e999,a\n6,a\n");
+  const char *path = folder_put("t.csv", "v,y\n1,a\n2\n3,b,c\n4,\n5,b\ninf,a\n1e999,a\n6,a\n");
   mica_data_table_options o = options("y");
   mica_data_table *t = open_table(path, &o);
   char expected[1024];
@@ -250,7 +234,7 @@ static void test_rows_that_cannot_be_used(void **state) {
   refused(path, &o, MICA_ERR_FORMAT, "%s: line 3: 1 field, expected 2 as in the first line");
   o = options("y");
   o.numeric = "v";
-  path = put("t.csv", "v,y\nx,a\n");
+  path = folder_put("t.csv", "v,y\nx,a\n");
   mica_data_table *none;
   snprintf(expected, sizeof expected,
            "%s: no row can be used; the first: %s: line 2: column 'v': 'x' is no number", path,
@@ -262,16 +246,16 @@ static void test_rows_that_cannot_be_used(void **state) {
 static void test_numbers_of_other_places(void **state) {
   (void)state;
   mica_data_table_options o = options("y");
-  refused(put("t.csv", "v;y\n1,5;a\n2,5;b\n"), &o, MICA_ERR_FORMAT,
+  refused(folder_put("t.csv", "v;y\n1,5;a\n2,5;b\n"), &o, MICA_ERR_FORMAT,
           "%s: line 2: column 'v': '1,5' has a decimal comma; numbers are written with a point "
           "(name the column as categorical if these are no numbers)");
   o.numeric = "v";
   o.strict = true;
-  refused(path_of("t.csv"), &o, MICA_ERR_FORMAT,
+  refused(folder_path("t.csv"), &o, MICA_ERR_FORMAT,
           "%s: line 2: column 'v': '1,5' has a decimal comma; numbers are written with a point");
   o = options("y");
   o.categorical = "v";
-  mica_data_table *t = open_table(path_of("t.csv"), &o);
+  mica_data_table *t = open_table(folder_path("t.csv"), &o);
   assert_int_equal(mica_columns_width(mica_data_table_columns(t)), 2);
   mica_data_table_free(t);
 }
@@ -280,12 +264,12 @@ static void test_too_many_values(void **state) {
   (void)state;
   mica_data_table_options o = options("y");
   o.max_categories = 2;
-  refused(put("t.csv", "v,y\n1,a\n2,b\n3,a\nx,b\n"), &o, MICA_ERR_FORMAT,
+  refused(folder_put("t.csv", "v,y\n1,a\n2,b\n3,a\nx,b\n"), &o, MICA_ERR_FORMAT,
           "%s: column 'v' has more than 2 different values and 'x' on line 5 is no number; ignore "
           "the column, name it as categorical to keep the most frequent, as numeric to skip such "
           "lines, or raise max-categories");
   o.max_categories = 0;
-  refused(path_of("t.csv"), &o, MICA_ERR_INVALID,
+  refused(folder_path("t.csv"), &o, MICA_ERR_INVALID,
           "table: max-categories from 1 to 1048576, a validation share from 0 to below 1");
 }
 
@@ -322,7 +306,7 @@ static void test_validation_split(void **state) {
   mica_data_table_free(a);
   mica_data_table_free(b);
   /* Equal rows stay together; a class of one kind of row stays in the training part. */
-  a = open_table(put("t.csv", "v,y\n1,a\n1,a\n2,a\n2,a\n3,b\n3,b\n"), &o);
+  a = open_table(folder_put("t.csv", "v,y\n1,a\n1,a\n2,a\n2,a\n3,b\n3,b\n"), &o);
   for (int64_t i = 0; i < 6; i += 2)
     assert_int_equal(mica_data_table_part_of(a, i), mica_data_table_part_of(a, i + 1));
   assert_int_equal(mica_data_table_part_count(a, MICA_PART_VALIDATION), 2);
@@ -333,16 +317,16 @@ static void test_validation_split(void **state) {
 /* Statistics, values and missing marks are those of the training part alone. */
 static void test_folder(void **state) {
   (void)state;
-  char folder[256];
-  snprintf(folder, sizeof folder, "%s/parts", dir);
-  mkdir(folder, 0777);
-  put("parts/train.csv", "v,w,y\n1,p,a\n3,p,b\n");
-  put("parts/val.csv", "y,w,v\na,q,100\nb,p,?\n");
-  put("parts/test.csv", "v,w,y,more\n2,p,b,0\n");
-  assert_true(mica_is_table(folder));
-  assert_false(mica_is_table(dir));
+  char parts[256];
+  snprintf(parts, sizeof parts, "%s/parts", folder);
+  mkdir(parts, 0777);
+  folder_put("parts/train.csv", "v,w,y\n1,p,a\n3,p,b\n");
+  folder_put("parts/val.csv", "y,w,v\na,q,100\nb,p,?\n");
+  folder_put("parts/test.csv", "v,w,y,more\n2,p,b,0\n");
+  assert_true(mica_is_table(parts));
+  assert_false(mica_is_table(folder));
   mica_data_table_options o = options("y");
-  mica_data_table *t = open_table(folder, &o);
+  mica_data_table *t = open_table(parts, &o);
   assert_int_equal(mica_data_table_part_count(t, MICA_PART_TRAIN), 2);
   assert_int_equal(mica_data_table_part_count(t, MICA_PART_VALIDATION), 2);
   assert_int_equal(mica_data_table_part_count(t, MICA_PART_TEST), 1);
@@ -352,21 +336,21 @@ static void test_folder(void **state) {
   row_is(t, 4, 2, (double[]){0, 1});
   assert_int_equal(mica_data_table_labels(t)[4], 1);
   mica_data_table_free(t);
-  const char *test = put("parts/test.csv", "v,w,y\n2,p,c\n");
+  const char *test = folder_put("parts/test.csv", "v,w,y\n2,p,c\n");
   char expected[512];
   snprintf(expected, sizeof expected, "%s: line 2: label 'y': 'c' is no class of the training part",
            test);
   mica_data_table *none;
-  assert_int_equal(mica_data_table_open(folder, &o, &none), MICA_ERR_NOT_FOUND);
+  assert_int_equal(mica_data_table_open(parts, &o, &none), MICA_ERR_NOT_FOUND);
   assert_string_equal(mica_last_error(), expected);
-  test = put("parts/test.csv", "v,w\n2,p\n");
+  test = folder_put("parts/test.csv", "v,w\n2,p\n");
   snprintf(expected, sizeof expected,
            "%s: no column 'y' with the labels, unlike the file before it", test);
-  assert_int_equal(mica_data_table_open(folder, &o, &none), MICA_ERR_NOT_FOUND);
+  assert_int_equal(mica_data_table_open(parts, &o, &none), MICA_ERR_NOT_FOUND);
   assert_string_equal(mica_last_error(), expected);
-  remove(path_of("parts/train.csv"));
-  assert_int_equal(mica_data_table_open(folder, &o, &none), MICA_ERR_NOT_FOUND);
-  snprintf(expected, sizeof expected, "%s: no train.csv, train.tsv or either .gz", folder);
+  remove(folder_path("parts/train.csv"));
+  assert_int_equal(mica_data_table_open(parts, &o, &none), MICA_ERR_NOT_FOUND);
+  snprintf(expected, sizeof expected, "%s: no train.csv, train.tsv or either .gz", parts);
   assert_string_equal(mica_last_error(), expected);
 }
 
@@ -391,13 +375,14 @@ static void test_given_columns(void **state) {
   mica_data_table_options o = options("y");
   o.categorical = "k";
   o.max_categories = 2;
-  mica_data_table *t = open_table(put("t.csv", "v,k,y\n1,p,a\n3,p,b\n?,q,b\n5,r,a\n6,s,a\n"), &o);
+  mica_data_table *t =
+      open_table(folder_put("t.csv", "v,k,y\n1,p,a\n3,p,b\n?,q,b\n5,r,a\n6,s,a\n"), &o);
   mica_columns *c = through_json(mica_data_table_columns(t));
   assert_int_equal(mica_columns_set_classes(c, (const char *[]){"a", "b"}, 2), MICA_OK);
   assert_int_equal(mica_columns_width(c), 5);
   /* Rows in another order, without and with the label. */
   mica_row_reader *r;
-  const char *rows = put("rows.csv", "k,more,v\nq,x,?\n\nbad\nr,x,3\n");
+  const char *rows = folder_put("rows.csv", "k,more,v\nq,x,?\n\nbad\nr,x,3\n");
   assert_int_equal(mica_row_reader_open(rows, c, NULL, &r), MICA_OK);
   float x[10], y[5];
   int64_t number[2], n;
@@ -414,18 +399,18 @@ static void test_given_columns(void **state) {
   mica_row_reader_close(r);
   mica_data_table_options given = options(NULL);
   given.columns = c;
-  mica_data_table *e = open_table(put("e.csv", "y,v,k\nb,3,p\n"), &given);
+  mica_data_table *e = open_table(folder_put("e.csv", "y,v,k\nb,3,p\n"), &given);
   assert_int_equal(mica_data_table_labels(e)[0], 1);
   mica_data_table_free(e);
   e = open_table(rows, &given);
   assert_null(mica_data_table_labels(e));
   mica_data_table_free(e);
-  refused(put("e.csv", "y,v\nb,3\n"), &given, MICA_ERR_NOT_FOUND,
+  refused(folder_put("e.csv", "y,v\nb,3\n"), &given, MICA_ERR_NOT_FOUND,
           "%s: no column 'k'; its first line names the columns it has");
-  refused(put("e.csv", "y,v,k\nc,3,p\n"), &given, MICA_ERR_NOT_FOUND,
+  refused(folder_put("e.csv", "y,v,k\nc,3,p\n"), &given, MICA_ERR_NOT_FOUND,
           "%s: line 2: label 'y': 'c' is no class of the training part");
   given.header = 0;
-  refused(put("e.csv", "a,3,p\n"), &given, MICA_ERR_NOT_FOUND,
+  refused(folder_put("e.csv", "a,3,p\n"), &given, MICA_ERR_NOT_FOUND,
           "%s: no column 'v', 'k'; its columns have no names");
   mica_columns_free(c);
   mica_data_table_free(t);
@@ -435,22 +420,22 @@ static void test_given_columns(void **state) {
 static void test_columns_by_position(void **state) {
   (void)state;
   mica_data_table_options o = options("c1");
-  mica_data_table *t = open_table(put("t.csv", "e,x,1\np,x,3\ne,s,5\n"), &o);
+  mica_data_table *t = open_table(folder_put("t.csv", "e,x,1\np,x,3\ne,s,5\n"), &o);
   mica_columns *c = through_json(mica_data_table_columns(t));
   float with[3], without[3];
   int64_t n;
   mica_row_reader *r;
   assert_int_equal(mica_columns_width(c), 3);
-  assert_int_equal(mica_row_reader_open(put("r.csv", "p,s,3\n"), c, NULL, &r), MICA_OK);
+  assert_int_equal(mica_row_reader_open(folder_put("r.csv", "p,s,3\n"), c, NULL, &r), MICA_OK);
   assert_int_equal(mica_row_reader_next(r, 1, with, NULL, &n), MICA_OK);
   assert_int_equal(n, 1);
   mica_row_reader_close(r);
-  assert_int_equal(mica_row_reader_open(put("r.csv", "s,3\n"), c, NULL, &r), MICA_OK);
+  assert_int_equal(mica_row_reader_open(folder_put("r.csv", "s,3\n"), c, NULL, &r), MICA_OK);
   assert_int_equal(mica_row_reader_next(r, 1, without, NULL, &n), MICA_OK);
   mica_row_reader_close(r);
   assert_memory_equal(with, without, sizeof with);
   assert_true(with[0] == 0 && with[1] == 1 && with[2] == 0);
-  const char *path = put("r.csv", "s,3,4,5\n");
+  const char *path = folder_put("r.csv", "s,3,4,5\n");
   char expected[512];
   assert_int_equal(mica_row_reader_open(path, c, NULL, &r), MICA_ERR_NOT_FOUND);
   snprintf(expected, sizeof expected,
@@ -501,7 +486,8 @@ static void test_hostile_columns(void **state) {
   mica_row_reader *r;
   assert_int_equal(mica_json_parse(lies, strlen(lies), &doc), MICA_OK);
   assert_int_equal(mica_columns_read(mica_json_root(doc), &c), MICA_OK);
-  assert_int_equal(mica_row_reader_open(put("r.csv", "1,2\n"), c, NULL, &r), MICA_ERR_FORMAT);
+  assert_int_equal(mica_row_reader_open(folder_put("r.csv", "1,2\n"), c, NULL, &r),
+                   MICA_ERR_FORMAT);
   assert_non_null(strstr(mica_last_error(), "the model's column 'c9' is no position"));
   mica_columns_free(c);
   mica_json_free(doc);
@@ -514,7 +500,7 @@ static mica_status learn_and_read(void *ctx) {
   mica_data_table_options o = options("y");
   o.validation = 0.3;
   mica_data_table *t;
-  mica_status status = mica_data_table_open(path_of("memory.csv"), &o, &t);
+  mica_status status = mica_data_table_open(folder_path("memory.csv"), &o, &t);
   if (status != MICA_OK) return status;
   mica_columns *c = mica_data_table_take_columns(t);
   mica_tensor *x = NULL, *y = NULL;
@@ -523,7 +509,7 @@ static mica_status learn_and_read(void *ctx) {
   mica_tensor_free(y);
   mica_data_table_free(t);
   mica_row_reader *r = NULL;
-  if (status == MICA_OK) status = mica_row_reader_open(path_of("memory.csv"), c, NULL, &r);
+  if (status == MICA_OK) status = mica_row_reader_open(folder_path("memory.csv"), c, NULL, &r);
   float row[32];
   int64_t n = 1;
   while (status == MICA_OK && n) status = mica_row_reader_next(r, 1, row, NULL, &n);
@@ -534,21 +520,10 @@ static mica_status learn_and_read(void *ctx) {
 
 static void test_failing_allocations(void **state) {
   (void)state;
-  put("memory.csv", "v,k,y\n1,p,a\n2,q,b\n3,p,a\nx\n4,r,b\n5,p,a\n");
+  folder_put("memory.csv", "v,k,y\n1,p,a\n2,q,b\n3,p,a\nx\n4,r,b\n5,p,a\n");
   failing_alloc_install();
   print_message("%ld allocations\n", fail_each(learn_and_read, NULL));
   failing_alloc_remove();
-}
-
-static int setup(void **state) {
-  (void)state;
-  return mkdtemp(dir) ? 0 : -1;
-}
-static int teardown(void **state) {
-  (void)state;
-  char command[64];
-  snprintf(command, sizeof command, "rm -rf %s", dir);
-  return system(command);
 }
 
 int main(void) {
@@ -567,5 +542,5 @@ int main(void) {
       cmocka_unit_test(test_hostile_columns),
       cmocka_unit_test(test_failing_allocations),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
 }

@@ -1,6 +1,7 @@
 /* Tables whose categories are fields: which ids values get, what numbers become, and that a model
  * file, a row reader and a stream give the same. */
 #include "support/failing_alloc.h"
+#include "support/folder.h"
 
 #include "data/columns.h"
 
@@ -12,8 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/mica-test-fields-XXXXXX";
-
 static const char log_csv[] = "user,price,device,y\n"
                               "u1,0,phone,0\n"
                               "u2,3,phone,1\n"
@@ -21,18 +20,6 @@ static const char log_csv[] = "user,price,device,y\n"
                               "u1,1,,1\n"
                               "u2,,phone,0\n"
                               "u3,3,tv,1\n";
-
-static const char *put(const char *name, const char *text) {
-  static char path[4][256];
-  static int k;
-  k = (k + 1) % 4;
-  snprintf(path[k], sizeof path[k], "%s/%s", dir, name);
-  FILE *f = fopen(path[k], "wb");
-  assert_non_null(f);
-  assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-  fclose(f);
-  return path[k];
-}
 
 static mica_data_table_options options(void) {
   mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
@@ -44,7 +31,7 @@ static mica_data_table_options options(void) {
 
 static mica_data_table *open_table(const mica_data_table_options *o) {
   mica_data_table *t;
-  if (mica_data_table_open(put("log.csv", log_csv), o, &t) != MICA_OK)
+  if (mica_data_table_open(folder_put("log.csv", log_csv), o, &t) != MICA_OK)
     fail_msg("%s", mica_last_error());
   return t;
 }
@@ -215,7 +202,7 @@ static void test_refused(void **state) {
        "table: numbers are standard, plain, log or log-square, min-count is 0 or more, max-ids up "
        "to 1048576, hash-buckets up to 2147483648"},
   };
-  const char *path = put("log.csv", log_csv);
+  const char *path = folder_put("log.csv", log_csv);
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     mica_data_table_options o = options();
     mica_data_table *t;
@@ -239,7 +226,7 @@ static void same_rows(const mica_data_table *t) {
     fail_msg("%s: %s", mica_last_error(), text);
   mica_free(text);
   const int64_t width = mica_columns_width(c), fields = mica_columns_fields(c);
-  assert_int_equal(mica_row_reader_open(put("log.csv", log_csv), c, NULL, &r), MICA_OK);
+  assert_int_equal(mica_row_reader_open(folder_put("log.csv", log_csv), c, NULL, &r), MICA_OK);
   float x[6 * 8], *matrix;
   int64_t ids[6 * 8], n;
   assert_int_equal(mica_row_reader_next_fields(r, 6, x, ids, NULL, &n), MICA_OK);
@@ -368,21 +355,10 @@ static mica_status learn_and_stream(void *ctx) {
 static void test_failing_allocations(void **state) {
   (void)state;
   char path[256];
-  snprintf(path, sizeof path, "%s", put("log.csv", log_csv));
+  snprintf(path, sizeof path, "%s", folder_put("log.csv", log_csv));
   failing_alloc_install();
   print_message("%ld allocations\n", fail_each(learn_and_stream, path));
   failing_alloc_remove();
-}
-
-static int setup(void **state) {
-  (void)state;
-  return mkdtemp(dir) ? 0 : -1;
-}
-static int teardown(void **state) {
-  (void)state;
-  char command[64];
-  snprintf(command, sizeof command, "rm -rf %s", dir);
-  return system(command);
 }
 
 int main(void) {
@@ -397,5 +373,5 @@ int main(void) {
       cmocka_unit_test(test_stream),
       cmocka_unit_test(test_failing_allocations),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
 }

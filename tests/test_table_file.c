@@ -1,6 +1,7 @@
 /* Tables whose rows stay in their files: what is learnt, counted and streamed is what a table in
  * memory learns, counts and streams, from any place on, and in memory that does not grow. */
 #include "support/failing_alloc.h"
+#include "support/folder.h"
 
 #include <mica/train.h>
 
@@ -13,28 +14,9 @@
 
 enum { ROWS = 3000, BATCH = 64, BUFFER = 500 };
 
-static char dir[] = "/tmp/mica-test-file-XXXXXX";
-
-static const char *path_of(const char *name) {
-  static char path[4][256];
-  static int k;
-  k = (k + 1) % 4;
-  snprintf(path[k], sizeof path[k], "%s/%s", dir, name);
-  return path[k];
-}
-
-static const char *put(const char *name, const char *text) {
-  const char *path = path_of(name);
-  FILE *f = fopen(path, "wb");
-  assert_non_null(f);
-  assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-  fclose(f);
-  return path;
-}
-
 /* Numbers with and without gaps, categories common and rare, three classes, a few broken lines. */
 static const char *write_rows(const char *name, int64_t rows, int64_t first) {
-  const char *path = path_of(name);
+  const char *path = folder_path(name);
   FILE *f = fopen(path, "w");
   assert_non_null(f);
   fprintf(f, "v,w,k,id,t,y\n");
@@ -113,12 +95,12 @@ static void test_learning(void **state) {
   o.categorical = "id";
   o.max_categories = 20;
   same_tables(path, &o);
-  mkdir(path_of("parts"), 0777);
+  mkdir(folder_path("parts"), 0777);
   write_rows("parts/train.csv", 500, 0);
   write_rows("parts/val.csv", 200, 500);
   write_rows("parts/test.csv", 100, 700);
   o = options(false);
-  same_tables(path_of("parts"), &o);
+  same_tables(folder_path("parts"), &o);
 }
 
 static void test_size_decides(void **state) {
@@ -150,12 +132,13 @@ static void test_what_is_not_there(void **state) {
   assert_non_null(strstr(mica_last_error(), "the rows stay in the file"));
   mica_data_table_free(t);
   o.memory = 1000;
-  assert_int_equal(mica_data_table_open(path_of("rows.csv"), &o, &t), MICA_ERR_INVALID);
+  assert_int_equal(mica_data_table_open(folder_path("rows.csv"), &o, &t), MICA_ERR_INVALID);
   o = options(true);
-  assert_int_equal(mica_data_table_open(put("none.csv", "v,y\n1,\n2,\n"), &o, &t), MICA_ERR_FORMAT);
+  assert_int_equal(mica_data_table_open(folder_put("none.csv", "v,y\n1,\n2,\n"), &o, &t),
+                   MICA_ERR_FORMAT);
   assert_non_null(strstr(mica_last_error(), "no row can be used; the first: "));
   o.strict = true;
-  assert_int_equal(mica_data_table_open(path_of("none.csv"), &o, &t), MICA_ERR_FORMAT);
+  assert_int_equal(mica_data_table_open(folder_path("none.csv"), &o, &t), MICA_ERR_FORMAT);
   assert_non_null(strstr(mica_last_error(), "line 2: the label 'y' is missing"));
 }
 
@@ -233,12 +216,12 @@ static void test_rows(void **state) {
     same_part(path, MICA_PART_TRAIN, shuffle);
     same_part(path, MICA_PART_VALIDATION, shuffle);
   }
-  mkdir(path_of("parts"), 0777);
+  mkdir(folder_path("parts"), 0777);
   write_rows("parts/train.csv", 500, 0);
   write_rows("parts/val.csv", 200, 500);
   write_rows("parts/test.csv", 100, 700);
   for (int part = 0; part < MICA_PART_COUNT; part++)
-    same_part(path_of("parts"), (mica_part)part, true);
+    same_part(folder_path("parts"), (mica_part)part, true);
 }
 
 static void test_seeking(void **state) {
@@ -316,12 +299,12 @@ static void test_packed(void **state) {
   (void)state;
   write_rows("rows.csv", ROWS, 0);
   char command[600];
-  snprintf(command, sizeof command, "gzip -kf '%s'", path_of("rows.csv"));
+  snprintf(command, sizeof command, "gzip -kf '%s'", folder_path("rows.csv"));
   assert_int_equal(system(command), 0);
   mica_data_table_options o = stream_options(true);
   rows *of[] = {&a, &b};
   for (int k = 0; k < 2; k++) {
-    mica_data_table *t = open_table(path_of(k ? "rows.csv.gz" : "rows.csv"), &o);
+    mica_data_table *t = open_table(folder_path(k ? "rows.csv.gz" : "rows.csv"), &o);
     mica_stream s;
     assert_int_equal(mica_table_stream_create(t, MICA_PART_TRAIN, BATCH, true, 3, &s), MICA_OK);
     take(&s, 2, 0, s.batches, of[k]);
@@ -376,7 +359,7 @@ static int64_t train(const char *path, int64_t stop, bool resume, float *weight)
   assert_int_equal(
       mica_table_stream_create(table, MICA_PART_VALIDATION, BATCH, false, 5, &held_out), MICA_OK);
   t.epochs = 2;
-  t.dir = dir;
+  t.dir = folder;
   t.resume = resume;
   t.report_every = 1;
   if (stop) {
@@ -440,7 +423,7 @@ static void counting_free(void *ctx, void *block) {
  * memory, and the ten are kept with their order. */
 static void test_bounded_memory(void **state) {
   (void)state;
-  const char *path = path_of("large.csv");
+  const char *path = folder_path("large.csv");
   FILE *f = fopen(path, "w");
   assert_non_null(f);
   fprintf(f, "id,y\n");
@@ -519,17 +502,6 @@ static void test_failing_allocations(void **state) {
   failing_alloc_remove();
 }
 
-static int setup(void **state) {
-  (void)state;
-  return mkdtemp(dir) ? 0 : -1;
-}
-static int teardown(void **state) {
-  (void)state;
-  char command[64];
-  snprintf(command, sizeof command, "rm -rf %s", dir);
-  return system(command);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_learning),
@@ -546,5 +518,5 @@ int main(void) {
       cmocka_unit_test(test_bounded_memory),
       cmocka_unit_test(test_failing_allocations),
   };
-  return cmocka_run_group_tests(tests, setup, teardown);
+  return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
 }

@@ -44,30 +44,6 @@ typedef struct gradient_family {
   extern const gradient_family gradient_##name;                                                    \
   const gradient_family gradient_##name = {#name, cases, (int)(sizeof cases / sizeof *cases)}
 
-/* Every family, in the order of the alphabet. */
-/* clang-format off */
-#define GRADIENT_FAMILIES(X) \
-  X(attention) \
-  X(binary) \
-  X(convolution) \
-  X(edges) \
-  X(elementwise) \
-  X(gather) \
-  X(linear_algebra) \
-  X(loss) \
-  X(normalisation) \
-  X(pooling) \
-  X(product) \
-  X(random) \
-  X(reduction) \
-  X(rotary) \
-  X(segment) \
-  X(shape) \
-  X(spatial)
-/* clang-format on */
-#define GRADIENT_FAMILY_(name) extern const gradient_family gradient_##name;
-GRADIENT_FAMILIES(GRADIENT_FAMILY_)
-
 /* Fixed int64 ids on the tape: i * step + start modulo limit. */
 mica_var gradient_ids(mica_tape *t, mica_shape shape, int64_t start, int64_t step, int64_t limit);
 
