@@ -1,6 +1,7 @@
 /* Click models against an independent implementation of their papers' equations
  * (tests/golden/make_click_models.py): scores, loss and every gradient; and what they refuse. */
 #include "support/failing_alloc.h"
+#include "support/folder.h"
 #include "support/golden.h"
 
 #include <mica/mica.h>
@@ -322,7 +323,7 @@ static void test_model_files(void **state) {
   static float x[2][1] = {{0.5f}, {-2}};
   const mica_problem problem = MICA_PROBLEM_FIELDS(1, FIELDS, field_size, 2);
   const mica_preprocess p = MICA_PREPROCESS(0, 0, 1);
-  const char *path = "build/tests/click_model.mica";
+  const char *path = folder_path("click.mica");
   mica_net *net = NULL;
   mica_model *model = NULL, *back = NULL;
   double before[2][2], after[2][2];
@@ -345,7 +346,6 @@ static void test_model_files(void **state) {
   assert_true(fabs(before[0][0] + before[0][1] - 1) < 1e-6 && before[0][1] != before[1][1]);
   mica_model_free(model);
   mica_model_free(back);
-  remove(path);
 }
 
 int main(void) {
@@ -354,7 +354,7 @@ int main(void) {
       cmocka_unit_test(test_papers_equations), cmocka_unit_test(test_problems_refused),
       cmocka_unit_test(test_ids_refused),      cmocka_unit_test(test_example_gradients),
       cmocka_unit_test(test_model_files),      cmocka_unit_test(test_memory)};
-  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  int failed = cmocka_run_group_tests(tests, folder_setup, folder_teardown);
   mica_engine_free(engine);
   return failed;
 }

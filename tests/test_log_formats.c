@@ -278,7 +278,7 @@ static void test_other_files(void **state) {
   assert_null(mica_table_log_format(folder_put("t.csv", "1 2:3 x\n")));
   assert_null(mica_table_log_format(folder_put("t.csv", "")));
   assert_null(mica_table_log_format(folder_path("absent.csv")));
-  assert_null(mica_table_log_format(folder));
+  assert_null(mica_table_log_format(folder_dir));
   /* What the caller says goes first: another label, a header, no format. */
   const char *path = criteo("day.txt", '\t', LABELS);
   mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;

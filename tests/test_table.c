@@ -318,13 +318,13 @@ static void test_validation_split(void **state) {
 static void test_folder(void **state) {
   (void)state;
   char parts[256];
-  snprintf(parts, sizeof parts, "%s/parts", folder);
+  snprintf(parts, sizeof parts, "%s/parts", folder_dir);
   mkdir(parts, 0777);
   folder_put("parts/train.csv", "v,w,y\n1,p,a\n3,p,b\n");
   folder_put("parts/val.csv", "y,w,v\na,q,100\nb,p,?\n");
   folder_put("parts/test.csv", "v,w,y,more\n2,p,b,0\n");
   assert_true(mica_is_table(parts));
-  assert_false(mica_is_table(folder));
+  assert_false(mica_is_table(folder_dir));
   mica_data_table_options o = options("y");
   mica_data_table *t = open_table(parts, &o);
   assert_int_equal(mica_data_table_part_count(t, MICA_PART_TRAIN), 2);

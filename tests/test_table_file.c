@@ -359,7 +359,7 @@ static int64_t train(const char *path, int64_t stop, bool resume, float *weight)
   assert_int_equal(
       mica_table_stream_create(table, MICA_PART_VALIDATION, BATCH, false, 5, &held_out), MICA_OK);
   t.epochs = 2;
-  t.dir = folder;
+  t.dir = folder_dir;
   t.resume = resume;
   t.report_every = 1;
   if (stop) {

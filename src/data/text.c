@@ -244,8 +244,8 @@ mica_status mica_token_text_read(const mica_token_text *x, mica_part part, int64
                                  int64_t *ids) {
   const int64_t all = mica_token_text_count(x, part);
   if (begin < 0 || n < 0 || begin > all || n > all - begin)
-    return mica_fail(MICA_ERR_INVALID, "text: tokens %lld to %lld of %lld asked for",
-                     (long long)begin, (long long)(begin + n), (long long)all);
+    return mica_fail(MICA_ERR_INVALID, "text: %lld tokens from %lld on asked for, it has %lld",
+                     (long long)n, (long long)begin, (long long)all);
   const part_tokens *p = &x->part[part];
   return n ? read_tokens(p->source, x->width, p->first + begin, n, ids) : MICA_OK;
 }

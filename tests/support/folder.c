@@ -4,17 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-char folder[] = "/tmp/mica-test-XXXXXX";
+char folder_dir[] = "/tmp/mica-test-XXXXXX";
 
 int folder_setup(void **state) {
   (void)state;
-  return mkdtemp(folder) ? 0 : -1;
+  return mkdtemp(folder_dir) ? 0 : -1;
 }
 
 int folder_teardown(void **state) {
   (void)state;
   char command[64];
-  snprintf(command, sizeof command, "rm -rf %s", folder);
+  snprintf(command, sizeof command, "rm -rf %s", folder_dir);
   return system(command);
 }
 
@@ -22,7 +22,7 @@ const char *folder_path(const char *name) {
   static char path[8][256];
   static int k;
   k = (k + 1) % 8;
-  snprintf(path[k], sizeof path[k], "%s/%s", folder, name);
+  snprintf(path[k], sizeof path[k], "%s/%s", folder_dir, name);
   return path[k];
 }
 

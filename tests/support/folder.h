@@ -7,7 +7,7 @@
 
 #include "support/test.h"
 
-extern char folder[]; /* its path */
+extern char folder_dir[]; /* its path */
 int folder_setup(void **state);
 int folder_teardown(void **state);
 /* FOLDER/NAME, good for the next seven calls. */
