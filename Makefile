@@ -32,7 +32,7 @@ test: ## install what is missing, build, run every test (T=name: some of them)
 	$(call build,$(BUILD),-DCMAKE_BUILD_TYPE=Release)
 	@scripts/run_tests -d $(BUILD) -k "$(T)"
 
-demo: ## train on real images, teach the result new classes, write a report (about 3 minutes)
+demo: ## train on images, text and clicks, teach new classes, write reports (under 5 minutes)
 	@scripts/setup build test demo
 	$(call need,scripts/demo,demo)
 	$(call build,$(BUILD),-DCMAKE_BUILD_TYPE=Release)
