@@ -1,4 +1,4 @@
-/* Tokenizers of bytes and of llama2.c's form: text to tokens and back, what the model file keeps,
+/* Tokenizers, mostly those of bytes and of llama2.c's form: text to tokens and back, what the model file keeps,
  * hostile files, and allocations that fail. */
 #include "support/failing_alloc.h"
 
@@ -317,7 +317,7 @@ static void test_long(void **state) {
 
 /* ---- short memory ---- */
 
-static mica_status use(void *ctx) {
+static mica_status use(void *ctx) { /* a path, or NULL for bytes */
   mica_tokenizer *t, *back = NULL;
   mica_tokens out = {0};
   char *text = NULL, *decoded = NULL;
@@ -343,6 +343,9 @@ static void test_short_memory(void **state) {
   mica_tokenizer_free(t);
   fail_each(use, NULL);
   fail_every(29, use, path);
+  fail_every(13, use, "tests/golden/tokenizers/wordpiece.txt");
+  fail_every(29, use, "tests/golden/tokenizers/bpe");
+  fail_every(29, use, "tests/golden/tokenizers/clip.json");
 }
 
 static int setup(void **state) {

@@ -6,12 +6,12 @@
 #include <string.h>
 
 static const mica_tokenizer_functions *const kinds[] = {
-    [MICA_TOKENIZER_BYTES] = &mica_tokenizer_kind_bytes,
-    [MICA_TOKENIZER_LLAMA2C] = &mica_tokenizer_kind_llama2c};
+    &mica_tokenizer_kind_bytes, &mica_tokenizer_kind_wordpiece, &mica_tokenizer_kind_bpe,
+    &mica_tokenizer_kind_clip, &mica_tokenizer_kind_llama2c};
 #define KINDS (sizeof kinds / sizeof *kinds)
 
 const char *mica_tokenizer_kind_name(mica_tokenizer_kind kind) {
-  return (size_t)kind < KINDS && kinds[kind] ? kinds[kind]->name : "none";
+  return (size_t)kind < KINDS ? kinds[kind]->name : "none";
 }
 
 /* ---- making ---- */
@@ -56,20 +56,31 @@ mica_status mica_tokenizer_add_special(mica_tokenizer *t, int64_t id) {
   return MICA_OK;
 }
 
+mica_status mica_tokenizer_merge_spelling(mica_tokenizer *t, const char *left, size_t a,
+                                          const char *right, size_t b) {
+  char *both = mica_malloc(a + b + 1);
+  if (!both) return MICA_ERR_MEMORY;
+  memcpy(both, left, a);
+  memcpy(both + a, right, b);
+  both[a + b] = '\0';
+  const int64_t whole = mica_pieces_find(&t->spelling, both, a + b);
+  const int64_t first = mica_pieces_find(&t->spelling, left, a);
+  const int64_t second = mica_pieces_find(&t->spelling, right, b);
+  mica_status status;
+  if (whole < 0 || first < 0 || second < 0)
+    status = mica_fail(MICA_ERR_FORMAT, "merge %lld gives '%.60s': no token is spelt like that%s",
+                       (long long)t->merges.n, both, whole < 0 ? "" : " or its parts");
+  else
+    status = mica_merges_add(&t->merges, (int32_t)first, (int32_t)second, (int32_t)whole);
+  mica_free(both);
+  return status;
+}
+
 mica_status mica_tokenizer_add_merge(mica_tokenizer *t, int64_t left, int64_t right) {
   size_t a, b;
   const char *first = mica_pieces_text(&t->spelling, left, &a);
   const char *second = mica_pieces_text(&t->spelling, right, &b);
-  char *both = mica_malloc(a + b + 1);
-  if (!both) return MICA_ERR_MEMORY;
-  memcpy(both, first, a);
-  memcpy(both + a, second, b);
-  const int64_t whole = mica_pieces_find(&t->spelling, both, a + b);
-  mica_free(both);
-  if (whole < 0)
-    return mica_fail(MICA_ERR_FORMAT, "merge %lld: no token is '%.40s%.40s'",
-                     (long long)t->merges.n, first, second);
-  return mica_merges_add(&t->merges, (int32_t)left, (int32_t)right, (int32_t)whole);
+  return mica_tokenizer_merge_spelling(t, first, a, second, b);
 }
 
 mica_status mica_tokenizer_cast(mica_tokenizer *t, mica_token_role role, const char *spelling) {
@@ -98,11 +109,10 @@ static mica_status check_spelling(const mica_tokenizer *t, int64_t id) {
 
 mica_status mica_tokenizer_finish(mica_tokenizer *t) {
   const int64_t n = t->spelling.n;
-  if (!kinds[t->kind]) return mica_fail(MICA_ERR_UNSUPPORTED, "this kind of tokenizer is not read");
   if (n < 1 || n > MICA_VOCABULARY_MAX)
     return mica_fail(MICA_ERR_FORMAT, "a vocabulary of %lld tokens; expected 1 to %lld",
                      (long long)n, (long long)MICA_VOCABULARY_MAX);
-  mica_status status = mica_pieces_index(&t->spelling);
+  mica_status status = t->spelling.slots ? MICA_OK : mica_pieces_index(&t->spelling);
   if (status == MICA_OK) status = mica_merges_index(&t->merges);
   for (int64_t i = 0; i < n && status == MICA_OK && t->kind != MICA_TOKENIZER_BYTES; i++)
     status = check_spelling(t, i);
@@ -113,6 +123,13 @@ mica_status mica_tokenizer_finish(mica_tokenizer *t) {
                          (long long)t->special[i], (long long)n);
     else if (t->special[i] >= 0)
       status = mica_tokenizer_add_special(t, t->special[i]);
+  return status;
+}
+
+mica_status mica_tokenizer_hand_over(mica_tokenizer *t, mica_status status, mica_tokenizer **out) {
+  if (status == MICA_OK) status = mica_tokenizer_finish(t);
+  *out = status == MICA_OK ? t : NULL;
+  if (status != MICA_OK) mica_tokenizer_free(t);
   return status;
 }
 

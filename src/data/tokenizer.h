@@ -104,6 +104,9 @@ mica_status mica_tokenizer_add_special(mica_tokenizer *t, int64_t id);
 /* The next best merge; the spellings are indexed. MICA_ERR_FORMAT when no token is spelt as both
  * together. */
 mica_status mica_tokenizer_add_merge(mica_tokenizer *t, int64_t left, int64_t right);
+/* The same by spelling. */
+mica_status mica_tokenizer_merge_spelling(mica_tokenizer *t, const char *left, size_t a,
+                                          const char *right, size_t b);
 /* Let the token of this spelling play a part, and be special, when there is one and the part is
  * free. */
 mica_status mica_tokenizer_cast(mica_tokenizer *t, mica_token_role role, const char *spelling);
@@ -111,12 +114,23 @@ mica_status mica_tokenizer_cast(mica_tokenizer *t, mica_token_role role, const c
  */
 mica_status mica_tokenizer_finish(mica_tokenizer *t);
 
+/* Finish it and hand it over, or free it when `status` or that is an error. */
+mica_status mica_tokenizer_hand_over(mica_tokenizer *t, mica_status status, mica_tokenizer **out);
+
 mica_status mica_tokens_push(mica_tokens *out, int64_t id);
 
-/* Read what is in a file of a kind that stands alone. */
-mica_status mica_tokenizer_read(const uint8_t *bytes, size_t n, mica_tokenizer **out);
-/* The readers of files, from what is in one; errors do not name it. */
-mica_status mica_tokenizer_from_json(const mica_json *v, mica_tokenizer **out);
+/* ---- files: errors do not name the one that was opened ---- */
+
+/* Read what is in a file. `folder`: where further files may lie, NULL for none. */
+mica_status mica_tokenizer_read(const uint8_t *bytes, size_t n, const char *folder,
+                                mica_tokenizer **out);
 mica_status mica_tokenizer_read_llama2c(const uint8_t *bytes, size_t n, mica_tokenizer **out);
+/* mica_tokenizer_text's object. */
+mica_status mica_tokenizer_from_json(const mica_json *v, mica_tokenizer **out);
+/* tokenizer.json of the library `tokenizers`. */
+mica_status mica_tokenizer_read_library(const mica_json *root, mica_tokenizer **out);
+/* Spellings from vocab.json, indexed. */
+mica_status mica_tokenizer_read_vocabulary(const mica_json *vocabulary, mica_tokenizer *t);
+bool mica_vocabulary_has_word_ends(const mica_json *vocabulary);
 
 #endif

@@ -38,10 +38,5 @@ mica_status mica_tokenizer_bytes(mica_tokenizer **out) {
   for (int i = 0; i < 256 && status == MICA_OK; i++)
     status = mica_pieces_add(&t->spelling, (const char[]){(char)i}, 1);
   if (status == MICA_OK) status = mica_pieces_add(&t->spelling, END, strlen(END));
-  if (status == MICA_OK) status = mica_tokenizer_finish(t);
-  if (status == MICA_OK)
-    *out = t;
-  else
-    mica_tokenizer_free(t);
-  return status;
+  return mica_tokenizer_hand_over(t, status, out);
 }

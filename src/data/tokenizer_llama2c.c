@@ -90,17 +90,14 @@ static mica_status read(mica_tokenizer *t, const uint8_t *bytes, size_t n) {
     if (status != MICA_OK) return status;
     at += length;
   }
-  return mica_tokenizer_finish(t);
+  return MICA_OK;
 }
 
 mica_status mica_tokenizer_read_llama2c(const uint8_t *bytes, size_t n, mica_tokenizer **out) {
   mica_tokenizer *t;
   *out = NULL;
   mica_status status = mica_tokenizer_create(MICA_TOKENIZER_LLAMA2C, &t);
-  if (status == MICA_OK) status = read(t, bytes, n);
-  if (status == MICA_OK)
-    *out = t;
-  else
-    mica_tokenizer_free(t);
-  return status;
+  if (status != MICA_OK) return status;
+  status = read(t, bytes, n);
+  return mica_tokenizer_hand_over(t, status, out);
 }

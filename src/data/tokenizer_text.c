@@ -166,12 +166,7 @@ mica_status mica_tokenizer_from_json(const mica_json *v, mica_tokenizer **out) {
   status = mica_tokenizer_create((mica_tokenizer_kind)kind, &t);
   if (status != MICA_OK) return status;
   status = read_kind(v, t);
-  if (status == MICA_OK) status = mica_tokenizer_finish(t);
-  if (status == MICA_OK)
-    *out = t;
-  else
-    mica_tokenizer_free(t);
-  return status;
+  return mica_tokenizer_hand_over(t, status, out);
 }
 
 mica_status mica_tokenizer_parse(const char *text, mica_tokenizer **out) {
