@@ -189,6 +189,7 @@ static const char *small(const char *name) {
                                          {"clip",
                                           "clip:dim=6:patch=4:vision_dim=8:vision_depth=1:"
                                           "vision_heads=2:text_dim=4:text_depth=1:text_heads=2"},
+                                         {"bert", "bert:dim=8:depth=1:heads=2:hidden=12"},
                                          {"deepfm", "deepfm:dim=3:hidden=5"},
                                          {"dcn", "dcn:dim=3:layers=2:hidden=5"},
                                          {"dcnv2", "dcnv2:dim=3:hidden=5:rank=2:experts=2"},

@@ -26,6 +26,7 @@ static const struct {
     WITH(MICA_KIND_MODEL, "resnet", mica_resnet_options, MICA_RESNET_OPTIONS),
     WITH(MICA_KIND_MODEL, "vit", mica_vit_options, MICA_VIT_OPTIONS),
     WITH(MICA_KIND_MODEL, "clip", mica_clip_options, MICA_CLIP_OPTIONS),
+    WITH(MICA_KIND_MODEL, "bert", mica_bert_options, MICA_BERT_OPTIONS),
     WITH(MICA_KIND_MODEL, "lr", mica_lr_options, MICA_LR_OPTIONS),
     WITH(MICA_KIND_MODEL, "fm", mica_fm_options, MICA_FM_OPTIONS),
     WITH(MICA_KIND_MODEL, "deepfm", mica_deepfm_options, MICA_DEEPFM_OPTIONS),

@@ -334,6 +334,22 @@ typedef struct mica_clip_options {
 #define MICA_CLIP_OPTIONS                                                                          \
   { sizeof(mica_clip_options), 512, 32, 768, 12, 12, 512, 12, 8, 4.0, 0, 1e-5 }
 
+/* "bert", an encoder of tokens with the norm behind each sum (Devlin et al. 2018). Features are the
+ * pooled tokens, and `tokens` those of the last block; classes > 0 adds a classifier of whole
+ * texts. */
+typedef struct mica_bert_options {
+  uint32_t size;
+  int64_t dim, depth, heads, hidden;
+  int64_t types;     /* texts that one example may have */
+  int64_t pad;       /* the token that fills up rows: attention and means leave it out; -1: none */
+  int64_t separator; /* the token behind which the next text begins; -1: none */
+  double eps, dropout;
+  int32_t pool;   /* cls (the first token) | mean | pooler (the first through a tanh layer) */
+  bool normalise; /* features have length 1 */
+} mica_bert_options;
+#define MICA_BERT_OPTIONS                                                                          \
+  { sizeof(mica_bert_options), 384, 6, 12, 1536, 2, 0, -1, 1e-12, 0.0, 0, false }
+
 /* Click models read categorical fields and numeric columns (a number enters as itself times a
  * learnt vector, or into DLRM's bottom layers) and answer whether (2 classes, the second is the
  * click) or how much (1 output). Embeddings are "embedding.*", first-order weights "linear.*". */

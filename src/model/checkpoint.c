@@ -133,7 +133,8 @@ static const char *const wrappers[] = {"",
                                        "model.module.",
                                        "model_state_dict.",
                                        "net.",
-                                       "transformer."};
+                                       "transformer.",
+                                       "bert."};
 
 static int64_t count_matches(const mica_params *params, const mica_archive *a, const char *prefix) {
   int64_t n = 0;
