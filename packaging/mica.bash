@@ -30,7 +30,7 @@ _mica() {
     fit:*) words=$("$tool" list estimator --names 2>/dev/null) ;;
     list:1:*) words=$("$tool" list 2>/dev/null | sed -n 's/^\([a-z]*\):$/\1/p') ;;
     list:2:*) words=$("$tool" list "$previous" --names 2>/dev/null) ;;
-    model:1:*) words="list get" ;;
+    model:1:*) words="list get import" ;;
     data:1:*) words="list get info" ;;
     model:2:* | data:2:get | data:2:list | data:2:info) words=$("$tool" "$verb" list --names 2>/dev/null) ;;
   esac

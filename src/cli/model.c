@@ -1,9 +1,10 @@
-/* mica model: published networks, listed and fetched.
+/* mica model: published networks, listed and fetched, and folders of another library read.
  *
  * `get NAME` leaves two files in the models' folder: the publisher's own, and NAME.mica, the same
  * weights as a model file with the preprocessing that they were trained with.
  */
 #include "cli/get.h"
+#include "cli/text.h"
 
 #include <mica/model.h>
 
@@ -62,10 +63,20 @@ static mica_status get(const cli_args *a, const catalogue_item *item, const char
   return status;
 }
 
+static int import(const cli_args *a) {
+  const char *out = cli_text(a, "--out");
+  if (a->n_operands < 2) return cli_usage(a, "import which folder?");
+  if (!out) out = "model.mica";
+  if (cli_import_folder(a, a->operand[1], out) != MICA_OK) return cli_failed(a);
+  cli_result(a, "model", out);
+  return EXIT_OK;
+}
+
 static int run(const cli_args *a) {
   if (strcmp(a->operand[0], "list") == 0) return get_list(a, CATALOGUE_MODELS);
+  if (strcmp(a->operand[0], "import") == 0) return import(a);
   if (strcmp(a->operand[0], "get") != 0)
-    return cli_usage(a, "'%s' is neither list nor get", a->operand[0]);
+    return cli_usage(a, "'%s' is neither list, get nor import", a->operand[0]);
   if (a->n_operands < 2) return cli_usage(a, "get what? `mica model list` tells");
   catalogue c;
   char *folder = NULL;
@@ -81,20 +92,24 @@ static int run(const cli_args *a) {
 }
 
 static const cli_flag flags[] = {{"--force", NULL, NULL, NULL, "fetch again what is there already"},
+                                 {"--out", "-o", "FILE", NULL, "import: model.mica"},
                                  {"--names", NULL, NULL, NULL, "list names only, one a line"},
                                  CLI_COMMON_FLAGS};
 
 const cli_verb verb_model = {
     "model",
-    "list|get [NAME]",
-    "list published networks, or fetch one and make it a model file",
+    "list|get|import [NAME]",
+    "list published networks, or make one that is fetched or in a folder a model file",
     flags,
     1,
     2,
     run,
     "examples: mica model list\n"
     "          mica model list resnet18      publisher, licence, checksum\n"
-    "          mica model get resnet18       leaves resnet18.mica in the models' folder\n\n"
+    "          mica model get resnet18       leaves resnet18.mica in the models' folder\n"
+    "          mica model import all-MiniLM-L6-v2/ -o minilm.mica\n"
+    "                                        a BERT as transformers or sentence-transformers keep "
+    "it\n\n"
     "The folder is $MICA_MODELS, else $XDG_CACHE_HOME/mica/models, else ~/.cache/mica/models.\n"
     "Files come from their publishers through the curl program, which heeds https_proxy and\n"
     "no_proxy; a download that broke off is continued, and kept only when its sha256 is right."};

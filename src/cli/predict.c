@@ -1,6 +1,7 @@
 /* mica predict, mica embed: a model file put to work. */
 #include "cli/features.h"
 #include "cli/table.h"
+#include "cli/text.h"
 
 #include "base/buffer.h"
 #include "base/file.h"
@@ -186,12 +187,15 @@ static int embed(const cli_args *a, work *w) {
   const bool data = cli_text(a, "--data") != NULL;
   const char *out = cli_text(a, "--out");
   int64_t rows = 0;
-  if (data == (a->n_operands > 1))
-    return cli_usage(a, "expected FILE... or --data, one of the two");
+  const char *text = cli_text(a, "--text");
+  if (data + (text != NULL) + (a->n_operands > 1) != 1)
+    return cli_usage(a, "expected FILE..., --data or --text, one of the three");
   if (!out) out = data ? "features.safetensors" : "features.npy";
-  mica_status status = begin(a, w, !data);
+  mica_status status = begin(a, w, !data && !text);
   if (status == MICA_OK && !data) rows = w->files.n;
-  if (status == MICA_OK && !data && mica_model_columns(w->model))
+  if (status == MICA_OK && text)
+    status = cli_text_embed(w->model, w->session, text, out, &rows);
+  else if (status == MICA_OK && !data && mica_model_columns(w->model))
     status = cli_table_embed(a, w->model, w->session, out, &rows);
   else if (status == MICA_OK)
     status = data ? embed_data(a, w, out, &rows) : embed_files(w, out);
@@ -225,6 +229,7 @@ static const cli_flag predict_flags[] = {
 static const cli_flag embed_flags[] = {
     {"--data", NULL, "DIR", NULL,
      "pictures or rows with labels, which are written beside the features"},
+    {"--text", NULL, "FILE", NULL, "a text whose lines are examples; - is standard input"},
     {"--out", "-o", "FILE", NULL,
      "features.npy, or with --data features.safetensors (or an .npz file)"},
     {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
@@ -243,7 +248,7 @@ const cli_verb verb_predict = {
     "is the label's second value."};
 const cli_verb verb_embed = {"embed",
                              "MODEL [FILE...]",
-                             "write the features of pictures or rows",
+                             "write the features of pictures, rows or lines of text",
                              embed_flags,
                              1,
                              -1,
