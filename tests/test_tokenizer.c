@@ -1,5 +1,5 @@
-/* Tokenizers, mostly those of bytes and of llama2.c's form: text to tokens and back, what the model file keeps,
- * hostile files, and allocations that fail. */
+/* Tokenizers, mostly those of bytes and of llama2.c's form: text to tokens and back, what the model
+ * file keeps, hostile files, and allocations that fail. */
 #include "support/failing_alloc.h"
 
 #include <mica/tokenizer.h>
