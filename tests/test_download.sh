@@ -140,7 +140,7 @@ holds "as JSON, line by line" python3 -c 'import json; [json.loads(l) for l in o
 cp out json.out
 check "an unknown model suggests" 1 "did you mean net" "$mica" model get nett
 check "get without a name" 2 "get what" "$mica" model get
-check "an unknown action" 2 "neither list nor get" "$mica" model fetch net
+check "an unknown action" 2 "neither list, get nor import" "$mica" model fetch net
 
 check "the pictures' crop is in the model file" 0 '"crop":0.875' "$mica" info models/net.mica
 check "the first screen of the README: get" 0 "^model: .*resnet18.mica" "$mica" model get resnet18

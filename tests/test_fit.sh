@@ -102,7 +102,7 @@ refused "needs an encoder" "--encoder is missing" "$mica" fit logistic --data kn
 refused "knows its estimators" "logistic" "$mica" fit logistik --data features.npz
 refused "wants labels to compare" "needs labels" "$mica" fit logistic knn --data features.npy
 refused "names the absent encoder" "absent.mica" "$mica" fit logistic --encoder absent.mica --data known
-refused "wants one source to embed" "one of the two" "$mica" embed net.mica
+refused "wants one source to embed" "one of the three" "$mica" embed net.mica
 # shellcheck disable=SC2086
 check "trains another encoder" "$mica" train convnet:widths=8 --data known $common --epochs 1 -o small.mica
 refused "tells of other widths" "the encoder gives 8" "$mica" fit logistic --encoder small.mica --data features.npz
