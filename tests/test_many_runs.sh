@@ -21,7 +21,9 @@ draw() { # class pattern
 draw upper 0
 draw lower 1
 
+start=${EPOCHREALTIME/[.,]/}
 "$widths" pictures 2 whole >table 2>said || { sed 's/^/# /' said; echo "not ok trains"; exit 1; }
+took=$((${EPOCHREALTIME/[.,]/} - start))
 if [ "$(grep -c '2 runs' table)" = 4 ] && [ "$(wc -l <whole/results.csv)" = 9 ] && [ "$(find whole -type f | wc -l)" = 9 ]; then
   echo "ok trains"
 else
@@ -31,9 +33,7 @@ fi
 seed=${MICA_TEST_SEED:-$RANDOM}
 echo "# MICA_TEST_SEED=$seed"
 RANDOM=$seed
-start=${EPOCHREALTIME/[.,]/}
 OMP_NUM_THREADS=1 "$widths" pictures 2 single >single.table 2>said
-took=$((${EPOCHREALTIME/[.,]/} - start))
 if diff -r whole single >differ && cmp -s table single.table; then
   echo "ok one worker leaves the same bytes"
 else
