@@ -109,6 +109,9 @@ static void test_published(void **state) {
   char folder[1000];
   snprintf(folder, sizeof folder, "%s/", weights);
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+#ifndef MICA_HAVE_ZLIB
+    if (size[i] == 49408) continue; /* CLIP's file is packed */
+#endif
     check(folder, names[i]);
     mica_tokenizer *t = open_one(folder, names[i]);
     assert_int_equal(mica_tokenizer_size(t), size[i]);
