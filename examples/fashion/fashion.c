@@ -17,7 +17,7 @@
 #include <time.h>
 
 enum { ALL = 10, KNOWN = 8, LESSON = 5, LESSONS = 10, BATCH = 128 };
-static const int64_t encoder_epochs = 5, network_epochs = 8;
+static const int64_t encoder_epochs = 3, network_epochs = 4;
 
 static const char *const names[ALL] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
                                        "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
