@@ -20,6 +20,7 @@
 #include <mica/op.h>
 #include <mica/ops.h>
 #include <mica/optim.h>
+#include <mica/paper.h>
 #include <mica/param.h>
 #include <mica/report.h>
 #include <mica/table.h>
