@@ -21,7 +21,8 @@
 
 static char dir[] = "/tmp/mica-test-many-XXXXXX";
 static const mica_problem task = MICA_PROBLEM_IMAGES(8, 8, 1, CLASSES);
-static const char *const models[] = {"mlp:hidden=12:dropout=0.2", "convnet:widths=4,6:dropout=0.1",
+static const char *const models[] = {"mlp:hidden=12:dropout=0.2",
+                                     "convnet:widths=4,6:dropout=0.1:convolutions=1",
                                      "resnet:depth=8:width=2"};
 
 /* What a test asks for, and what the runs leave. */

@@ -287,11 +287,12 @@ typedef struct mica_mlp_options {
 
 typedef struct mica_convnet_options {
   uint32_t size;
-  mica_ints widths; /* of the stages: two 3x3 convolutions each, the stages joined by max pooling */
-  double dropout;   /* before the head */
+  mica_ints widths;     /* of the stages of 3x3 convolutions, which are joined by max pooling */
+  double dropout;       /* before the head */
+  int64_t convolutions; /* of each stage */
 } mica_convnet_options;
 #define MICA_CONVNET_OPTIONS                                                                       \
-  { sizeof(mica_convnet_options), {3, {32, 64, 128}}, 0.0 }
+  { sizeof(mica_convnet_options), {3, {32, 64, 128}}, 0.0, 2 }
 
 typedef struct mica_resnet_options {
   uint32_t size;

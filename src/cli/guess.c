@@ -154,18 +154,25 @@ static bool convolutional(look *l, architecture_guess *g) {
   if (!s) return false;
   const int64_t channels = s->dim[1];
   int64_t in = channels;
+  int convolutions = 1;
+  while (convolutions < 64 && shape_of(l, 4, "stages.0.conv%d.weight", convolutions + 1))
+    convolutions++;
   char *end = g->spec + snprintf(g->spec, sizeof g->spec, "convnet:widths=");
   for (int i = 0; i < MICA_LIST_MAX; i++) {
     const mica_shape *a = shape_of(l, 4, "stages.%d.conv1.weight", i);
     if (!a) break;
     const int64_t out = a->dim[0];
-    if (!is(a, out, in, 3, 3) || !is(shape_of(l, 4, "stages.%d.conv2.weight", i), out, out, 3, 3)) {
+    bool fits = is(a, out, in, 3, 3);
+    for (int j = 2; j <= convolutions && fits; j++)
+      fits = is(shape_of(l, 4, "stages.%d.conv%d.weight", i, j), out, out, 3, 3);
+    if (!fits) {
       g->spec[0] = 0;
       return false;
     }
     end += snprintf(end, 24, "%s%lld", i ? "," : "", (long long)out);
     in = out;
   }
+  if (convolutions != 2) snprintf(end, 24, ":convolutions=%d", convolutions);
   snprintf(g->names, sizeof g->names, "mica's names");
   g->problem = (mica_problem)MICA_PROBLEM_IMAGES(32, 32, channels, rows_of(l, "head"));
   return true;

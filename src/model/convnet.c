@@ -1,6 +1,8 @@
-/* A plain convolutional network: stages of two 3x3 convolutions with batch norm and ReLU, max
- * pooling between stages, global average pooling, a linear head. */
+/* A plain convolutional network: stages of 3x3 convolutions with batch norm and ReLU, max pooling
+ * between stages, global average pooling, a linear head. */
 #include <mica/model.h>
+
+#include <stdio.h>
 
 static int64_t features(const void *options, const mica_problem *task) {
   (void)task;
@@ -16,7 +18,7 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
   const mica_init he = {MICA_INIT_KAIMING_NORMAL, 0, 0, 1.4142135623730951, true};
   int64_t in = task->channels;
   for (int i = 0; i < o->widths.n; i++)
-    for (int j = 0; j < 2; j++) {
+    for (int j = 0; j < o->convolutions; j++) {
       const int64_t out = o->widths.v[i];
       mica_status status = mica_nn_conv2d_init(mica_node_childf(root, "stages.%d.conv%d", i, j + 1),
                                                in, out, 3, 3, 1, false, &he);
@@ -42,14 +44,14 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
     mica_scope_begin(t, name);
     mica_var h = x;
     if (i && mica_dim(t, h, 1) > 1 && mica_dim(t, h, 2) > 1) h = mica_max_pool2d(t, h, NULL);
-    h = mica_replace(t, h,
-                     mica_nn_conv2d_norm(t, mica_node_find(stage, "conv1"),
-                                         mica_node_find(stage, "bn1"), &conv, MICA_RELU, h,
-                                         MICA_NONE));
-    h = mica_replace(t, h,
-                     mica_nn_conv2d_norm(t, mica_node_find(stage, "conv2"),
-                                         mica_node_find(stage, "bn2"), &conv, MICA_RELU, h,
-                                         MICA_NONE));
+    for (int j = 0; j < o->convolutions && mica_ok(t); j++) {
+      char c[16], n[16];
+      snprintf(c, sizeof c, "conv%d", j + 1);
+      snprintf(n, sizeof n, "bn%d", j + 1);
+      h = mica_replace(t, h,
+                       mica_nn_conv2d_norm(t, mica_node_find(stage, c), mica_node_find(stage, n),
+                                           &conv, MICA_RELU, h, MICA_NONE));
+    }
     x = mica_scope_end(t, h);
     if (i < MICA_PYRAMID_MAX) out->pyramid[out->n_pyramid++] = x;
   }
@@ -60,12 +62,14 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
   out->logits = mica_nn_linear(t, head, h);
 }
 
-static const mica_option options[] = {{"widths", MICA_OPTION_INTS, "32,64,128", 1, 1 << 16, NULL,
-                                       "channels of the stages",
-                                       offsetof(mica_convnet_options, widths)},
-                                      {"dropout", MICA_OPTION_FLOAT, "0", 0, 0.999, NULL,
-                                       "before the head", offsetof(mica_convnet_options, dropout)},
-                                      {0}};
+static const mica_option options[] = {
+    {"widths", MICA_OPTION_INTS, "32,64,128", 1, 1 << 16, NULL, "channels of the stages",
+     offsetof(mica_convnet_options, widths)},
+    {"dropout", MICA_OPTION_FLOAT, "0", 0, 0.999, NULL, "before the head",
+     offsetof(mica_convnet_options, dropout)},
+    {"convolutions", MICA_OPTION_INT, "2", 1, 64, NULL, "of each stage",
+     offsetof(mica_convnet_options, convolutions)},
+    {0}};
 
 static const char *head_of(const void *o) {
   (void)o;
