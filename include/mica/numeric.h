@@ -58,6 +58,10 @@ MICA_API double mica_chi2_cdf(double x, double k);
 MICA_API double mica_normal_quantile(double p);
 MICA_API double mica_normal_cdf(double z);
 
+/* The same for Student's distribution with k > 0 degrees of freedom. */
+MICA_API double mica_student_quantile(double p, double k);
+MICA_API double mica_student_cdf(double t, double k);
+
 /* The q-quantile (0..1) of n >= 1 ascending values, linear between order statistics. */
 MICA_API double mica_quantile_sorted(const double *sorted, int64_t n, double q);
 

@@ -220,6 +220,7 @@ typedef struct mica_paper_options {
                         missing; NULL: no files, nothing is recalled */
   const char *cache; /* for pre-trained encoders; NULL: DIR/pretrained, or none without dir */
   bool smoke;        /* the small setting */
+  bool fresh;        /* run everything again, whatever the folder has */
   int64_t seeds;     /* 0: as the setting says */
   const char *const *settings; /* "key=value", over the setting's; n_settings of them */
   int64_t n_settings;
@@ -227,7 +228,7 @@ typedef struct mica_paper_options {
   void *progress_ctx;
 } mica_paper_options;
 #define MICA_PAPER_OPTIONS                                                                         \
-  { sizeof(mica_paper_options), NULL, NULL, false, 0, NULL, 0, NULL, NULL }
+  { sizeof(mica_paper_options), NULL, NULL, false, false, 0, NULL, 0, NULL, NULL }
 
 typedef struct mica_paper_result mica_paper_result;
 

@@ -269,6 +269,9 @@ typedef struct mica_table_options {
 MICA_API mica_status mica_table_render(const mica_table *table, const mica_table_options *options,
                                        char **out);
 
+/* The table in Markdown's pipe form, to release with mica_free. */
+MICA_API mica_status mica_table_markdown(const mica_table *table, char **out);
+
 /* ---- records ---- */
 
 /* What one must know to repeat a run: ordered names and values, flat. Adding a name again replaces

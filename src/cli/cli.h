@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 /* Exit codes, as `mica help` lists them. */
-enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 130 };
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_SHOWN = 3, EXIT_STOPPED = 130 };
 
 /* A flag of a verb. `value` NULL: a switch. Tables end with a flag without a name. */
 typedef struct cli_flag {

@@ -6,6 +6,7 @@
 const cli_group cli_groups[] = {{"make a model", {"train", "fit"}},
                                 {"put it to work", {"predict", "eval", "embed", "generate"}},
                                 {"get what others published", {"model", "data"}},
+                                {"prove a claim", {"paper"}},
                                 {"look", {"info", "list", "help", "version"}},
                                 {NULL, {NULL}}};
 
@@ -26,6 +27,7 @@ const cli_term cli_exit_codes[] = {
     {"0", "done"},
     {"1", "failed; the message on standard error names what and why"},
     {"2", "wrong usage: verb, flag, value or number of operands"},
+    {"3", "the claim of a paper was not shown"},
     {"130", "stopped with Ctrl-C; what can be continued is kept"},
     {NULL, NULL}};
 

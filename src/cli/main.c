@@ -10,12 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const cli_verb verb_train, verb_fit, verb_eval, verb_predict, verb_embed, verb_generate,
-    verb_info, verb_list, verb_model, verb_data, verb_help, verb_version;
-const cli_verb *const cli_verbs[] = {&verb_train, &verb_fit,      &verb_eval, &verb_predict,
-                                     &verb_embed, &verb_generate, &verb_info, &verb_model,
-                                     &verb_data,  &verb_list,     &verb_help, &verb_version,
-                                     NULL};
+// clang-format off: one a line
+extern const cli_verb verb_train;
+extern const cli_verb verb_fit;
+extern const cli_verb verb_eval;
+extern const cli_verb verb_predict;
+extern const cli_verb verb_embed;
+extern const cli_verb verb_generate;
+extern const cli_verb verb_paper;
+extern const cli_verb verb_info;
+extern const cli_verb verb_model;
+extern const cli_verb verb_data;
+extern const cli_verb verb_list;
+extern const cli_verb verb_help;
+extern const cli_verb verb_version;
+const cli_verb *const cli_verbs[] = {
+    &verb_train, &verb_fit,   &verb_eval, &verb_predict, &verb_embed, &verb_generate, &verb_paper,
+    &verb_info,  &verb_model, &verb_data, &verb_list,    &verb_help,  &verb_version,  NULL};
+// clang-format on
 
 /* ---- interrupts ---- */
 

@@ -159,3 +159,28 @@ double mica_binomial_cdf(double k, double n, double p) {
   if (k >= n) return 1;
   return mica_beta_i(n - k, k + 1, 1 - p);
 }
+
+double mica_student_cdf(double t, double k) {
+  if (!(k > 0) || isnan(t)) return NAN;
+  if (isinf(t)) return t > 0;
+  const double tail = 0.5 * mica_beta_i(k / 2, 0.5, k / (k + t * t));
+  return t > 0 ? 1 - tail : tail;
+}
+
+double mica_student_quantile(double p, double k) {
+  if (!(p >= 0) || !(p <= 1) || !(k > 0)) return NAN;
+  if (p == 0.5) return 0;
+  if (p == 0 || p == 1) return p ? INFINITY : -INFINITY;
+  /* Halve the exponent's range: the tails of few degrees reach very far. */
+  const double tail = fmin(p, 1 - p);
+  double lo = -40, hi = 700;
+  for (int i = 0; i < 200 && hi - lo > 1e-15 * fmax(1, fabs(hi)); i++) {
+    const double middle = 0.5 * (lo + hi), t = exp(middle);
+    if (0.5 * mica_beta_i(k / 2, 0.5, k / (k + t * t)) > tail)
+      lo = middle;
+    else
+      hi = middle;
+  }
+  const double t = exp(0.5 * (lo + hi));
+  return p > 0.5 ? t : -t;
+}

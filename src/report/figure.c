@@ -74,6 +74,28 @@ const char *mica_figure_svg(const mica_figure *figure, size_t *length) {
   return figure->svg;
 }
 
+mica_status mica_figure_from_svg(const char *svg, mica_figure **out) {
+  const char *root = strstr(svg, "<svg"), *style = strstr(svg, "<style>");
+  const char *style_end = style ? strstr(style, "</style>") : NULL;
+  if (!root) return mica_fail(MICA_ERR_FORMAT, "a figure that is no SVG document");
+  mica_figure *figure = mica_calloc(1, sizeof *figure);
+  char *copy = figure ? mica_strdup(svg) : NULL;
+  if (!copy) {
+    mica_free(figure);
+    return MICA_ERR_MEMORY;
+  }
+  *figure = (mica_figure){.svg = copy, .length = strlen(svg), .root_begin = (size_t)(root - svg)};
+  if (style_end) {
+    figure->style_begin = (size_t)(style - svg);
+    figure->style_end = (size_t)(style_end - svg) + strlen("</style>\n");
+    if (figure->style_end > figure->length) figure->style_end = figure->length;
+  } else {
+    figure->style_begin = figure->style_end = figure->root_begin;
+  }
+  *out = figure;
+  return MICA_OK;
+}
+
 mica_status mica_figure_save(const mica_figure *figure, const char *path) {
   if (!figure || !path)
     return mica_fail(MICA_ERR_INVALID, "saving a figure needs a figure and a path");

@@ -22,6 +22,9 @@ struct mica_figure {
   size_t root_begin; /* behind the XML declaration */
 };
 
+/* A figure again from its SVG document, as mica_figure_svg gave it. */
+mica_status mica_figure_from_svg(const char *svg, mica_figure **out);
+
 /* The CSS of all figures. */
 extern const char mica_figure_style[];
 

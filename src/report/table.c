@@ -211,6 +211,36 @@ mica_status mica_table_render(const mica_table *table, const mica_table_options 
   return mica_markup_finish(&text, out, NULL);
 }
 
+/* ---- Markdown ---- */
+
+/* A cell on one line; a bar would end it, and '<' begin a tag. */
+static void put_markdown(mica_bytes *out, const char *text) {
+  for (; text && *text; text++) {
+    if (*text == '|' || *text == '<') mica_bytes_byte(out, '\\');
+    mica_bytes_byte(out, *text == '\n' || *text == '\r' ? ' ' : *text);
+  }
+}
+
+mica_status mica_table_markdown(const mica_table *table, char **out) {
+  mica_bytes text = {0};
+  if (!table) return mica_fail(MICA_ERR_INVALID, "no table to write");
+  const int64_t rows = mica_table_rows(table);
+  for (int64_t r = -2; r < rows; r++) {
+    mica_bytes_byte(&text, '|');
+    for (int32_t k = 0; k < table->columns; k++) {
+      if (r == -1) {
+        mica_bytes_text(&text, table->heads[k].align == MICA_ALIGN_RIGHT ? " ---: |" : " --- |");
+        continue;
+      }
+      mica_bytes_byte(&text, ' ');
+      put_markdown(&text, r < 0 ? table->heads[k].text : table->cells[r * table->columns + k].text);
+      mica_bytes_text(&text, " |");
+    }
+    mica_bytes_byte(&text, '\n');
+  }
+  return mica_markup_finish(&text, out, NULL);
+}
+
 /* ---- HTML and JSON ---- */
 
 void mica_table_html(const mica_table *table, mica_bytes *out) {
