@@ -51,11 +51,12 @@ MICA_API const char *mica_record_json(const mica_record *record);
 enum {
   MICA_ESTIMATOR_CLASSIFIES =
       1u << 0, /* fit takes labels; predict gives label, score, probability */
-  MICA_ESTIMATOR_REGRESSES = 1u << 1,    /* fit takes targets; predict gives score */
-  MICA_ESTIMATOR_DETECTS = 1u << 2,      /* predict gives anomaly and can answer "none of these" */
-  MICA_ESTIMATOR_ADDS_CLASSES = 1u << 3, /* a class can be added after the fit */
-  MICA_ESTIMATOR_NO_LABELS = 1u << 4,    /* fit accepts features alone */
-  MICA_ESTIMATOR_PROBABILITIES = 1u << 5 /* predict gives probability */
+  MICA_ESTIMATOR_REGRESSES = 1u << 1,     /* fit takes targets; predict gives score */
+  MICA_ESTIMATOR_DETECTS = 1u << 2,       /* predict gives anomaly and can answer "none of these" */
+  MICA_ESTIMATOR_ADDS_CLASSES = 1u << 3,  /* a class can be added after the fit */
+  MICA_ESTIMATOR_NO_LABELS = 1u << 4,     /* fit accepts features alone */
+  MICA_ESTIMATOR_PROBABILITIES = 1u << 5, /* predict gives probability */
+  MICA_ESTIMATOR_UPDATES = 1u << 6        /* more data can be added after the fit */
 };
 
 typedef enum mica_task {
@@ -124,6 +125,18 @@ MICA_API mica_status mica_estimator_predict(const mica_estimator *estimator, con
 MICA_API mica_status mica_estimator_add_class(mica_estimator *estimator, const mica_view *x,
                                               int64_t *label);
 
+/* Add more data to the fit (data->held_out is not read): the fit is then that of all rows, up to
+ * rounding. The data may lack classes and bring new ones; the first data of an estimator that is
+ * not fitted are a fit. Refusal stays calibrated as it was. On error nothing has changed. */
+MICA_API mica_status mica_estimator_update(mica_estimator *estimator, const mica_fit_data *data);
+
+/* The linear form of a fitted classifier: score = x weight^T + bias up to what is the same for all
+ * classes; weight [classes, D] and bias [classes] are the caller's, -infinity for a class without
+ * examples. With it a fit may start a network's last layer. MICA_ERR_UNSUPPORTED where the
+ * estimator is not linear. */
+MICA_API mica_status mica_estimator_linear(const mica_estimator *estimator, double *weight,
+                                           double *bias);
+
 /* Set the share of known rows that may be answered "none of these" (0: never refuse). Needs no
  * data: a fit keeps up to 4,096 of its leave-one-out or held-out scores, the largest 2,048 of them
  * exactly. The threshold is the order statistic number ceil((n + 1)(1 - rate)) of n scores, at most
@@ -183,6 +196,11 @@ typedef struct mica_estimator_functions {
                       const mica_record *record, void **state);
   /* The threshold that the law of the scores gives for a rate; NULL or NaN: none. */
   double (*threshold)(const void *options, const void *state, double rate);
+  /* mica_estimator_update: data has been checked; changes nothing when it fails. NULL: cannot. */
+  mica_status (*update)(const mica_engine *engine, const void *options, void *state,
+                        const mica_fit_data *data, mica_fitted *fitted);
+  /* mica_estimator_linear; NULL: not linear. */
+  mica_status (*linear)(const void *options, const void *state, double *weight, double *bias);
 } mica_estimator_functions;
 
 /* ---- splits ---- */

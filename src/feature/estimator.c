@@ -14,6 +14,10 @@
 
 enum { record_format = 1 };
 
+/* Does a table have this function? Tables grow at their end; older ones are shorter. */
+#define HAS(fn, name)                                                                              \
+  ((fn)->size >= offsetof(mica_estimator_functions, name) + sizeof((fn)->name) && (fn)->name)
+
 struct mica_estimator {
   const mica_engine *engine;
   mica_spec *spec;
@@ -75,7 +79,7 @@ static mica_status set_rate(mica_estimator *e, double rate) {
                      rate);
   double threshold = INFINITY;
   if (rate > 0) {
-    bool has_law = e->fn->size >= sizeof *e->fn && e->fn->threshold;
+    bool has_law = HAS(e->fn, threshold);
     threshold = has_law ? e->fn->threshold(mica_spec_options(e->spec), e->state, rate) : NAN;
     if (isnan(threshold)) {
       if (e->refusal.rows == 0)
@@ -318,6 +322,30 @@ mica_status mica_estimator_add_class(mica_estimator *e, const mica_view *x, int6
   fitted.calibration_count = 0;
   e->fitted = fitted;
   return MICA_OK;
+}
+
+mica_status mica_estimator_update(mica_estimator *e, const mica_fit_data *given) {
+  mica_fit_data data;
+  mica_view target;
+  if (!e->state) return mica_estimator_fit(e, given, NULL);
+  if (!HAS(e->fn, update) || !(e->fn->abilities & MICA_ESTIMATOR_UPDATES))
+    return mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s cannot add data to a fit", name_of(e));
+  mica_status status = check_data(e, given, &data, &target);
+  if (status) return status;
+  if (mica_rows_d(&data.x) != e->fitted.features)
+    return mica_fail(MICA_ERR_SHAPE, "estimator %s: features of %lld columns, fitted on %lld",
+                     name_of(e), (long long)mica_rows_d(&data.x), (long long)e->fitted.features);
+  mica_fitted fitted = e->fitted;
+  status = e->fn->update(e->engine, mica_spec_options(e->spec), e->state, &data, &fitted);
+  if (!status) e->fitted = fitted;
+  return status;
+}
+
+mica_status mica_estimator_linear(const mica_estimator *e, double *weight, double *bias) {
+  if (!e->state) return mica_fail(MICA_ERR_STATE, "estimator %s is not fitted", name_of(e));
+  if (!HAS(e->fn, linear) || e->fitted.task != MICA_TASK_CLASSIFICATION)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s has no linear form", name_of(e));
+  return e->fn->linear(mica_spec_options(e->spec), e->state, weight, bias);
 }
 
 /* ---- what is known about it ---- */

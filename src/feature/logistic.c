@@ -283,6 +283,14 @@ static mica_status predict(const mica_engine *engine, const void *o, const void 
   return status;
 }
 
+static mica_status linear(const void *o, const void *state, double *weight, double *bias) {
+  (void)o;
+  const mica_linear_head *head = state;
+  memcpy(weight, head->weight, (size_t)(head->outputs * head->features) * sizeof *weight);
+  memcpy(bias, head->bias, (size_t)head->outputs * sizeof *bias);
+  return MICA_OK;
+}
+
 static mica_status load_state(const mica_engine *engine, const void *o, const mica_fitted *fitted,
                               const mica_record *record, void **state) {
   (void)engine, (void)o;
@@ -300,6 +308,7 @@ static const mica_estimator_functions functions = {
     .predict = predict,
     .save = mica_linear_head_save,
     .load = load_state,
+    .linear = linear,
 };
 
 extern const mica_component mica_component_estimator_logistic;
