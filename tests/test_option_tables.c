@@ -101,6 +101,7 @@ static const char *const without_table[] = {
     "HEAT_MAP",         //
     "HISTOGRAM",        //
     "IMAGE_GRID",       //
+    "INDEX_QUERY",      //
     "INTERACTIONS",     //
     "KMEANS",           //
     "KV_CACHE",         //

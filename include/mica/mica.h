@@ -10,6 +10,7 @@
 #include <mica/feature.h>
 #include <mica/generate.h>
 #include <mica/image.h>
+#include <mica/index.h>
 #include <mica/interactions.h>
 #include <mica/kv_cache.h>
 #include <mica/linear_algebra.h>

@@ -3,12 +3,16 @@
 
 #include <string.h>
 
-const cli_group cli_groups[] = {{"make a model", {"train", "fit"}},
-                                {"put it to work", {"predict", "eval", "embed", "generate"}},
-                                {"get what others published", {"model", "data"}},
-                                {"prove a claim", {"paper"}},
-                                {"look", {"info", "list", "help", "version"}},
-                                {NULL, {NULL}}};
+// clang-format off: one a line
+const cli_group cli_groups[] = {
+    {"make a model", {"train", "fit"}},
+    {"put it to work", {"predict", "eval", "embed", "search", "generate"}},
+    {"get what others published", {"model", "data"}},
+    {"prove a claim", {"paper"}},
+    {"look", {"info", "list", "help", "version"}},
+    {NULL, {NULL}},
+};
+// clang-format on
 
 const cli_term cli_environment[] = {
     {"MICA_MODELS", "where `mica model get` keeps networks; $XDG_CACHE_HOME/mica/models, "
@@ -36,6 +40,7 @@ const cli_term cli_examples[] = {
      "a network from photos/bolt/*.jpg, photos/nut/*.jpg ..."},
     {"mica predict parts.mica new.jpg", "new.jpg,1,bolt,0.93"},
     {"mica eval parts.mica --data more-photos/", "accuracy by class"},
+    {"mica search query photos.index new.jpg", "the pictures that are nearest to it"},
     {"mica generate book.mica --prompt 'It was'", "what a language model goes on with"},
     {"mica model get resnet18", "a published network as a model file"},
     {"mica data info photos/", "classes, parts, sizes, unreadable files"},

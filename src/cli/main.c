@@ -16,6 +16,7 @@ extern const cli_verb verb_fit;
 extern const cli_verb verb_eval;
 extern const cli_verb verb_predict;
 extern const cli_verb verb_embed;
+extern const cli_verb verb_search;
 extern const cli_verb verb_generate;
 extern const cli_verb verb_paper;
 extern const cli_verb verb_info;
@@ -25,8 +26,22 @@ extern const cli_verb verb_list;
 extern const cli_verb verb_help;
 extern const cli_verb verb_version;
 const cli_verb *const cli_verbs[] = {
-    &verb_train, &verb_fit,   &verb_eval, &verb_predict, &verb_embed, &verb_generate, &verb_paper,
-    &verb_info,  &verb_model, &verb_data, &verb_list,    &verb_help,  &verb_version,  NULL};
+    &verb_train,
+    &verb_fit,
+    &verb_eval,
+    &verb_predict,
+    &verb_embed,
+    &verb_search,
+    &verb_generate,
+    &verb_paper,
+    &verb_info,
+    &verb_model,
+    &verb_data,
+    &verb_list,
+    &verb_help,
+    &verb_version,
+    NULL,
+};
 // clang-format on
 
 /* ---- interrupts ---- */

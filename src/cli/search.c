@@ -1,0 +1,346 @@
+/* mica search: an index of features built, asked, measured. */
+#include "cli/search.h"
+
+#include "base/buffer.h"
+#include "base/json.h"
+#include "base/progress.h"
+#include "cli/features.h"
+#include "cli/judgements.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PIECE 256 /* rows added at once */
+
+const char *search_score_name(const mica_index *index) {
+  static const char *const names[] = {"similarity", "distance", "product"};
+  return names[mica_index_metric_of(index)];
+}
+
+double search_score(const mica_index *index, double score) {
+  /* No minus in front of a distance of zero. */
+  return mica_index_metric_of(index) == MICA_INDEX_L2 ? fabs(score) : score;
+}
+
+static void tell(const cli_args *a, mica_time_left *left, const char *what, int64_t done,
+                 int64_t total) {
+  if (!isatty(2) || cli_on(a, "--json")) return;
+  const double rest = mica_time_left_update(left, mica_seconds(), done, total);
+  fprintf(stderr, "\r\033[K%s: %lld of %lld, %.0f s left", what, (long long)done, (long long)total,
+          rest > 0 ? rest : 0);
+  if (done >= total) fprintf(stderr, "\r\033[K");
+}
+
+/* The specification with --metric in it. */
+static char *index_spec(const cli_args *a) {
+  const char *metric = cli_text(a, "--metric");
+  mica_bytes b = {0};
+  mica_bytes_text(&b, cli_text(a, "--spec"));
+  if (metric) mica_bytes_printf(&b, ":metric=%s", metric);
+  return mica_bytes_take(&b);
+}
+
+/* All rows of a source into a builder. */
+static mica_status add_rows(const cli_args *a, row_source *s, mica_index_builder *b) {
+  const size_t bytes = (size_t)s->width * mica_dtype_size(s->dtype);
+  char(*names)[512] = mica_realloc_array(NULL, PIECE, sizeof *names);
+  const char **name = mica_realloc_array(NULL, PIECE, sizeof *name);
+  int64_t *number = mica_realloc_array(NULL, 3 * PIECE, sizeof *number);
+  void *x = mica_realloc_array(NULL, PIECE, bytes);
+  mica_status status = names && name && number && x ? MICA_OK : MICA_ERR_MEMORY;
+  mica_time_left left = {0};
+  for (int64_t cursor = 0, m = 1; m && !status;) {
+    int64_t *which = number, *id = which + PIECE, *label = id + PIECE;
+    status = row_source_next(s, &cursor, PIECE, x, which, &m);
+    for (int64_t i = 0; i < m && !status; i++) {
+      id[i] = s->id[which[i]];
+      label[i] = s->label ? s->label[which[i]] : MICA_CLASS_NONE;
+      name[i] = row_source_name(s, which[i], names[i], sizeof names[i]);
+    }
+    mica_index_batch batch = MICA_INDEX_BATCH;
+    batch.x = mica_view_of(x, s->dtype, MICA_SHAPE(m, s->width));
+    batch.id = id;
+    batch.label = s->label ? label : NULL;
+    batch.name = s->archive ? NULL : name;
+    if (!status && m) status = mica_index_builder_add(b, &batch);
+    tell(a, &left, "rows", cursor, s->n);
+    if (!status && cli_interrupted()) status = mica_fail(MICA_ERR_CANCELLED, "stopped");
+  }
+  mica_free(names);
+  mica_free(name);
+  mica_free(number);
+  mica_free(x);
+  return status;
+}
+
+/* An index of a source's rows; with `path` a file. `data` and `encoder` say where pictures are
+ * from. */
+static mica_status build_index(const cli_args *a, const mica_engine *engine, row_source *s,
+                               const char *data, const char *encoder, const char *path,
+                               mica_index **out) {
+  mica_index_builder *b = NULL;
+  char *spec = index_spec(a);
+  mica_status status =
+      spec ? mica_index_builder_create(engine, spec, s->width, path, &b) : MICA_ERR_MEMORY;
+  if (!status && s->classes) status = mica_index_builder_set_text(b, "classes", s->classes);
+  if (!status && data) status = mica_index_builder_set_text(b, "data", data);
+  if (!status && encoder) status = mica_index_builder_set_text(b, "encoder", encoder);
+  if (!status) status = add_rows(a, s, b);
+  if (!status) status = mica_index_builder_finish(b, out);
+  mica_index_builder_free(b);
+  mica_free(spec);
+  return status;
+}
+
+/* ---- build ---- */
+
+static void print_built(const cli_args *a, const mica_index *index, const char *out) {
+  char *spec = mica_index_spec(index);
+  const int64_t zero =
+      mica_index_metric_of(index) == MICA_INDEX_COSINE ? mica_index_zero_rows(index) : 0;
+  if (cli_on(a, "--json")) {
+    mica_bytes b = {0};
+    mica_json_writer w = {.out = &b};
+    mica_json_begin_object(&w);
+    mica_json_put_text(&w, "index", out);
+    mica_json_put_text(&w, "spec", spec ? spec : "");
+    mica_json_put_int(&w, "rows", mica_index_count(index));
+    mica_json_put_int(&w, "columns", mica_index_width(index));
+    mica_json_put_int(&w, "zero_rows", mica_index_zero_rows(index));
+    mica_json_end_object(&w);
+    if (!b.status) puts(b.data);
+    mica_bytes_free(&b);
+  } else {
+    printf("%lld rows of %lld columns, %s\n", (long long)mica_index_count(index),
+           (long long)mica_index_width(index), spec ? spec : "");
+    if (zero)
+      printf("%lld rows are zero: they have no direction, and their similarity to everything is "
+             "0\n",
+             (long long)zero);
+    cli_result(a, "index", out);
+  }
+  mica_free(spec);
+}
+
+static int build(const cli_args *a) {
+  search_job job = {.a = a};
+  const char *encoder = cli_text(a, "--encoder"), *out = cli_text(a, "--out");
+  if (a->n_operands < 2) return cli_usage(a, "build an index of what?");
+  if (a->n_operands > 2 && !encoder) return cli_usage(a, "build takes one file of features");
+  if (!out) out = "features.index";
+  mica_status status = cli_engine(a, &job.engine);
+  if (!status && encoder) status = open_model(job.engine, encoder, &job.encoder);
+  if (!status && encoder)
+    status = row_source_pictures(a, job.encoder, a->operand + 1, a->n_operands - 1,
+                                 cli_text(a, "--part"), &job.queries);
+  else if (!status)
+    status = row_source_features(a->operand[1], cli_text(a, "--labels"), cli_text(a, "--part"),
+                                 &job.queries);
+  if (!status)
+    status = build_index(a, job.engine, &job.queries, encoder ? a->operand[1] : NULL, encoder, out,
+                         &job.index);
+  if (!status) print_built(a, job.index, out);
+  const int code = status ? cli_failed(a) : EXIT_OK;
+  search_close(&job);
+  return code;
+}
+
+/* ---- an index and its queries ---- */
+
+/* A file of features serves as an index of them, made on the spot. */
+static mica_status open_index(const cli_args *a, search_job *job) {
+  const char *path = a->operand[1];
+  mica_archive *archive = NULL;
+  mica_status status = mica_archive_open(path, &archive);
+  if (status) return status;
+  const bool index = mica_archive_metadata(archive, "index") != NULL;
+  mica_archive_close(archive);
+  if (index) return mica_index_open(job->engine, path, &job->index);
+  row_source rows;
+  status = row_source_features(path, NULL, cli_text(a, "--index-part"), &rows);
+  if (status) return status;
+  status = build_index(a, job->engine, &rows, NULL, NULL, NULL, &job->index);
+  row_source_close(&rows);
+  return status;
+}
+
+/* Labels of queries as the index numbers its classes, by their names where both have some. */
+static mica_status match_labels(search_job *job) {
+  const char *own = mica_index_text(job->index, "classes");
+  row_source *q = &job->queries;
+  if (!own || !q->classes || !q->label || strcmp(own, q->classes) == 0) return MICA_OK;
+  mica_json_doc *a = NULL, *b = NULL;
+  mica_status status = mica_json_parse(own, strlen(own), &a);
+  if (!status) status = mica_json_parse(q->classes, strlen(q->classes), &b);
+  for (int64_t i = 0; i < q->n && !status; i++) {
+    const mica_json *list = mica_json_root(a);
+    const char *name = mica_json_string(mica_json_item(mica_json_root(b), q->label[i]));
+    q->label[i] = MICA_CLASS_NONE;
+    for (int64_t c = 0; name && c < mica_json_count(list); c++) {
+      const char *other = mica_json_string(mica_json_item(list, c));
+      if (other && strcmp(other, name) == 0) q->label[i] = c;
+    }
+  }
+  mica_json_free(a);
+  mica_json_free(b);
+  return status;
+}
+
+static mica_status open_queries(const cli_args *a, search_job *job) {
+  const char *encoder = cli_text(a, "--encoder");
+  if (!encoder && is_feature_file(a->operand[2]))
+    return row_source_features(a->operand[2], cli_text(a, "--labels"), cli_text(a, "--part"),
+                               &job->queries);
+  if (!encoder) encoder = mica_index_text(job->index, "encoder");
+  if (!encoder)
+    return mica_fail(MICA_ERR_INVALID,
+                     "%s: is no file of features; --encoder MODEL says what makes some of pictures",
+                     a->operand[2]);
+  mica_status status = open_model(job->engine, encoder, &job->encoder);
+  if (status) return status;
+  return row_source_pictures(a, job->encoder, a->operand + 2, a->n_operands - 2,
+                             cli_text(a, "--part"), &job->queries);
+}
+
+static mica_status open_seen(search_job *job) {
+  const char *path = cli_text(job->a, "--seen");
+  judgement *list = NULL;
+  int64_t n = 0;
+  if (!path) return MICA_OK;
+  mica_status status = judgements_read(path, &list, &n);
+  if (!status)
+    status =
+        judgements_deal(list, n, job->queries.id, job->queries.n, &job->seen_at, &job->seen, NULL);
+  mica_free(list);
+  return status;
+}
+
+mica_status search_open(const cli_args *a, search_job *job) {
+  *job = (search_job){.a = a};
+  mica_status status = cli_engine(a, &job->engine);
+  if (!status) status = open_index(a, job);
+  if (!status) status = open_queries(a, job);
+  if (!status && job->queries.width != mica_index_width(job->index))
+    status =
+        mica_fail(MICA_ERR_SHAPE, "%s: rows of %lld columns, the index has %lld", a->operand[2],
+                  (long long)job->queries.width, (long long)mica_index_width(job->index));
+  if (!status) status = match_labels(job);
+  if (!status) status = open_seen(job);
+  return status;
+}
+
+void search_close(search_job *job) {
+  row_source_close(&job->queries);
+  mica_free(job->seen_at);
+  mica_free(job->seen);
+  mica_index_free(job->index);
+  mica_model_free(job->encoder);
+  mica_engine_free(job->engine);
+}
+
+/* ---- answers, a piece at a time ---- */
+
+mica_status search_answers_begin(const search_job *job, int64_t k, search_answers *out) {
+  *out = (search_answers){.k = k, .most = 1 + ((int64_t)1 << 22) / k};
+  if (out->most > 1024) out->most = 1024;
+  const size_t bytes = (size_t)job->queries.width * mica_dtype_size(job->queries.dtype);
+  out->which = mica_realloc_array(NULL, (size_t)out->most, sizeof *out->which);
+  out->row = mica_realloc_array(NULL, (size_t)(out->most * k), sizeof *out->row);
+  out->score = mica_realloc_array(NULL, (size_t)(out->most * k), sizeof *out->score);
+  out->x = mica_realloc_array(NULL, (size_t)out->most, bytes);
+  return out->which && out->row && out->score && out->x ? MICA_OK : MICA_ERR_MEMORY;
+}
+
+void search_answers_end(search_answers *answers) {
+  mica_free(answers->which);
+  mica_free(answers->row);
+  mica_free(answers->score);
+  mica_free(answers->x);
+}
+
+static int on_progress(void *ctx, const char *what, int64_t done, int64_t total) {
+  (void)ctx, (void)what, (void)done, (void)total;
+  return cli_interrupted();
+}
+
+mica_status search_answers_next(search_job *job, search_answers *t) {
+  const row_source *q = &job->queries;
+  mica_status status = row_source_next(&job->queries, &t->cursor, t->most, t->x, t->which, &t->m);
+  if (status || !t->m) return status;
+  int64_t *self = mica_realloc_array(NULL, 2 * (size_t)t->m + 1, sizeof *self), total = 0;
+  int64_t *at = self + t->m, *seen = NULL;
+  if (!self) return MICA_ERR_MEMORY;
+  at[0] = 0;
+  for (int64_t i = 0; i < t->m; i++) {
+    const int64_t w = t->which[i];
+    self[i] = q->id[w];
+    if (job->seen_at) total += job->seen_at[w + 1] - job->seen_at[w];
+    at[i + 1] = total;
+  }
+  if (job->seen_at && !(seen = mica_realloc_array(NULL, (size_t)total + 1, sizeof *seen)))
+    status = MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < t->m && seen; i++)
+    memcpy(seen + at[i], job->seen + job->seen_at[t->which[i]],
+           (size_t)(at[i + 1] - at[i]) * sizeof *seen);
+  mica_index_query_options o = MICA_INDEX_QUERY_OPTIONS;
+  o.k = t->k;
+  o.progress = on_progress;
+  if (cli_on(job->a, "--no-self")) o.self_id = self;
+  if (seen) {
+    o.seen_at = at;
+    o.seen = seen;
+  }
+  const mica_view x = mica_view_of(t->x, q->dtype, MICA_SHAPE(t->m, q->width));
+  if (!status) status = mica_index_query(job->index, &x, &o, t->row, t->score);
+  mica_free(seen);
+  mica_free(self);
+  tell(job->a, &job->left, "queries", t->cursor, q->n);
+  return status;
+}
+
+/* ---- the verb ---- */
+
+static int run(const cli_args *a) {
+  const char *what = a->operand[0];
+  cli_catch_interrupt();
+  if (strcmp(what, "build") == 0) return build(a);
+  if (strcmp(what, "query") == 0) return cli_search_query(a);
+  return cli_usage(a, "'%s' is neither build nor query", what);
+}
+
+static const cli_flag flags[] = {
+    {"--out", "-o", "FILE", NULL,
+     "build: the index, features.index; query: neighbours as .csv, .npz or .safetensors"},
+    {"--metric", NULL, "M", NULL, "cosine, l2 or inner; cosine unless the specification says"},
+    {"--spec", NULL, "INDEX", "exact",
+     "which index: `mica list index` tells them and their options"},
+    {"--encoder", NULL, "MODEL", NULL,
+     "make features of pictures; an index of pictures knows its own"},
+    {"--labels", NULL, "FILE.npy", NULL, "labels of the rows, where their file has none"},
+    {"--part", NULL, "P", "all", "rows to index, or to ask with: train, val, test or all"},
+    {"--index-part", NULL, "P", "all", "the same of a file of features in the index's place"},
+    {"-k", NULL, "N", "10", "query: neighbours of each"},
+    {"--no-self", NULL, NULL, NULL, "leave the row with the query's own number out of its answer"},
+    {"--seen", NULL, "FILE", NULL, "lines \"query,id\": rows to leave out of a query's answer"},
+    {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
+    CLI_COMMON_FLAGS};
+
+const cli_verb verb_search = {
+    "search",
+    "build|query FILE...",
+    "find the rows of features, or the pictures, that are nearest to others",
+    flags,
+    1,
+    -1,
+    run,
+    "examples: mica embed net.mica --data photos/ -o f.safetensors\n"
+    "          mica search build f.safetensors --part train -o f.index\n"
+    "          mica search query f.index f.safetensors --part test -k 5\n"
+    "          mica search build photos/ --encoder resnet18 -o photos.index\n"
+    "          mica search query photos.index new.jpg\n"
+    "          mica search query f.npy f.npy --no-self       without an index file\n\n"
+    "Files of features are .npy [N, D], or .npz or .safetensors with `features`, `labels` and "
+    "`part`;\nthey and the index may be larger than memory. Rows are numbered as in their file, "
+    "pictures as in\ntheir data set. Equal scores: the lower number comes first."};

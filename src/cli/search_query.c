@@ -1,0 +1,198 @@
+/* mica search query: the neighbours of each query, printed or written. */
+#include "cli/search.h"
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "base/json.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct output {
+  const search_job *job;
+  mica_writer *csv; /* NULL: standard output, or arrays */
+  /* For arrays: neighbours of all queries. */
+  int64_t *id;
+  double *score;
+  bool arrays;
+} output;
+
+static const char *ending(const char *path) {
+  const char *dot = path ? strrchr(path, '.') : NULL;
+  return dot ? dot : "";
+}
+
+static void put_csv(mica_bytes *b, const char *text) {
+  if (!strpbrk(text, ",\"\r\n")) {
+    mica_bytes_text(b, text);
+    return;
+  }
+  mica_bytes_byte(b, '"');
+  for (; *text; text++) {
+    if (*text == '"') mica_bytes_byte(b, '"');
+    mica_bytes_byte(b, *text);
+  }
+  mica_bytes_byte(b, '"');
+}
+
+/* What a query is called: its picture, else its number. */
+static const char *query_name(const search_job *job, int64_t at, char *buf, size_t n) {
+  row_source_name(&job->queries, at, buf, n);
+  if (!*buf) snprintf(buf, n, "%lld", (long long)job->queries.id[at]);
+  return buf;
+}
+
+static bool has_names(const mica_index *index) {
+  char name[2];
+  return *mica_index_name(index, 0, name, sizeof name) != 0;
+}
+
+/* One query's neighbours as CSV lines. */
+static void put_lines(const search_job *job, const search_answers *t, int64_t i, mica_bytes *b) {
+  char query[512], name[512];
+  const int64_t *label = mica_index_labels(job->index);
+  for (int64_t j = 0; j < t->k; j++) {
+    const int64_t row = t->row[i * t->k + j];
+    if (row < 0) break;
+    put_csv(b, query_name(job, t->which[i], query, sizeof query));
+    mica_bytes_printf(b, ",%lld,%lld,%.9g", (long long)j + 1,
+                      (long long)mica_index_ids(job->index)[row],
+                      search_score(job->index, t->score[i * t->k + j]));
+    if (label) mica_bytes_printf(b, ",%lld", (long long)label[row]);
+    if (has_names(job->index)) {
+      mica_bytes_byte(b, ',');
+      put_csv(b, mica_index_name(job->index, row, name, sizeof name));
+    }
+    mica_bytes_byte(b, '\n');
+  }
+}
+
+static void put_head(const search_job *job, mica_bytes *b) {
+  mica_bytes_printf(b, "query,rank,id,%s%s%s\n", search_score_name(job->index),
+                    mica_index_labels(job->index) ? ",label" : "",
+                    has_names(job->index) ? ",name" : "");
+}
+
+/* The same as one JSON line. */
+static void put_json(const search_job *job, const search_answers *t, int64_t i, mica_bytes *b) {
+  mica_json_writer w = {.out = b};
+  char name[512];
+  const int64_t at = t->which[i], *label = mica_index_labels(job->index);
+  mica_json_begin_object(&w);
+  row_source_name(&job->queries, at, name, sizeof name);
+  if (*name)
+    mica_json_put_text(&w, "query", name);
+  else
+    mica_json_put_int(&w, "query", job->queries.id[at]);
+  if (job->queries.label) mica_json_put_int(&w, "label", job->queries.label[at]);
+  mica_json_write_name(&w, "neighbours");
+  mica_json_begin_array(&w);
+  for (int64_t j = 0; j < t->k && t->row[i * t->k + j] >= 0; j++) {
+    const int64_t row = t->row[i * t->k + j];
+    mica_json_begin_object(&w);
+    mica_json_put_int(&w, "id", mica_index_ids(job->index)[row]);
+    mica_json_put_double(&w, search_score_name(job->index),
+                         search_score(job->index, t->score[i * t->k + j]));
+    if (label) mica_json_put_int(&w, "label", label[row]);
+    if (has_names(job->index))
+      mica_json_put_text(&w, "name", mica_index_name(job->index, row, name, sizeof name));
+    mica_json_end_object(&w);
+  }
+  mica_json_end_array(&w);
+  mica_json_end_object(&w);
+  mica_bytes_byte(b, '\n');
+}
+
+static mica_status put(output *o, const search_answers *t) {
+  mica_bytes b = {0};
+  for (int64_t i = 0; i < t->m; i++) {
+    for (int64_t j = 0; j < t->k && o->arrays; j++) {
+      const int64_t row = t->row[i * t->k + j], to = t->which[i] * t->k + j;
+      if (row < 0) continue;
+      o->id[to] = mica_index_ids(o->job->index)[row];
+      o->score[to] = search_score(o->job->index, t->score[i * t->k + j]);
+    }
+    if (o->arrays) continue;
+    if (cli_on(o->job->a, "--json") && !o->csv)
+      put_json(o->job, t, i, &b);
+    else
+      put_lines(o->job, t, i, &b);
+  }
+  mica_status status = b.status;
+  if (!status && o->csv) status = mica_writer_write(o->csv, b.data, b.n);
+  if (!status && !o->csv && b.n) fwrite(b.data, 1, b.n, stdout);
+  mica_bytes_free(&b);
+  return status;
+}
+
+static mica_status begin_output(const search_job *job, int64_t k, const char *path, output *o) {
+  const char *end = ending(path);
+  *o = (output){.job = job};
+  if (path && strcmp(end, ".csv") && strcmp(end, ".npz") && strcmp(end, ".safetensors"))
+    return mica_fail(MICA_ERR_INVALID, "%s: expected a name in .csv, .npz or .safetensors", path);
+  o->arrays = path && strcmp(end, ".csv");
+  if (o->arrays) {
+    const size_t n = (size_t)job->queries.n;
+    o->id = mica_realloc_array(NULL, n * (size_t)k, sizeof *o->id);
+    o->score = mica_realloc_array(NULL, n * (size_t)k, sizeof *o->score);
+    for (size_t i = 0; o->id && o->score && i < n * (size_t)k; i++)
+      o->id[i] = -1, o->score[i] = NAN;
+    return o->id && o->score ? MICA_OK : MICA_ERR_MEMORY;
+  }
+  mica_bytes b = {0};
+  mica_status status = path ? mica_writer_open(path, &o->csv) : MICA_OK;
+  if (!status && (path || !cli_on(job->a, "--json"))) {
+    put_head(job, &b);
+    status = b.status;
+    if (!status && path) status = mica_writer_write(o->csv, b.data, b.n);
+    if (!status && !path) fputs(b.data, stdout);
+  }
+  mica_bytes_free(&b);
+  return status;
+}
+
+static mica_status end_output(output *o, int64_t k, const char *path) {
+  if (o->csv) return mica_writer_commit(o->csv);
+  if (!o->arrays) return MICA_OK;
+  const int64_t n = o->job->queries.n;
+  const mica_named_view views[] = {
+      {"ids", mica_view_of(o->id, MICA_I64, MICA_SHAPE(n, k))},
+      {search_score_name(o->job->index), mica_view_of(o->score, MICA_F64, MICA_SHAPE(n, k))},
+      {"queries", mica_view_of(o->job->queries.id, MICA_I64, MICA_SHAPE(n))}};
+  return strcmp(ending(path), ".npz") == 0 ? mica_npz_write(path, views, 3, false)
+                                           : mica_safetensors_write(path, views, 3, NULL, 0);
+}
+
+static mica_status answer_all(search_job *job, int64_t k, const char *path) {
+  search_answers t = {0};
+  output o;
+  mica_status status = search_answers_begin(job, k, &t);
+  if (!status)
+    status = begin_output(job, k, path, &o);
+  else
+    o = (output){0};
+  do {
+    if (!status) status = search_answers_next(job, &t);
+    if (!status) status = put(&o, &t);
+  } while (!status && t.m);
+  if (!status) status = end_output(&o, k, path);
+  mica_writer_close(o.csv);
+  mica_free(o.id);
+  mica_free(o.score);
+  search_answers_end(&t);
+  return status;
+}
+
+int cli_search_query(const cli_args *a) {
+  search_job job;
+  int64_t k;
+  const char *out = cli_text(a, "--out");
+  if (a->n_operands < 3) return cli_usage(a, "expected query INDEX QUERIES");
+  if (!cli_int(a, "-k", 1, 1000000, &k)) return EXIT_USAGE;
+  mica_status status = search_open(a, &job);
+  if (!status) status = answer_all(&job, k, out);
+  if (!status && out) cli_result(a, "neighbours", out);
+  const int code = status ? cli_failed(a) : EXIT_OK;
+  search_close(&job);
+  return code;
+}

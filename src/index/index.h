@@ -1,0 +1,62 @@
+/* The inside of an index: the rows with what belongs to each, whoever owns the memory. */
+#ifndef MICA_INDEX_INDEX_H
+#define MICA_INDEX_INDEX_H
+
+#include "base/file.h"
+#include "numeric/top_k.h"
+
+#include <mica/data.h>
+#include <mica/index.h>
+
+struct mica_index {
+  const mica_engine *engine;
+  mica_spec *spec;
+  const mica_index_functions *fn;
+  void *state;
+  mica_index_rows rows;
+  int64_t zero_rows;
+  const int64_t *id, *label; /* label NULL: none has one */
+  const int64_t *name_at;    /* [n + 1] into names; NULL: no names */
+  const char *names;
+  /* Where ids do not ascend with the rows: the place of each row in the order of ids, and the row
+   * at each place; else NULL. Ties are settled by place. */
+  int64_t *place, *at_place;
+  mica_text_pair *text; /* both strings owned */
+  int64_t texts;
+  /* The owner of the arrays: an opened file, or these blocks (NULL where there are none). */
+  mica_mapping map;
+  mica_archive *archive;
+  void *own_x;
+  double *own_norm;
+  int64_t *own_id, *own_label, *own_name_at;
+  char *own_names;
+};
+
+/* An index without rows for this specification and width; complete it with
+ * mica_index_complete. */
+mica_status mica_index_begin(const mica_engine *engine, const char *spec, int64_t width,
+                             mica_index **out);
+/* Set or replace a text. */
+mica_status mica_index_put_text(mica_index *index, const char *key, const char *value);
+/* All arrays are there: derive what follows from them. */
+mica_status mica_index_complete(mica_index *index);
+
+static inline const void *mica_index_options_of(const mica_index *index) {
+  return mica_spec_options(index->spec);
+}
+
+/* ---- the file ---- */
+
+/* Begin a file: leaves room for a header, whose size goes to *reserve. */
+mica_status mica_index_file_begin(const mica_index *index, const char *path, mica_writer **out,
+                                  size_t *reserve);
+/* The rows have been written behind that room: write what belongs to them and the header, and give
+ * the file its name. */
+mica_status mica_index_file_end(const mica_index *index, mica_writer *writer, size_t reserve);
+
+/* ---- scoring ---- */
+
+/* The score of a stored row for a query as mica_index_question_rows has it. */
+double mica_index_score(const mica_index_rows *rows, const double *query, int64_t row);
+
+#endif

@@ -1,0 +1,125 @@
+# Neighbour search as a user runs it: an index of features and of pictures, built and asked.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mica=$MICA_BUILD/mica
+if [ ! -x "$mica" ]; then echo "skip search: this build has no tool"; exit 0; fi
+cd "$work" || exit 1
+
+check() { # name, then a command that must succeed; what mica said last is in `log`, others in `aside`
+  local name=$1 to=aside
+  shift
+  case $1 in "$mica") to=log ;; esac
+  if "$@" >"$to" 2>&1; then echo "ok $name"; else sed 's/^/# /' "$to"; echo "not ok $name"; fi
+}
+refused() { # name, text of the message, then a command that must fail
+  local name=$1 text=$2
+  shift 2
+  if "$@" >log 2>&1; then echo "not ok $name"; return; fi
+  if grep -qF -- "$text" log; then echo "ok $name"; else sed 's/^/# /' log; echo "not ok $name"; fi
+}
+
+cat >make.py <<'END'
+# .npy and .npz files without NumPy.
+import array, struct, sys, zipfile
+def npy(code, shape, values):
+    head = "{'descr': '<%s', 'fortran_order': False, 'shape': %s, }" % (code, tuple(shape))
+    head += ' ' * (63 - (10 + len(head)) % 64) + '\n'
+    return b'\x93NUMPY\x01\x00' + struct.pack('<H', len(head)) + head.encode() + \
+        array.array({'f4': 'f', 'f8': 'd', 'i8': 'q'}[code], values).tobytes()
+def write(name, data):
+    open(name, 'wb').write(data)
+# Twelve points on a line, in three classes of four.
+line = [(float(i), 1.0) for i in range(12)]
+flat = [v for p in line for v in p]
+label = [i // 4 for i in range(12)]
+part = [2 if i % 4 == 3 else 0 for i in range(12)]
+write('line.npy', npy('f4', (12, 2), flat))
+write('wide.npy', npy('f4', (4, 3), flat[:12]))
+write('nan.npy', npy('f4', (2, 2), [1, 2, float('nan'), 4]))
+for name, how in (('line.npz', zipfile.ZIP_STORED), ('packed.npz', zipfile.ZIP_DEFLATED)):
+    with zipfile.ZipFile(name, 'w', how) as z:
+        z.writestr('features.npy', npy('f8', (12, 2), flat))
+        z.writestr('labels.npy', npy('i8', (12,), label))
+        z.writestr('part.npy', npy('i8', (12,), part))
+END
+check "makes the features" python3 make.py
+
+check "builds an index" "$mica" search build line.npy --metric l2 -o line.index
+check "tells rows and columns" grep -q '^12 rows of 2 columns, exact:metric=l2$' log
+check "asks it" "$mica" search query line.index line.npy -k 3
+check "names the columns" grep -qx 'query,rank,id,distance' log
+check "finds a row itself" grep -qx '5,1,5,0' log
+check "lets the lower id come first" grep -qx '5,2,4,1' log
+check "asks without an index file" "$mica" search query line.npy line.npy -k 2 --no-self --metric l2
+check "leaves the row itself out" grep -qx '5,1,4,1' log
+check "gives as many as there are" "$mica" search query line.index line.npy -k 50
+check "and no more" test "$(wc -l <log)" -eq 145
+printf 'query,id\n5,4\n5,6\n' >seen.csv
+check "leaves seen rows out" "$mica" search query line.index line.npy -k 1 --no-self --seen seen.csv
+check "where they are listed" grep -qx '5,1,3,2' log
+check "and only there" grep -qx '4,1,3,1' log
+check "prints JSON" "$mica" search query line.index line.npy -k 2 --json
+check "that is JSON" python3 -c '
+import json, sys
+lines = [json.loads(l) for l in open("log")]
+sys.exit(not (len(lines) == 12 and lines[5]["neighbours"] == [{"id": 5, "distance": 0}, {"id": 4, "distance": 1}]))'
+
+check "takes labels and parts" "$mica" search build line.npz --part train --spec exact:metric=l2:storage=f16 -o train.index
+check "of that part alone" grep -q '^9 rows' log
+check "asks with the other part" "$mica" search query train.index packed.npz --part test -k 2
+check "numbers rows as their file does" grep -qx '3,1,2,1,0' log
+check "writes CSV" "$mica" search query train.index line.npz --part test -k 2 -o n.csv
+check "with the same lines" grep -qx '3,1,2,1,0' n.csv
+check "writes npz" "$mica" search query train.index line.npz --part test -k 20 -o n.npz
+check "with all of them" sh -c "'$mica' info n.npz | grep -q 'ids .*\[3,20\]'"
+check "writes safetensors" "$mica" search query train.index line.npz -o n.safetensors
+check "the same for any number of threads" sh -c "
+  '$mica' search query train.index line.npz -j 1 >one && '$mica' search query train.index line.npz -j 2 >two && cmp one two"
+check "lists the indices" "$mica" list index
+check "by name" grep -q exact log
+
+refused "another width" "rows of 3 columns, the index has 2" "$mica" search query line.index wide.npy
+refused "a NaN" "row 1 holds a number that is not finite" "$mica" search build nan.npy -o nan.index
+check "and leaves no file" test ! -e nan.index
+refused "an unknown metric" "metric" "$mica" search build line.npy --metric manhattan
+refused "a part where there is none" "tells no parts" "$mica" search build line.npy --part test
+refused "an unknown part" "expected train, val, test or all" "$mica" search build line.npz --part tset
+refused "a file of another kind" "not a tensor file" "$mica" search query seen.csv line.npy
+head -c 3000 line.index >cut.index
+refused "half an index" "truncated" "$mica" search query cut.index line.npy
+refused "a bad list" "line 2" "$mica" search query line.index line.npy --seen <(printf 'query,id\n3,x\n')
+refused "an unknown ending" ".csv, .npz or .safetensors" "$mica" search query line.index line.npy -o n.txt
+refused "a missing operand" "expected query INDEX QUERIES" "$mica" search query line.index
+refused "an unknown action" "neither" "$mica" search find line.index
+refused "pictures without an encoder" "--encoder MODEL" "$mica" search query line.index picture.png
+
+# Pictures: a bright third, of rows or of columns.
+draw() { # folder class pattern count seed
+  mkdir -p "$1/$2"
+  LC_ALL=C awk -v pattern="$3" -v count="$4" -v seed="$5" -v folder="$1/$2" 'BEGIN {
+    srand(seed)
+    for (n = 0; n < count; n++) {
+      file = sprintf("%s/%02d.pgm", folder, n)
+      printf "P5\n12 12\n255\n" >file
+      for (p = 0; p < 144; p++) {
+        along = pattern < 3 ? int(p / 12) : p % 12
+        printf "%c", (int(along / 4) == pattern % 3 ? 190 : 50) + int(40 * rand()) >file
+      }
+      close(file)
+    }
+  }'
+}
+for i in 0 1 2; do draw photos "class$i" "$i" 8 "$((i + 1))"; done
+draw new "" 1 3 77
+check "trains an encoder" "$mica" train convnet:widths=8 --data photos --size 12 --channels 1 --crop 0 --batch-size 8 -j 1 --epochs 3 --lr 0.01 -o net.mica
+check "builds an index of pictures" "$mica" search build photos --encoder net.mica -o photos.index
+check "asks with pictures" "$mica" search query photos.index new/00.pgm new/01.pgm -k 2
+check "that it names" grep -q '^new/00.pgm,1,.*,1,class1/0[0-9].pgm$' log
+check "asks with a folder of pictures" "$mica" search query photos.index new -k 1
+check "all of it" test "$(wc -l <log)" -eq 4
+check "asks with the data set itself" "$mica" search query photos.index photos --no-self -k 1
+check "embeds the same" "$mica" embed net.mica --data photos -o photos.safetensors
+check "asks with features of pictures" "$mica" search query photos.index photos.safetensors -k 1
+: >new/broken.png
+check "passes over what it cannot read" "$mica" search query photos.index new -k 1
+check "with a line about it" grep -q '^skipped: new/broken.png' log
