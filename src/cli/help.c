@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-// clang-format off: one a line
+/* One a line. */
+// clang-format off
 const cli_group cli_groups[] = {
     {"make a model", {"train", "fit"}},
     {"put it to work", {"predict", "eval", "embed", "search", "generate"}},

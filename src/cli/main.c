@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// clang-format off: one a line
+/* One a line. */
+// clang-format off
 extern const cli_verb verb_train;
 extern const cli_verb verb_fit;
 extern const cli_verb verb_eval;
