@@ -93,6 +93,13 @@ typedef struct mica_prediction {
 #define MICA_PREDICTION                                                                            \
   { sizeof(mica_prediction), NULL, NULL, NULL, NULL }
 
+/* What a fit made of one level, a range of columns of its own. */
+typedef struct mica_fit_level {
+  int64_t columns;     /* of the features */
+  int64_t first, kept; /* dimensions left by a reducer: components first .. first + kept - 1 */
+  double shrinkage;    /* of the covariance; NaN without one */
+} mica_fit_level;
+
 /* What a fit has to tell. */
 typedef struct mica_fit_report {
   uint32_t size;
@@ -102,6 +109,8 @@ typedef struct mica_fit_report {
   double leave_one_out; /* the error that chose an option by leave-one-out (ridge), else NaN */
   double chosen;        /* the option's value chosen by it (ridge: lambda), else NaN */
   char note[160];       /* one line for the user, "" when there is nothing to say */
+  int32_t levels;       /* how many of `level` are filled: of estimators that have levels, 0 else */
+  mica_fit_level level[MICA_LIST_MAX];
 } mica_fit_report;
 
 typedef struct mica_estimator mica_estimator;
@@ -145,6 +154,19 @@ MICA_API mica_status mica_estimator_set_rejection(mica_estimator *estimator, dou
 /* The threshold that predictions are refused above, infinity when never. */
 MICA_API double mica_estimator_threshold(const mica_estimator *estimator);
 
+/* Thresholds of the scores by level, out [outputs], of an estimator that was fitted to tell
+ * anomalies: a share `rate` (0 < rate < 1) of normal rows lies above each. From the scores of rows
+ * that the fit had not seen, or by the law that the scores follow where the data do (`gaussian`:
+ * squared distances are chi-square of as many degrees as the level has dimensions). There is no law
+ * for a sum of levels. MICA_ERR_UNSUPPORTED where there are no levels or no law, MICA_ERR_STATE
+ * where a fit had no such rows. */
+typedef enum mica_threshold_from {
+  MICA_THRESHOLD_QUANTILE,
+  MICA_THRESHOLD_LAW
+} mica_threshold_from;
+MICA_API mica_status mica_estimator_level_thresholds(const mica_estimator *estimator, double rate,
+                                                     mica_threshold_from from, double *out);
+
 /* The component that the specification named. */
 MICA_API const mica_component *mica_estimator_component(const mica_estimator *estimator);
 /* Whether a fit or a load has succeeded. */
@@ -174,6 +196,8 @@ typedef struct mica_fitted {
    * mica_malloc; given away to the caller of fit and add_class. NULL: none. */
   double *calibration;
   int64_t calibration_count;
+  /* The same rows' scores by level [calibration_count, outputs]; NULL: none. */
+  double *level_calibration;
 } mica_fitted;
 
 /* The functions of a component of kind MICA_KIND_ESTIMATOR; those it lacks are NULL. Arguments have
@@ -201,6 +225,8 @@ typedef struct mica_estimator_functions {
                         const mica_fit_data *data, mica_fitted *fitted);
   /* mica_estimator_linear; NULL: not linear. */
   mica_status (*linear)(const void *options, const void *state, double *weight, double *bias);
+  /* The same of the score of one level. */
+  double (*level_threshold)(const void *options, const void *state, int64_t level, double rate);
 } mica_estimator_functions;
 
 /* ---- splits ---- */

@@ -62,6 +62,14 @@ MICA_API double mica_normal_cdf(double z);
 MICA_API double mica_student_quantile(double p, double k);
 MICA_API double mica_student_cdf(double t, double k);
 
+/* The share of a normal variable that lies farther than n >= 0 standard deviations from its mean:
+ * the false alarms that a working point of "n sigma" accepts. */
+MICA_API double mica_sigma_share(double n);
+
+/* Mean of n values, and its standard error sqrt(variance over n - 1 / n), NaN for n below 2;
+ * `error` may be NULL. */
+MICA_API double mica_mean_error(const double *values, int64_t n, double *error);
+
 /* The q-quantile (0..1) of n >= 1 ascending values, linear between order statistics. */
 MICA_API double mica_quantile_sorted(const double *sorted, int64_t n, double q);
 
@@ -105,6 +113,38 @@ MICA_API mica_status mica_pca(const mica_engine *engine, const mica_view *x, int
 /* y [N, k] = (x - mean) components^T. */
 MICA_API mica_status mica_project(const mica_engine *engine, const mica_view *x, const double *mean,
                                   const double *components, int64_t k, double *y);
+
+/* ---- covariance and the distance that it makes ---- */
+
+/* Mean [D] and covariance of the rows of x (N >= 1), shrunk towards a multiple of the identity as
+ * Ledoit and Wolf (2004) estimate it from the data, in float64: with S the covariance divided by N
+ * and m = tr(S) / D, `covariance` [D, D] is C = (1 - rho) S + rho m I, and *shrinkage rho in 0..1.
+ * `precision` [D, D] is C^-1 and `whitening` [D, D], lower triangular, its square root:
+ * |whitening x|^2 = x^T C^-1 x. Any pointer but `mean` may be NULL. MICA_ERR_NUMERIC for a feature
+ * that is not finite, and where an inverse is asked for of rows that are all equal. Memory: 24 D^2
+ * bytes and a block of rows. */
+MICA_API mica_status mica_ledoit_wolf(const mica_engine *engine, const mica_view *x, double *mean,
+                                      double *covariance, double *precision, double *whitening,
+                                      double *shrinkage);
+
+/* distance [N] = sqrt((x - mean)^T precision (x - mean)) of each row. */
+MICA_API mica_status mica_mahalanobis(const mica_engine *engine, const mica_view *x,
+                                      const double *mean, const double *precision,
+                                      double *distance);
+/* The same from a whitening matrix: |whitening (x - mean)|, which keeps more digits. */
+MICA_API mica_status mica_mahalanobis_whitened(const mica_engine *engine, const mica_view *x,
+                                               const double *mean, const double *whitening,
+                                               double *distance);
+
+/* Which of the components with these variances [n] (descending, as mica_pca gives them) a reducer
+ * keeps at `threshold`, a share of the whole variance: components *first .. *end - 1. With `last`
+ * the first whose cumulative share exceeds it, the leading ones are 0 .. last, and the trailing
+ * ones begin at last - 1, so that both overlap by two (Rippel, Mertens and Merhof 2020); where last
+ * is 0 the trailing ones are all. Trailing components below 1e-10 of the largest variance are left
+ * out unless `keep_null`: their direction is arbitrary. */
+MICA_API mica_status mica_components_kept(const double *variance, int64_t n, double threshold,
+                                          bool trailing, bool keep_null, int64_t *first,
+                                          int64_t *end);
 
 /* ---- a map of points ---- */
 

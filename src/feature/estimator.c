@@ -25,6 +25,7 @@ struct mica_estimator {
   void *state; /* NULL: not fitted */
   mica_fitted fitted;
   mica_refusal refusal;
+  mica_refusal *level; /* [outputs] of the scores by level; NULL: none */
   double rate, threshold;
 };
 
@@ -59,6 +60,9 @@ static void clear(mica_estimator *e) {
   if (e->state) e->fn->free(e->state);
   e->state = NULL;
   mica_refusal_clear(&e->refusal);
+  for (int64_t l = 0; e->level && l < e->fitted.outputs; l++) mica_refusal_clear(&e->level[l]);
+  mica_free(e->level);
+  e->level = NULL;
   e->fitted = (mica_fitted){0};
   e->threshold = INFINITY;
 }
@@ -104,6 +108,33 @@ mica_status mica_estimator_set_rejection(mica_estimator *estimator, double rate)
 
 double mica_estimator_threshold(const mica_estimator *estimator) {
   return estimator->threshold;
+}
+
+mica_status mica_estimator_level_thresholds(const mica_estimator *e, double rate,
+                                            mica_threshold_from from, double *out) {
+  if (!e->state) return mica_fail(MICA_ERR_STATE, "estimator %s is not fitted", name_of(e));
+  if (!(rate > 0 && rate < 1))
+    return mica_fail(MICA_ERR_INVALID, "estimator %s: a share of %g, expected above 0 and below 1",
+                     name_of(e), rate);
+  const bool has_law = HAS(e->fn, level_threshold);
+  if (e->fitted.task != MICA_TASK_ANOMALY || (from == MICA_THRESHOLD_LAW && !has_law))
+    return mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s, fitted as it is, has no %s", name_of(e),
+                     from == MICA_THRESHOLD_LAW ? "law of its scores by level" : "levels");
+  if (from == MICA_THRESHOLD_QUANTILE && !e->level)
+    return mica_fail(MICA_ERR_STATE,
+                     "estimator %s: the fit kept no scores by level to take a threshold from",
+                     name_of(e));
+  for (int64_t l = 0; l < e->fitted.outputs; l++) {
+    out[l] = from == MICA_THRESHOLD_LAW
+                 ? e->fn->level_threshold(mica_spec_options(e->spec), e->state, l, rate)
+                 : mica_refusal_threshold(&e->level[l], rate);
+    if (isnan(out[l]))
+      return mica_fail(MICA_ERR_UNSUPPORTED,
+                       "estimator %s, fitted as it is, has no law of its "
+                       "scores by level",
+                       name_of(e));
+  }
+  return MICA_OK;
 }
 
 static double wanted_rate(const mica_estimator *e) {
@@ -189,15 +220,47 @@ static mica_status score_held_out(const mica_estimator *e, const mica_view *x,
   if (!score) return MICA_ERR_MEMORY;
   mica_prediction p = MICA_PREDICTION;
   p.anomaly = score;
+  if (fitted->task == MICA_TASK_ANOMALY) {
+    p.score = mica_malloc((size_t)(n * fitted->outputs) * sizeof *score);
+    if (!p.score) {
+      mica_free(score);
+      return MICA_ERR_MEMORY;
+    }
+  }
   mica_status status = e->fn->predict(e->engine, mica_spec_options(e->spec), e->state, x, &p);
   if (status) {
     mica_free(score);
+    mica_free(p.score);
     return status;
   }
   mica_free(fitted->calibration);
+  mica_free(fitted->level_calibration);
   fitted->calibration = score;
   fitted->calibration_count = n;
+  fitted->level_calibration = p.score;
   return MICA_OK;
+}
+
+static void forget_scores(mica_fitted *fitted) {
+  mica_free(fitted->calibration);
+  mica_free(fitted->level_calibration);
+  fitted->calibration = fitted->level_calibration = NULL;
+  fitted->calibration_count = 0;
+}
+
+/* A column of scores by level for each level. */
+static mica_status keep_levels(mica_estimator *e, const mica_fitted *fitted) {
+  const int64_t n = fitted->calibration_count, levels = fitted->outputs;
+  double *column = mica_malloc((size_t)n * sizeof *column);
+  mica_status status = column ? MICA_OK : MICA_ERR_MEMORY;
+  if (!status && !(e->level = mica_calloc((size_t)levels, sizeof *e->level)))
+    status = MICA_ERR_MEMORY;
+  for (int64_t l = 0; l < levels && !status; l++) {
+    for (int64_t i = 0; i < n; i++) column[i] = fitted->level_calibration[i * levels + l];
+    status = mica_refusal_keep(&e->level[l], column, n);
+  }
+  mica_free(column);
+  return status;
 }
 
 /* Take the calibration scores out of `fitted`. */
@@ -205,9 +268,9 @@ static mica_status keep_scores(mica_estimator *e, mica_fitted *fitted) {
   mica_status status = MICA_OK;
   if (fitted->calibration && fitted->calibration_count > 0)
     status = mica_refusal_keep(&e->refusal, fitted->calibration, fitted->calibration_count);
-  mica_free(fitted->calibration);
-  fitted->calibration = NULL;
-  fitted->calibration_count = 0;
+  if (!status && fitted->level_calibration && fitted->calibration_count > 0)
+    status = keep_levels(e, fitted);
+  forget_scores(fitted);
   return status;
 }
 
@@ -227,6 +290,7 @@ mica_status mica_estimator_fit(mica_estimator *estimator, const mica_fit_data *g
   fresh.state = NULL;
   fresh.fitted = (mica_fitted){.features = mica_rows_d(&data.x)};
   fresh.refusal = (mica_refusal){0};
+  fresh.level = NULL;
   fresh.rate = 0;
   fresh.threshold = INFINITY;
   const void *options = mica_spec_options(fresh.spec);
@@ -235,8 +299,7 @@ mica_status mica_estimator_fit(mica_estimator *estimator, const mica_fit_data *g
       fresh.fn->abilities & MICA_ESTIMATOR_DETECTS)
     status = score_held_out(&fresh, data.held_out, &fresh.fitted);
   if (!status) status = keep_scores(&fresh, &fresh.fitted);
-  mica_free(fresh.fitted.calibration);
-  fresh.fitted.calibration = NULL;
+  forget_scores(&fresh.fitted);
   if (!status && wanted_rate(&fresh) > 0 && set_rate(&fresh, wanted_rate(&fresh)) != MICA_OK)
     snprintf(full.note, sizeof full.note,
              "nothing to calibrate \"none of these\" with: no row is refused");
@@ -317,9 +380,7 @@ mica_status mica_estimator_add_class(mica_estimator *e, const mica_view *x, int6
   if (e->refusal.rows == 0 && fitted.calibration && keep_scores(e, &fitted) == MICA_OK &&
       wanted_rate(e) > 0)
     (void)set_rate(e, wanted_rate(e));
-  mica_free(fitted.calibration);
-  fitted.calibration = NULL;
-  fitted.calibration_count = 0;
+  forget_scores(&fitted);
   e->fitted = fitted;
   return MICA_OK;
 }
@@ -394,6 +455,11 @@ static mica_status write_json(const mica_estimator *e, const char *spec, mica_re
   return status;
 }
 
+static const char *level_prefix(int64_t l, char buf[48]) {
+  snprintf(buf, 48, "refusal.level%lld", (long long)l);
+  return buf;
+}
+
 mica_status mica_estimator_save(const mica_estimator *e, mica_record *record) {
   if (!e->state) return mica_fail(MICA_ERR_STATE, "estimator %s is not fitted", name_of(e));
   if (!e->fn->save)
@@ -403,7 +469,28 @@ mica_status mica_estimator_save(const mica_estimator *e, mica_record *record) {
   mica_status status = write_json(e, spec, record);
   mica_free(spec);
   if (!status) status = e->fn->save(e->state, record);
-  return status ? status : mica_refusal_save(&e->refusal, record);
+  if (!status) status = mica_refusal_save(&e->refusal, "refusal", record);
+  for (int64_t l = 0; e->level && l < e->fitted.outputs && !status; l++) {
+    char prefix[48];
+    status = mica_refusal_save(&e->level[l], level_prefix(l, prefix), record);
+  }
+  return status;
+}
+
+/* Scores by level, where the record has them for every level. */
+static mica_status load_levels(mica_estimator *e, const mica_record *record) {
+  char prefix[48], first[64];
+  snprintf(first, sizeof first, "%s.score", level_prefix(0, prefix));
+  if (e->fitted.task != MICA_TASK_ANOMALY || !mica_record_has(record, first)) return MICA_OK;
+  e->level = mica_calloc((size_t)e->fitted.outputs, sizeof *e->level);
+  if (!e->level) return MICA_ERR_MEMORY;
+  mica_status status = MICA_OK;
+  for (int64_t l = 0; l < e->fitted.outputs && !status; l++) {
+    status = mica_refusal_load(&e->level[l], level_prefix(l, prefix), record);
+    if (!status && !e->level[l].rows)
+      status = mica_fail(MICA_ERR_FORMAT, "estimator record: no \"%s.score\"", prefix);
+  }
+  return status;
 }
 
 typedef struct {
@@ -472,7 +559,8 @@ static mica_status load(const mica_engine *engine, const mica_record *record, co
   e->fitted = d.fitted;
   if (!status)
     status = e->fn->load(engine, mica_spec_options(e->spec), &d.fitted, record, &e->state);
-  if (!status) status = mica_refusal_load(&e->refusal, record);
+  if (!status) status = mica_refusal_load(&e->refusal, "refusal", record);
+  if (!status) status = load_levels(e, record);
   if (!status) status = set_rate(e, d.rate);
   if (status)
     mica_estimator_free(e);

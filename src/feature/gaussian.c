@@ -1,9 +1,10 @@
 /* Gaussian anomaly detection and classification on frozen features.
  *
  * One class (Rippel, Mertens and Merhof 2020): every level, a range of columns such as one block's
- * pooled activations, has a mean and a Ledoit-Wolf covariance; a row's score is the mean over
- * levels of its Mahalanobis distances. Each class: class means and one shared covariance a level.
- * The logit of class c is the predictive density of a Gaussian whose mean is known from m examples,
+ * pooled activations, has a mean and a Ledoit-Wolf covariance; a row's score is the mean (or the
+ * sum) over levels of its Mahalanobis distances. Each class: class means and one shared covariance
+ * a level. The logit of class c is the predictive density of a Gaussian whose mean is known from m
+ * examples,
  *   -(1/2) sum_levels distance_c^2 / (1 + 1/m) - (K/2) log(1 + 1/m),
  * equal priors; the anomaly score is the mean distance to the chosen class, over sqrt(1 + 1/m). A
  * class is added from its examples' mean alone.
@@ -48,10 +49,16 @@ static const mica_option option_table[] = {
      offsetof(options, law)},
     {"reject", MICA_OPTION_FLOAT, "0.05", 0, 0.999, NULL,
      "share of normal rows that may be called anomalous", offsetof(options, reject)},
+    {"sigma", MICA_OPTION_FLOAT, "0", 0, 37, NULL,
+     "that share as what lies outside so many deviations of a normal variable; 0: reject says it",
+     offsetof(options, sigma)},
+    {"combine", MICA_OPTION_CHOICE, "mean", 0, 0, "mean|sum",
+     "what is made of the distances by level; both rank alike", offsetof(options, combine)},
     {NULL, MICA_OPTION_BOOL, NULL, 0, 0, NULL, NULL, 0}};
 
 static double rejection(const void *o) {
-  return ((const options *)o)->reject;
+  const options *given = o;
+  return given->sigma > 0 ? mica_sigma_share(given->sigma) : given->reject;
 }
 
 typedef struct {
@@ -106,21 +113,35 @@ static double inflation(const gaussian *s, double count) {
   return s->each && count > 0 ? 1 + 1 / count : 1;
 }
 
-/* Leave-one-out distances of all rows that have one: the mean over levels. */
+/* What one level adds to the combined distance. */
+static double weight_of(const options *o, const gaussian *s) {
+  return o->combine == MICA_GAUSSIAN_SUM ? 1 : 1 / (double)s->levels;
+}
+
+/* Leave-one-out distances of all rows that have one, combined over levels, and of one class by
+ * level too. */
 static mica_status fit_levels(const mica_engine *engine, const options *o, gaussian *s,
                               const mica_fit_data *data, mica_fitted *fitted) {
   int64_t n = mica_rows_n(&data->x), usable = 0;
   const int64_t *group = s->each ? data->label : NULL;
   double *own = mica_malloc((size_t)(2 * n) * sizeof *own);
-  if (!own) return MICA_ERR_MEMORY;
+  double *by_level =
+      s->each ? NULL : mica_malloc((size_t)(n * s->levels) * sizeof *fitted->level_calibration);
+  if (!own || (!s->each && !by_level)) {
+    mica_free(own);
+    mica_free(by_level);
+    return MICA_ERR_MEMORY;
+  }
   double *level = own + n;
   memset(own, 0, (size_t)n * sizeof *own);
   mica_status status = MICA_OK;
   for (int64_t l = 0; l < s->levels && !status; l++) {
     status = mica_gaussian_fit_level(engine, o, &data->x, group, s->classes, s->count, &s->level[l],
                                      level);
-    for (int64_t i = 0; i < n && !status; i++)
-      own[i] = level[i] < 0 || own[i] < 0 ? -1 : own[i] + level[i] / (double)s->levels;
+    for (int64_t i = 0; i < n && !status; i++) {
+      own[i] = level[i] < 0 || own[i] < 0 ? -1 : own[i] + level[i] * weight_of(o, s);
+      if (by_level) by_level[i * s->levels + l] = level[i];
+    }
     if (data->progress && !status &&
         data->progress(data->progress_ctx, "fitting levels", l + 1, s->levels))
       status = mica_fail(MICA_ERR_CANCELLED, "gaussian: cancelled");
@@ -128,17 +149,28 @@ static mica_status fit_levels(const mica_engine *engine, const options *o, gauss
   for (int64_t i = 0; i < n && !status; i++) {
     if (own[i] < 0) continue;
     double count = s->count[group ? group[i] : 0];
+    if (by_level)
+      memmove(by_level + usable * s->levels, by_level + i * s->levels,
+              (size_t)s->levels * sizeof *by_level);
     own[usable++] = own[i] / sqrt(inflation(s, count - 1));
   }
-  if (status)
+  if (status) {
     mica_free(own);
-  else
-    fitted->calibration = own, fitted->calibration_count = usable;
-  return status;
+    mica_free(by_level);
+    return status;
+  }
+  fitted->calibration = own;
+  fitted->calibration_count = usable;
+  fitted->level_calibration = by_level;
+  return MICA_OK;
 }
 
 static void describe(const options *o, const gaussian *s, mica_fit_report *report) {
   size_t at = 0, room = sizeof report->note;
+  for (int64_t l = 0; l < s->levels && l < MICA_LIST_MAX; l++) {
+    const mica_gaussian_level *v = &s->level[l];
+    report->level[report->levels++] = (mica_fit_level){v->d, v->first, v->k, v->rho};
+  }
   if (o->distance != MICA_GAUSSIAN_MAHALANOBIS) return;
   for (int64_t l = 0; l < s->levels && at + 48 < room; l++)
     at += (size_t)snprintf(report->note + at, room - at,
@@ -197,8 +229,8 @@ static mica_status add_squares(const mica_engine *engine, const mica_gaussian_le
 }
 
 /* One block of rows: `square` [levels, rows, classes] is filled, then read. */
-static void decide(const gaussian *s, int64_t rows, const double *square, double *logit,
-                   int64_t first, const mica_prediction *out) {
+static void decide(const options *o, const gaussian *s, int64_t rows, const double *square,
+                   double *logit, int64_t first, const mica_prediction *out) {
   int64_t classes = s->classes, dimensions = 0;
   for (int64_t l = 0; l < s->levels; l++) dimensions += s->level[l].k;
   for (int64_t i = 0; i < rows; i++) {
@@ -214,7 +246,7 @@ static void decide(const gaussian *s, int64_t rows, const double *square, double
     for (int64_t l = 0; l < s->levels; l++) {
       double distance =
           sqrt(square[(l * rows + i) * classes + best] / inflation(s, s->count[best]));
-      anomaly += distance / (double)s->levels;
+      anomaly += distance * weight_of(o, s);
       if (out->score && !s->each) out->score[(first + i) * s->levels + l] = distance;
     }
     if (out->label) out->label[first + i] = best;
@@ -228,7 +260,6 @@ static void decide(const gaussian *s, int64_t rows, const double *square, double
 
 static mica_status predict(const mica_engine *engine, const void *o, const void *state,
                            const mica_view *x, mica_prediction *out) {
-  (void)o;
   const gaussian *s = state;
   enum { block_rows = 1024 };
   int64_t n = mica_rows_n(x), widest = 0, rows = n < block_rows ? n : block_rows;
@@ -246,10 +277,17 @@ static mica_status predict(const mica_engine *engine, const void *o, const void 
     for (int64_t l = 0; l < s->levels && !status; l++)
       status = add_squares(engine, &s->level[l], s->classes, &block, w,
                            square + l * block.shape.dim[0] * s->classes);
-    if (!status) decide(s, block.shape.dim[0], square, logit, from, out);
+    if (!status) decide(o, s, block.shape.dim[0], square, logit, from, out);
   }
   mica_free_aligned(w);
   return status;
+}
+
+static double level_threshold(const void *given, const void *state, int64_t l, double rate) {
+  const options *o = given;
+  const gaussian *s = state;
+  if (o->distance != MICA_GAUSSIAN_MAHALANOBIS || s->each) return NAN;
+  return sqrt(mica_chi2_quantile(1 - rate, (double)s->level[l].k));
 }
 
 static double threshold(const void *given, const void *state, double rate) {
@@ -402,6 +440,7 @@ static const mica_estimator_functions functions = {
     .save = save,
     .load = load,
     .threshold = threshold,
+    .level_threshold = level_threshold,
 };
 
 extern const mica_component mica_component_estimator_gaussian;

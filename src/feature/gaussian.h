@@ -12,8 +12,8 @@
 typedef struct mica_gaussian_options {
   uint32_t size;
   mica_ints levels;
-  int32_t classes, distance, reducer, law;
-  double variance, reject;
+  int32_t classes, distance, reducer, law, combine;
+  double variance, reject, sigma;
   bool keep_null;
 } mica_gaussian_options;
 
@@ -21,10 +21,12 @@ enum { MICA_GAUSSIAN_AUTO, MICA_GAUSSIAN_ONE, MICA_GAUSSIAN_EACH };
 enum { MICA_GAUSSIAN_MAHALANOBIS, MICA_GAUSSIAN_STANDARDISED, MICA_GAUSSIAN_EUCLIDEAN };
 enum { MICA_GAUSSIAN_FULL, MICA_GAUSSIAN_PCA, MICA_GAUSSIAN_NPCA };
 enum { MICA_GAUSSIAN_QUANTILE, MICA_GAUSSIAN_CHI2 };
+enum { MICA_GAUSSIAN_MEAN, MICA_GAUSSIAN_SUM };
 
 typedef struct mica_gaussian_level {
   int64_t begin, d;   /* columns */
   int64_t k;          /* dimensions of w */
+  int64_t first;      /* the first component that a reducer kept; not saved */
   bool diagonal;      /* whiten is [d], and k = d */
   double *mean;       /* [d] */
   double *whiten;     /* [k, d] */

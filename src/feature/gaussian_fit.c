@@ -99,27 +99,6 @@ static mica_status class_means(const fitting *f) {
 
 /* ---- reducers ---- */
 
-/* Which of the d components [*first, *last) to keep. */
-static void keep_range(const fitting *f, const double *variance, double total, int64_t *first,
-                       int64_t *last) {
-  int64_t d = f->d, limit = d, cut = 0;
-  /* Directions without variance are arbitrary vectors of the null space, unless asked for. */
-  if (!f->o->keep_null) {
-    limit = 0;
-    while (limit < d && variance[limit] > 1e-10 * variance[0]) limit++;
-  } else if (f->n <= d) {
-    limit = f->n; /* as many as a decomposition of the n rows has */
-  }
-  double sum = 0;
-  for (cut = 0; cut < limit - 1; cut++) {
-    sum += variance[cut];
-    if (sum / total > f->o->variance) break;
-  }
-  bool leading = f->o->reducer == MICA_GAUSSIAN_PCA;
-  *first = leading || cut == 0 ? 0 : cut - 1;
-  *last = leading ? cut + 1 : limit;
-}
-
 static mica_status reduce(fitting *f, mica_gaussian_level *level) {
   int64_t n = f->n, d = f->d, first, last;
   if (n < 2) return mica_fail(MICA_ERR_INVALID, "gaussian: principal components of one row");
@@ -130,7 +109,13 @@ static mica_status reduce(fitting *f, mica_gaussian_level *level) {
   if (!status && !(total > 0))
     status = mica_fail(MICA_ERR_NUMERIC, "gaussian: all training rows are equal");
   if (!status) {
-    keep_range(f, variance, total, &first, &last);
+    /* A decomposition of the n rows has that many components. */
+    status =
+        mica_components_kept(variance, f->n < d ? f->n : d, f->o->variance,
+                             f->o->reducer == MICA_GAUSSIAN_NPCA, f->o->keep_null, &first, &last);
+  }
+  if (!status) {
+    level->first = first;
     f->k = last - first;
     f->components = mica_malloc((size_t)(f->k * d) * sizeof *f->components);
     f->projected = mica_malloc_aligned((size_t)(n * f->k) * sizeof *f->projected);
@@ -180,7 +165,8 @@ static mica_status fit_mahalanobis(fitting *f, mica_gaussian_level *level, doubl
   if (!covariance) return MICA_ERR_MEMORY;
   double *without = covariance + size, *inverse = without + size, n = (double)f->n;
   mica_shrunk shrunk;
-  mica_status status = mica_ledoit_wolf(f->engine, &f->x, f->group, f->centre, covariance, &shrunk);
+  mica_status status =
+      mica_shrunk_covariance(f->engine, &f->x, f->group, f->centre, covariance, &shrunk);
   if (!status && !(shrunk.scale > 0))
     status = mica_fail(MICA_ERR_NUMERIC, "gaussian: all training rows are equal");
   if (!status && f->n > 1) {

@@ -5,6 +5,7 @@
 #include "numeric/sort.h"
 
 #include <math.h>
+#include <stdio.h>
 
 enum { exact = MICA_REFUSAL_KEPT / 2 };
 
@@ -50,28 +51,40 @@ double mica_refusal_threshold(const mica_refusal *refusal, double rate) {
   return refusal->score[lo];
 }
 
-mica_status mica_refusal_save(const mica_refusal *refusal, mica_record *record) {
-  if (refusal->rows == 0) return MICA_OK;
-  mica_status status =
-      mica_record_put_f64(record, "refusal.score", MICA_SHAPE(refusal->count), refusal->score);
-  return status ? status
-                : mica_record_put_i64(record, "refusal.rows", MICA_SHAPE(1), &refusal->rows);
+static const char *name_of(const char *prefix, const char *what, char buf[64]) {
+  snprintf(buf, 64, "%s.%s", prefix, what);
+  return buf;
 }
 
-mica_status mica_refusal_load(mica_refusal *refusal, const mica_record *record) {
+mica_status mica_refusal_save(const mica_refusal *refusal, const char *prefix,
+                              mica_record *record) {
+  char name[64];
+  if (refusal->rows == 0) return MICA_OK;
+  mica_status status = mica_record_put_f64(record, name_of(prefix, "score", name),
+                                           MICA_SHAPE(refusal->count), refusal->score);
+  return status ? status
+                : mica_record_put_i64(record, name_of(prefix, "rows", name), MICA_SHAPE(1),
+                                      &refusal->rows);
+}
+
+mica_status mica_refusal_load(mica_refusal *refusal, const char *prefix,
+                              const mica_record *record) {
+  char name[64];
   *refusal = (mica_refusal){0};
-  if (!mica_record_has(record, "refusal.score")) return MICA_OK;
+  if (!mica_record_has(record, name_of(prefix, "score", name))) return MICA_OK;
   int64_t rows;
-  mica_status status =
-      mica_record_take_i64(record, "refusal.rows", MICA_SHAPE(1), 1, INT64_MAX, &rows);
+  mica_status status = mica_record_take_i64(record, name_of(prefix, "rows", name), MICA_SHAPE(1), 1,
+                                            INT64_MAX, &rows);
   if (status) return status;
   int64_t count = rows < MICA_REFUSAL_KEPT ? rows : MICA_REFUSAL_KEPT;
   double *score = mica_malloc((size_t)count * sizeof *score);
   if (!score) return MICA_ERR_MEMORY;
-  status = mica_record_take_f64(record, "refusal.score", MICA_SHAPE(count), false, score);
+  status =
+      mica_record_take_f64(record, name_of(prefix, "score", name), MICA_SHAPE(count), false, score);
   for (int64_t i = 1; i < count && !status; i++)
     if (score[i] < score[i - 1])
-      status = mica_fail(MICA_ERR_FORMAT, "estimator record: \"refusal.score\" is not ascending");
+      status =
+          mica_fail(MICA_ERR_FORMAT, "estimator record: \"%s.score\" is not ascending", prefix);
   if (status)
     mica_free(score);
   else

@@ -27,8 +27,8 @@ void mica_refusal_clear(mica_refusal *refusal);
 /* The threshold for a rate in (0, 1); needs rows > 0. */
 double mica_refusal_threshold(const mica_refusal *refusal, double rate);
 
-/* Tensors "refusal.score" and "refusal.rows"; load accepts their absence. */
-mica_status mica_refusal_save(const mica_refusal *refusal, mica_record *record);
-mica_status mica_refusal_load(mica_refusal *refusal, const mica_record *record);
+/* Tensors "PREFIX.score" and "PREFIX.rows"; load accepts their absence. */
+mica_status mica_refusal_save(const mica_refusal *refusal, const char *prefix, mica_record *record);
+mica_status mica_refusal_load(mica_refusal *refusal, const char *prefix, const mica_record *record);
 
 #endif

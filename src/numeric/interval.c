@@ -141,3 +141,12 @@ mica_status mica_bootstrap(const mica_engine *engine, mica_key key, int64_t n, c
   mica_free(value);
   return status;
 }
+
+double mica_mean_error(const double *values, int64_t n, double *error) {
+  double sum = 0, square = 0;
+  for (int64_t i = 0; i < n; i++) sum += values[i];
+  const double mean = sum / (double)n;
+  for (int64_t i = 0; i < n; i++) square += (values[i] - mean) * (values[i] - mean);
+  if (error) *error = n < 2 ? NAN : sqrt(square / (double)(n - 1) / (double)n);
+  return mean;
+}

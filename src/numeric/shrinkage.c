@@ -10,8 +10,9 @@
 
 #include <math.h>
 
-mica_status mica_ledoit_wolf(const mica_engine *engine, const mica_view *x, const int64_t *group,
-                             const double *centre, double *covariance, mica_shrunk *out) {
+mica_status mica_shrunk_covariance(const mica_engine *engine, const mica_view *x,
+                                   const int64_t *group, const double *centre, double *covariance,
+                                   mica_shrunk *out) {
   int64_t n = mica_rows_n(x), d = mica_rows_d(x);
   double fourth;
   if (n < 1) return mica_fail(MICA_ERR_INVALID, "covariance of no rows");

@@ -17,7 +17,8 @@ typedef struct mica_shrunk {
 
 /* covariance [D, D] of the rows around centre[group] (group NULL: row 0 of centre), shrunk in place
  * as above. */
-mica_status mica_ledoit_wolf(const mica_engine *engine, const mica_view *x, const int64_t *group,
-                             const double *centre, double *covariance, mica_shrunk *out);
+mica_status mica_shrunk_covariance(const mica_engine *engine, const mica_view *x,
+                                   const int64_t *group, const double *centre, double *covariance,
+                                   mica_shrunk *out);
 
 #endif

@@ -104,6 +104,10 @@ double mica_normal_cdf(double z) {
   return 0.5 * erfc(-z * M_SQRT1_2);
 }
 
+double mica_sigma_share(double n) {
+  return n >= 0 ? erfc(n * M_SQRT1_2) : NAN;
+}
+
 double mica_normal_quantile(double p) {
   if (!(p >= 0) || !(p <= 1)) return NAN;
   if (p == 0 || p == 1) return p == 0 ? -INFINITY : INFINITY;
