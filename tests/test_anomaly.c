@@ -203,6 +203,120 @@ static void test_reducer_report(void **state) {
   }
 }
 
+/* ---- one-class support vectors ---- */
+
+/* The dual by projected gradients in tiny steps, whose sum is held by a shift found by halving. */
+static void solve_slowly(const double *kernel, int n, double nu, double *alpha) {
+  for (int i = 0; i < n; i++) alpha[i] = nu;
+  for (int step = 0; step < 20000; step++) {
+    double moved[64], lo = -10, hi = 10;
+    for (int i = 0; i < n; i++) {
+      moved[i] = alpha[i];
+      for (int j = 0; j < n; j++) moved[i] -= 0.02 * kernel[i * n + j] * alpha[j];
+    }
+    while (hi - lo > 1e-14) {
+      double sum = 0, shift = 0.5 * (lo + hi);
+      for (int i = 0; i < n; i++) sum += fmin(1, fmax(0, moved[i] + shift));
+      *(sum > nu * n ? &hi : &lo) = shift;
+    }
+    for (int i = 0; i < n; i++) alpha[i] = fmin(1, fmax(0, moved[i] + lo));
+  }
+}
+
+static void test_support_vectors(void **state) {
+  (void)state;
+  enum { n = 40 };
+  const double gamma = 0.05, nus[] = {0.1, 0.5, 0.9};
+  double kernel[n * n], alpha[n], got[n];
+  const mica_fit_data data = test_data(rows, n, 6, NULL);
+  for (int i = 0; i < n * n; i++) {
+    double square = 0;
+    for (int k = 0; k < 6; k++) {
+      const double v = rows[i / n * 6 + k] - rows[i % n * 6 + k];
+      square += v * v;
+    }
+    kernel[i] = exp(-gamma * square);
+  }
+  for (int c = 0; c < 3; c++) {
+    char spec[96];
+    double sum[n], rho = 0, free = 0;
+    solve_slowly(kernel, n, nus[c], alpha);
+    for (int i = 0; i < n; i++) {
+      sum[i] = 0;
+      for (int j = 0; j < n; j++) sum[i] += kernel[i * n + j] * alpha[j];
+      if (alpha[i] > 1e-6 && alpha[i] < 1 - 1e-6) rho += sum[i], free++;
+    }
+    assert_true(free > 0);
+    snprintf(spec, sizeof spec, "one_class_svm:gamma=%g:nu=%g:tol=1e-9", gamma, nus[c]);
+    mica_fit_report report = {.size = sizeof report};
+    mica_estimator *e = test_fit(engine, spec, &data, &report);
+    assert_int_equal(report.converged, 1);
+    test_predict(e, data.x, NULL, NULL, NULL, got);
+    for (int i = 0; i < n; i++) assert_near(got[i], (rho / free - sum[i]) / (nus[c] * n), 1e-7);
+    mica_estimator_free(e);
+  }
+}
+
+/* At most a share nu of the rows lies outside, about that much of new ones; other ways to say what
+ * is refused. */
+static void test_one_class_svm(void **state) {
+  (void)state;
+  const mica_fit_data data = test_data(rows, 200, 6, NULL);
+  const mica_view x = test_rows(fresh, 4000, 6);
+  static double score[4000 * 2], mean[4000];
+  static int64_t label[4000];
+  mica_estimator *e = test_fit(engine, "one_class_svm:nu=0.2:boundary", &data, NULL);
+  assert_near(mica_estimator_threshold(e), 0, 0);
+  test_predict(e, data.x, label, NULL, NULL, mean);
+  double outside = 0;
+  for (int i = 0; i < 200; i++) {
+    outside += mean[i] > 1e-4;
+    assert_int_equal(label[i], mean[i] > 0 ? MICA_CLASS_NONE : 0);
+  }
+  assert_true(outside <= 40);
+  mica_estimator_free(e);
+
+  e = test_fit(engine, "one_class_svm:levels=2,4:reject=0.1", &data, NULL);
+  assert_int_equal(mica_estimator_outputs(e), 2);
+  test_predict(e, x, NULL, score, NULL, mean);
+  for (int i = 0; i < 4000; i++) assert_near(mean[i], (score[2 * i] + score[2 * i + 1]) / 2, 1e-12);
+  assert_near(share_above(mean, 4000, 1, 0, mica_estimator_threshold(e)), 0.1, 0.05);
+  double threshold[2];
+  assert_int_equal(mica_estimator_level_thresholds(e, 0.1, MICA_THRESHOLD_QUANTILE, threshold),
+                   MICA_OK);
+  for (int l = 0; l < 2; l++) assert_near(share_above(score, 4000, 2, l, threshold[l]), 0.1, 0.05);
+  assert_int_equal(mica_estimator_level_thresholds(e, 0.1, MICA_THRESHOLD_LAW, threshold),
+                   MICA_ERR_UNSUPPORTED);
+  mica_estimator_free(e);
+
+  /* Far from zero the distances keep their digits, and a constant is no trouble. */
+  static double far[200 * 6], near[200];
+  for (int i = 0; i < 1200; i++) far[i] = rows[i] + 1e6;
+  e = test_fit(engine, "one_class_svm:boundary:gamma=0.01:tol=1e-8", &data, NULL);
+  test_predict(e, data.x, NULL, NULL, NULL, near);
+  mica_estimator_free(e);
+  const mica_fit_data moved = test_data(far, 200, 6, NULL);
+  e = test_fit(engine, "one_class_svm:boundary:gamma=0.01:tol=1e-8", &moved, NULL);
+  test_predict(e, moved.x, NULL, NULL, NULL, mean);
+  assert_all_near(mean, near, 200, 1e-6);
+  mica_estimator_free(e);
+  for (int i = 0; i < 1200; i++) far[i] = 3;
+  e = test_fit(engine, "one_class_svm", &moved, NULL);
+  test_predict(e, moved.x, NULL, NULL, NULL, mean);
+  assert_near(mean[0], 0, 1e-12);
+  mica_estimator_free(e);
+
+  mica_fit_report report = {.size = sizeof report};
+  e = test_fit(engine, "one_class_svm:max_iter=1", &data, &report);
+  assert_int_equal(report.converged, 0);
+  mica_estimator_free(e);
+  mica_estimator *bad;
+  assert_int_equal(mica_estimator_create(engine, "one_class_svm:levels=1,2", &bad), MICA_OK);
+  assert_int_equal(mica_estimator_fit(bad, &data, NULL), MICA_ERR_INVALID);
+  assert_non_null(strstr(mica_last_error(), "levels of 3 columns"));
+  mica_estimator_free(bad);
+}
+
 static mica_status covariance_life(void *ctx) {
   const mica_view x = test_rows(rows, 40, 6);
   double mean[6], c[36], p[36], distance[40];
@@ -235,6 +349,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_ledoit_wolf),      cmocka_unit_test(test_components_kept),
       cmocka_unit_test(test_small_statistics), cmocka_unit_test(test_level_thresholds),
-      cmocka_unit_test(test_reducer_report),   cmocka_unit_test(test_failures)};
+      cmocka_unit_test(test_reducer_report),   cmocka_unit_test(test_support_vectors),
+      cmocka_unit_test(test_one_class_svm),    cmocka_unit_test(test_failures)};
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
