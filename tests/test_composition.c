@@ -88,8 +88,9 @@ static void make_document(document *d) {
   }
   put(d, "\n## Needs and gives\n\n| kind | name | what it is | needs | gives |\n"
          "| --- | --- | --- | --- | --- |\n");
-  static const mica_kind kinds[] = {MICA_KIND_MODEL,     MICA_KIND_ADAPTER,  MICA_KIND_LOSS,
-                                    MICA_KIND_OPTIMISER, MICA_KIND_SCHEDULE, MICA_KIND_ESTIMATOR};
+  static const mica_kind kinds[] = {MICA_KIND_MODEL,       MICA_KIND_ADAPTER,  MICA_KIND_LOSS,
+                                    MICA_KIND_OPTIMISER,   MICA_KIND_SCHEDULE, MICA_KIND_ESTIMATOR,
+                                    MICA_KIND_INITIALISER, MICA_KIND_MASK};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) put_kind(d, kinds[i]);
 }
 
@@ -185,6 +186,7 @@ static const char *small(const char *name) {
                                          {"mlp", "mlp:hidden=5"},
                                          {"convnet", "convnet:widths=3,4"},
                                          {"resnet", "resnet:depth=8:width=4"},
+                                         {"vgg", "vgg:depth=11:width=2:hidden=4"},
                                          {"vit", "vit:patch=4:dim=8:depth=1:heads=2"},
                                          {"clip",
                                           "clip:dim=6:patch=4:vision_dim=8:vision_depth=1:"

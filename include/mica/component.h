@@ -37,6 +37,7 @@ typedef enum mica_kind {
   MICA_KIND_EXPLAINER,
   MICA_KIND_PAPER,
   MICA_KIND_STAGE,
+  MICA_KIND_MASK,
   MICA_KIND_COUNT
 } mica_kind;
 

@@ -296,13 +296,33 @@ typedef struct mica_convnet_options {
 
 typedef struct mica_resnet_options {
   uint32_t size;
-  int64_t depth; /* 20, 32, 44, 56, ... = 6 n + 2 (CIFAR form); 18, 34, 50, 101 (ImageNet form) */
+  int64_t depth; /* 20, 32, 44, 56, ... = 6 n + 2 (CIFAR form); 18, 34, 50, 101, 152, 200 (ImageNet
+                    form) */
   int64_t width; /* of the first stage; 0: 16 (CIFAR form) or 64 */
   int32_t shortcut; /* CIFAR form: a (no parameters: subsample and pad) | b (1x1 convolution) */
   bool small;       /* ImageNet form with a 3x3 stride 1 stem and no pooling, for small images */
+  int32_t form;     /* auto (ImageNet where it has that depth) | cifar | imagenet */
+  bool recompute;   /* run each block again in backward: memory of the blocks' inputs and one block,
+                       for networks of hundreds of layers */
 } mica_resnet_options;
 #define MICA_RESNET_OPTIONS                                                                        \
-  { sizeof(mica_resnet_options), 20, 0, 0, false }
+  { sizeof(mica_resnet_options), 20, 0, 0, false, 0, false }
+
+/* "vgg" (Simonyan & Zisserman 2015), depths 11, 13, 16 and 19, with batch norm or without;
+ * torchvision's names: features.N, classifier.N. The classifier has two hidden layers behind a 7x7
+ * adaptive average pooling; `small`, for small images, has one linear layer `classifier` behind
+ * global average pooling. */
+typedef struct mica_vgg_options {
+  uint32_t size;
+  int64_t depth;
+  bool norm;
+  bool small;
+  int64_t width;  /* of the first stage; the others have 2, 4, 8 and 8 times as many channels */
+  int64_t hidden; /* of the classifier; not of `small` */
+  double dropout; /* behind each hidden layer of the classifier; not of `small` */
+} mica_vgg_options;
+#define MICA_VGG_OPTIONS                                                                           \
+  { sizeof(mica_vgg_options), 16, true, false, 64, 4096, 0.5 }
 
 typedef struct mica_vit_options {
   uint32_t size;

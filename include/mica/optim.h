@@ -56,15 +56,15 @@ typedef struct mica_optimiser_functions {
  *
  *     adamw:lr=1e-3 | embedding.*=adagrad:lr=0.05 | *.bias,*.scale=sgd:lr=0.1
  *
- * where a rule begins with the shell patterns of the names it is for. The first rule may go without
- * and is then for all the others; each parameter has one rule, the last that matches. A parameter
- * without a rule is MICA_ERR_INVALID, a pattern that matches nothing MICA_ERR_NOT_FOUND. The tree
+ * where a rule begins with a selection (mica/param.h) of what it is for. The first rule may go
+ * without and is then for all the others; each parameter has one rule, the last that matches. A
+ * parameter without a rule is MICA_ERR_INVALID, a selection of nothing MICA_ERR_NOT_FOUND. The tree
  * must outlive the optimiser. */
 MICA_API mica_status mica_optimiser_create(mica_params *params, const char *spec,
                                            mica_optimiser **out);
 MICA_API void mica_optimiser_free(mica_optimiser *opt);
-/* Parameters whose full name matches get their own factors (the latest matching group wins). */
-MICA_API mica_status mica_optimiser_group(mica_optimiser *opt, const char *pattern,
+/* Selected parameters get their own factors (the latest group that selects one wins). */
+MICA_API mica_status mica_optimiser_group(mica_optimiser *opt, const char *selection,
                                           double lr_factor, double decay_factor);
 /* Clip the norm of all gradients before each step; 0: no clipping. */
 MICA_API void mica_optimiser_clip(mica_optimiser *opt, double max_norm);
@@ -83,8 +83,8 @@ MICA_API void mica_optimiser_sync(mica_optimiser *opt);
 /* After flags were set: what has become trainable gets its state. What is trainable no longer is
  * left alone, its state too. */
 MICA_API mica_status mica_optimiser_refresh(mica_optimiser *opt);
-/* The parameters whose full name matches begin again: zero state, step 0. NULL: all of them. */
-MICA_API void mica_optimiser_reset(mica_optimiser *opt, const char *pattern);
+/* The selected parameters begin again: zero state, step 0. NULL: all of them. */
+MICA_API void mica_optimiser_reset(mica_optimiser *opt, const char *selection);
 
 /* ---- moving average of weights ---- */
 

@@ -60,7 +60,8 @@ typedef enum mica_init_kind {
   MICA_INIT_XAVIER_NORMAL,   /* deviation gain sqrt(2 / (fan_in + fan_out)); Glorot & Bengio 2010 */
   MICA_INIT_XAVIER_UNIFORM,
   MICA_INIT_ORTHOGONAL, /* gain times an orthogonal matrix; Saxe et al. 2014 */
-  MICA_INIT_BINARY      /* +- gain / sqrt(fan) with equal chance */
+  MICA_INIT_BINARY,     /* +- gain / sqrt(fan) with equal chance */
+  MICA_INIT_SIGN        /* the signs of Kaiming normal draws times the deviation of all of them */
 } mica_init_kind;
 
 /* fan_in of a weight [O, ..., I] is the product of all but the first dimension, fan_out the product
@@ -78,8 +79,16 @@ typedef struct mica_init {
 
 enum {
   MICA_PARAM_TRAINABLE = 1u << 0,
-  MICA_PARAM_DECAY = 1u << 1, /* weight decay applies */
-  MICA_PARAM_BUFFER = 1u << 2 /* state, never trained: running statistics */
+  MICA_PARAM_DECAY = 1u << 1,  /* weight decay applies */
+  MICA_PARAM_BUFFER = 1u << 2, /* state, never trained: running statistics */
+  /* What it belongs to, as layers and models say: what selections by word go by. */
+  MICA_PARAM_CONVOLUTION = 1u << 8,
+  MICA_PARAM_LINEAR = 1u << 9,
+  MICA_PARAM_EMBEDDING = 1u << 10,
+  MICA_PARAM_NORM = 1u << 11,       /* any normalisation */
+  MICA_PARAM_BATCH_NORM = 1u << 12, /* batch norm, with MICA_PARAM_NORM */
+  MICA_PARAM_OUTPUT = 1u << 13,     /* the layer that classes come out of */
+  MICA_PARAM_SHORTCUT = 1u << 14    /* the way round a residual block */
 };
 
 /* How an entry is laid out in interchange files, which follow the reference (PyTorch) layout. */
@@ -133,18 +142,101 @@ MICA_API mica_status mica_param_replace(mica_param *q, mica_tensor *value);
 MICA_API mica_status mica_param_resize(mica_param *q, mica_shape shape, const mica_init *init);
 /* Draw initial values again from the tree's seed and the entry's name. */
 MICA_API mica_status mica_param_initialise(mica_param *q, const mica_init *init);
-/* Give every entry whose full name matches fresh initial values of the kind that it was made with,
+/* Give every selected entry (see below) fresh initial values of the kind that it was made with,
  * zeros where it was made without, drawn from `seed` and its name; *count (may be NULL) says how
  * many. The tree's own seed stays. */
-MICA_API mica_status mica_params_reinitialise(mica_params *p, const char *pattern, uint64_t seed,
+MICA_API mica_status mica_params_reinitialise(mica_params *p, const char *selection, uint64_t seed,
                                               int64_t *count);
 
-/* Set and clear flags of every entry whose full name matches the shell pattern ("layer[1-3].*",
- * several separated by commas); returns how many matched. */
-MICA_API int64_t mica_params_flag(mica_params *p, const char *pattern, uint32_t set,
+/* The table of a component of kind MICA_KIND_INITIALISER: what its entry begins with. The given
+ * init is what it has; left as it is, the entry keeps its values. */
+typedef struct mica_initialiser_functions {
+  mica_status (*describe)(const void *options, const mica_param *q, mica_init *init);
+} mica_initialiser_functions;
+
+/* Give initial values by rules "SELECTION=INITIALISER | ...", as in "conv,linear=orthogonal |
+ * bn=uniform"; a first rule without a selection is for all entries, and the last rule that selects
+ * an entry holds. Buffers are left alone. Values are drawn from the tree's seed and the entry's
+ * name; *count (may be NULL) says how many entries got some. */
+MICA_API mica_status mica_params_initialise(mica_params *p, const char *rules, int64_t *count);
+
+/* Set and clear flags of every entry at and below a node, tied ones included. */
+MICA_API void mica_node_set_flags(mica_node *node, uint32_t set, uint32_t clear);
+
+/* ---- selections ----
+ *
+ * Parameters are chosen by a text: a word, or a shell pattern of full names ("layer[1-3].*").
+ * Several are joined: ',' or, '&' and (binds tighter), '!' in front not:
+ *
+ *     bn,output                  batch norm and the output layer
+ *     conv&!shortcut             convolutions but those of shortcuts
+ *     bn&bias                    the shifts of batch norm
+ *
+ * Words: all, bias (names that end in "bias"), bn (batch norm), conv, embedding, linear, norm (all
+ * normalisations), output (the layer that classes come out of), shortcut (the way round a residual
+ * block). */
+
+/* Is the entry selected? False for a text that mica_selection_check refuses. */
+MICA_API bool mica_param_selected(const mica_param *q, const char *selection);
+/* MICA_ERR_INVALID for a text that is no selection (NULL, an empty part, a part of more than 500
+ * characters). */
+MICA_API mica_status mica_selection_check(const char *selection);
+/* The words of selections, in the order of the alphabet, NULL past the last; *help (may be NULL)
+ * says what the word stands for. */
+MICA_API const char *mica_selection_word(int i, const char **help);
+
+/* How many entries are selected, and how many elements they have (either may be NULL), buffers left
+ * out. MICA_ERR_NOT_FOUND where there is none. */
+MICA_API mica_status mica_params_select(const mica_params *p, const char *selection, int64_t *count,
+                                        int64_t *elements);
+/* Train these and no others; train these too; train these no longer. Buffers are never trained.
+ * Errors as above, and then nothing is changed.
+ *
+ * What is not trained gets no gradient, and no time is spent on one, while gradients still pass
+ * through to what lies below. An optimiser leaves it alone, momentum and decay included. Running
+ * statistics of batch norm are not weights: they follow the batches in training whatever is
+ * frozen. */
+MICA_API mica_status mica_params_train_only(mica_params *p, const char *selection);
+MICA_API mica_status mica_params_train_also(mica_params *p, const char *selection);
+MICA_API mica_status mica_params_freeze(mica_params *p, const char *selection);
+/* Let weight decay apply to these and no others. */
+MICA_API mica_status mica_params_decay_only(mica_params *p, const char *selection);
+/* Elements that training changes: those of trainable entries that no mask holds back. */
+MICA_API int64_t mica_params_trained(const mica_params *p);
+MICA_API int64_t mica_param_trained(const mica_param *q); /* the same of one entry */
+
+/* Set and clear flags of every selected entry, buffers included; returns how many there are. */
+MICA_API int64_t mica_params_flag(mica_params *p, const char *selection, uint32_t set,
                                   uint32_t clear);
 /* True when `path` matches one of the comma-separated shell patterns. */
 MICA_API bool mica_path_matches(const char *patterns, const char *path);
+
+/* ---- masks of elements ----
+ *
+ * An entry may be trained in part: the elements outside its mask never change by one bit, whatever
+ * the update rule, its momentum and its decay. Rules that take norms over a parameter (LAMB, LARS),
+ * and clipping, see the trained elements alone. A training checkpoint holds the masks. */
+
+/* Train the elements that are not zero in `mask` (MICA_BOOL or MICA_U8, contiguous, of the value's
+ * shape; copied). NULL: all of them again. */
+MICA_API mica_status mica_param_set_mask(mica_param *q, const mica_view *mask);
+/* The mask, 0 and 1, MICA_BOOL [the value's shape]; NULL: none. Borrowed. */
+MICA_API const mica_tensor *mica_param_mask(const mica_param *q);
+
+/* The table of a component of kind MICA_KIND_MASK. */
+typedef struct mica_mask_functions {
+  /* Set what is trained in mask (all zeros, one byte for each element of q). */
+  mica_status (*make)(const void *options, const mica_param *q, mica_key key, uint8_t *mask);
+} mica_mask_functions;
+
+/* Give masks by rules "SELECTION=MASK | SELECTION=MASK", as in "conv=random:count=2"; a first rule
+ * without a selection is for all trainable entries, and the last rule that selects an entry holds.
+ * Draws depend on `seed` and the entry's name. *elements (may be NULL): how many are trained of
+ * the entries that got a mask. */
+MICA_API mica_status mica_params_mask(mica_params *p, const char *rules, uint64_t seed,
+                                      int64_t *elements);
+/* Remove the masks of the selected entries. */
+MICA_API mica_status mica_params_unmask(mica_params *p, const char *selection);
 
 /* ---- gradients ---- */
 

@@ -205,13 +205,13 @@ typedef struct mica_train_options {
 /* Stages, each a text of the grammar of components ("epochs=5:train=head.*:lr=0.01"), run one after
  * the other. Before a stage begins, in this order:
  *
- *   train, freeze, unfreeze   patterns of names: train these alone; not these; these again. What
- *                             they say holds in later stages too; after the run the parameters
- *                             are as trainable as they were before it.
- *   rewind                    parameters (and running statistics) that match get their values of an
+ *   train, freeze, unfreeze   selections (mica/param.h): train these alone; not these; these
+ *                             again. What they say holds in later stages too; after the run the
+ *                             parameters are as trainable as they were before it.
+ *   rewind                    selected parameters (and running statistics) get their values of an
  *                             earlier moment back: those after rewind_epoch epochs or rewind_step
  *                             steps of the run; without either, those that the run began with.
- *   retrain                   those that match get fresh initial values, drawn from the run's seed
+ *   retrain                   those selected get fresh initial values, drawn from the run's seed
  *                             and the stage's number.
  *   state                     reset: the optimiser's state is zero again. It is kept otherwise,
  * also that of parameters which are not trained for a while. optimiser, loss, schedule others from

@@ -37,7 +37,19 @@ static const cli_flag flags[] = {
     {"--init", NULL, "FILE", NULL, "start from a checkpoint or model file"},
     {"--partial", NULL, NULL, NULL, "accept a checkpoint that fits in part"},
     {"--strip", NULL, "TEXT", NULL, "prefix to drop from the checkpoint's names"},
-    {"--freeze", NULL, "PATTERN", NULL, "parameters not to train: 'layer[1-3].*'"},
+    {"--only", NULL, "SELECTION", NULL,
+     "train these parameters and no others: words (bn, bias, conv, linear, norm, output, shortcut) "
+     "and patterns, joined by ',' or '&', '!' for not: 'bn,output', 'conv&!layer1.*'"},
+    {"--also", NULL, "SELECTION", NULL, "train these too"},
+    {"--freeze", NULL, "SELECTION", NULL, "parameters not to train: 'layer[1-3].*'"},
+    {"--mask", NULL, "RULES", NULL,
+     "train single elements: 'conv=random:count=2'; see `mica list mask`"},
+    {"--decay", NULL, "SELECTION", NULL,
+     "weight decay applies to these; to weights but those of normalisations when not given"},
+    {"--initialise", NULL, "RULES", NULL,
+     "initial values: 'conv,linear=orthogonal | bn=uniform'; see `mica list initialiser`"},
+    {"--init-weights", NULL, "SPEC", NULL, "the same of convolutions and linear layers: binary"},
+    {"--init-bn", NULL, "SPEC", NULL, "the same of batch norm: uniform"},
     {"--average", NULL, "X", "0", "decay of a moving average of the weights"},
     {"--clip", NULL, "X", "0", "largest norm of the gradients; 0: no bound"},
     {"--patience", NULL, "N", "0", "stop after N epochs without a better validation; 0: never"},
@@ -71,6 +83,7 @@ static mica_status make_net(job *j, int64_t seed) {
   const cli_args *a = j->a;
   mica_status status =
       mica_net_create(j->engine, a->operand[0], &j->data.problem, (uint64_t)seed, &j->net);
+  if (status == MICA_OK) status = train_params_initialise(a, mica_net_params(j->net));
   const char *from = cli_text(a, "--init");
   if (status == MICA_OK && from) {
     mica_load_options o = MICA_LOAD_OPTIONS;
@@ -86,11 +99,7 @@ static mica_status make_net(job *j, int64_t seed) {
             (long long)r.reshaped, r.text ? r.text : "");
     mica_free(r.text);
   }
-  const char *freeze = cli_text(a, "--freeze");
-  if (status == MICA_OK && freeze &&
-      !mica_params_flag(mica_net_params(j->net), freeze, 0, MICA_PARAM_TRAINABLE))
-    status = mica_fail(MICA_ERR_NOT_FOUND, "--freeze '%s' matches no parameter", freeze);
-  return status;
+  return status == MICA_OK ? train_params_choose(a, mica_net_params(j->net), seed) : status;
 }
 
 /* What is trained with where nothing is said. Of a log's many ids few are in one batch: only their
@@ -113,11 +122,7 @@ static char *optimiser_text(const cli_args *a, const train_data *d) {
 }
 
 static void describe(const job *j) {
-  const mica_params *params = mica_net_params(j->net);
-  fprintf(stderr, "%s: %lld parameters, %lld trained\n", j->a->operand[0],
-          (long long)(mica_params_elements(params, 0) -
-                      mica_params_elements(params, MICA_PARAM_BUFFER)),
-          (long long)mica_params_elements(params, MICA_PARAM_TRAINABLE));
+  train_params_describe(j->a->operand[0], mica_net_params(j->net));
   train_data_describe(j->a, &j->data);
 }
 
@@ -301,6 +306,7 @@ const cli_verb verb_train = {
     "         mica train mlp --data adult.csv --label income -o adult.mica\n"
     "         mica train deepfm --data log.csv --label click -o clicks.mica\n"
     "         mica train gpt:dim=128:depth=4:heads=4 --data book.txt --length 128 -o book.mica\n"
+    "         mica train resnet:depth=32:shortcut=b --data photos/ --only bn,output -o bn.mica\n"
     "         mica train resnet --data photos/ --init old.safetensors --partial \\\n"
     "           --stage epochs=3:train=linear.* --stage epochs=10:unfreeze=*:lr=1e-4\n"
     "Validation decides which epoch's weights are kept. Ctrl-C stops cleanly; --resume goes on."};

@@ -8,6 +8,15 @@
 
 #include "base/progress.h"
 
+/* ---- what of a network is trained ---- */
+
+/* Initial values as the flags say. */
+mica_status train_params_initialise(const cli_args *a, mica_params *params);
+/* What is trained, and what decays, as the flags say. */
+mica_status train_params_choose(const cli_args *a, mica_params *params, int64_t seed);
+/* Say how much of the network is trained. */
+void train_params_describe(const char *name, const mica_params *params);
+
 /* ---- what a network is trained on: pictures, rows of a table, or a text ---- */
 
 typedef struct train_data {

@@ -124,10 +124,11 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
   mica_node *embedding = mica_node_child(root, n->embedding);
   mica_status status =
       mica_param_add(embedding, "weight", MICA_F32, MICA_SHAPE(task->vocabulary, o->dim),
-                     MICA_PARAM_TRAINABLE, &normal, NULL);
+                     MICA_PARAM_TRAINABLE | MICA_PARAM_EMBEDDING, &normal, NULL);
   if (status == MICA_OK && o->position == LEARNED)
     status = mica_param_add(mica_node_child(root, "wpe"), "weight", MICA_F32,
-                            MICA_SHAPE(task->length, o->dim), MICA_PARAM_TRAINABLE, &normal, NULL);
+                            MICA_SHAPE(task->length, o->dim),
+                            MICA_PARAM_TRAINABLE | MICA_PARAM_EMBEDDING, &normal, NULL);
   for (int64_t i = 0; i < o->depth && status == MICA_OK; i++)
     status = block_init(mica_node_childf(root, "%s.%lld", n->blocks, (long long)i), o);
   if (status == MICA_OK) status = norm_init(mica_node_child(root, n->last_norm), o);

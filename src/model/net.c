@@ -63,6 +63,12 @@ static mica_status keep_problem(mica_net *net, const mica_problem *task) {
   return MICA_OK;
 }
 
+static void mark_output(mica_net *net) {
+  const char *head = net->f->head ? net->f->head(mica_spec_options(net->spec)) : NULL;
+  mica_node *node = head ? mica_node_find(mica_params_root(net->params), head) : NULL;
+  if (node) mica_node_set_flags(node, MICA_PARAM_OUTPUT, 0);
+}
+
 mica_status mica_net_create_within(mica_engine *engine, const char *text, const mica_problem *task,
                                    uint64_t seed, int64_t elements, mica_net **out) {
   *out = NULL;
@@ -85,6 +91,7 @@ mica_status mica_net_create_within(mica_engine *engine, const char *text, const 
     mica_net_free(net);
     return status;
   }
+  mark_output(net);
   *out = net;
   return MICA_OK;
 }
@@ -178,6 +185,9 @@ mica_status mica_net_set_classes(mica_net *net, int64_t classes) {
     if (status == MICA_OK && b)
       status = mica_param_resize(b, MICA_SHAPE(classes), &MICA_INIT_ZEROS);
   }
-  if (status == MICA_OK) net->task.classes = classes;
+  if (status == MICA_OK) {
+    net->task.classes = classes;
+    mark_output(net);
+  }
   return status;
 }

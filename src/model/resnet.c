@@ -1,5 +1,5 @@
 /* Residual networks (He et al. 2016): the CIFAR form of depth 6n + 2 (names of the well-known
- * CIFAR-10 checkpoints) and the ImageNet form 18, 34, 50, 101 (torchvision's names).
+ * CIFAR-10 checkpoints) and the ImageNet form 18, 34, 50, 101, 152, 200 (torchvision's names).
  *
  * A block is conv-bn-relu-conv-bn, added to its shortcut, relu; depth 50 and more use the
  * bottleneck 1x1-3x3-1x1 with stride on the 3x3. Shortcut a subsamples and pads channels with zeros
@@ -8,6 +8,7 @@
 #include <mica/model.h>
 
 #include <stdio.h>
+#include <string.h>
 
 typedef struct plan {
   bool cifar, bottleneck, shortcut_b, small;
@@ -15,17 +16,17 @@ typedef struct plan {
   int64_t width;
 } plan;
 
+enum { AUTO, CIFAR, IMAGENET };
+
 static mica_status plan_of(const mica_resnet_options *o, plan *p) {
   static const struct {
     int depth, blocks[4];
     bool bottleneck;
-  } known[] = {{18, {2, 2, 2, 2}, false},
-               {34, {3, 4, 6, 3}, false},
-               {50, {3, 4, 6, 3}, true},
-               {101, {3, 4, 23, 3}, true}};
+  } known[] = {{18, {2, 2, 2, 2}, false},  {34, {3, 4, 6, 3}, false},  {50, {3, 4, 6, 3}, true},
+               {101, {3, 4, 23, 3}, true}, {152, {3, 8, 36, 3}, true}, {200, {3, 24, 36, 3}, true}};
   *p = (plan){.width = o->width, .small = o->small};
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-    if (o->depth == known[i].depth) {
+    if (o->depth == known[i].depth && o->form != CIFAR) {
       p->stages = 4;
       for (int k = 0; k < 4; k++) p->blocks[k] = known[i].blocks[k];
       p->bottleneck = known[i].bottleneck;
@@ -33,11 +34,10 @@ static mica_status plan_of(const mica_resnet_options *o, plan *p) {
       if (!p->width) p->width = 64;
       return MICA_OK;
     }
-  if (o->depth < 8 || (o->depth - 2) % 6)
-    return mica_fail(
-        MICA_ERR_INVALID,
-        "resnet: depth %lld, expected 18, 34, 50, 101, or 6 n + 2 (8, 14, 20, 32, 44, 56, ...)",
-        (long long)o->depth);
+  if (o->depth < 8 || (o->depth - 2) % 6 || o->form == IMAGENET)
+    return mica_fail(MICA_ERR_INVALID, "resnet: depth %lld, expected %s%s%s", (long long)o->depth,
+                     o->form != CIFAR ? "18, 34, 50, 101, 152, 200" : "", o->form ? "" : ", or ",
+                     o->form != IMAGENET ? "6 n + 2 (8, 14, 20, 32, 44, 56, ...)" : "");
   p->cifar = true;
   p->stages = 3;
   for (int k = 0; k < 3; k++) p->blocks[k] = (int)((o->depth - 2) / 6);
@@ -76,6 +76,12 @@ static mica_status conv_norm_init(mica_node *node, const char *conv, const char 
   return status == MICA_OK ? mica_nn_batch_norm_init(mica_node_child(node, bn), out) : status;
 }
 
+static mica_status shortcut_init(mica_node *node, int64_t in, int64_t out) {
+  const mica_status status = conv_norm_init(node, "0", "1", in, out, 1);
+  if (status == MICA_OK) mica_node_set_flags(node, MICA_PARAM_SHORTCUT, 0);
+  return status;
+}
+
 static mica_status init(mica_node *root, const void *options, const mica_problem *task) {
   plan p;
   mica_status status = plan_of(options, &p);
@@ -97,7 +103,7 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
         if (status == MICA_OK) status = conv_norm_init(node, "conv2", "bn2", width, width, 3);
       }
       if (status == MICA_OK && p.shortcut_b && (in != out || (s && !b)))
-        status = conv_norm_init(mica_node_child(node, shortcut_name(&p)), "0", "1", in, out, 1);
+        status = shortcut_init(mica_node_child(node, shortcut_name(&p)), in, out);
       in = out;
     }
   if (status != MICA_OK || !task->classes) return status;
@@ -122,18 +128,24 @@ static mica_var shortcut_a(mica_tape *t, mica_var x, int64_t out) {
   return mica_pad(t, mica_avg_pool2d(t, x, &o), 4, before, after, 0);
 }
 
-static mica_var block(mica_tape *t, mica_node *node, const plan *p, int stride, int64_t out,
-                      mica_var x) {
+/* A block is what its node holds: with bottleneck or without, with a convolution on its shortcut or
+ * without. The first block of every stage but the first has stride 2. */
+static mica_var block(mica_tape *t, mica_node *node, mica_var x) {
+  mica_node *last = mica_node_find(node, "conv3"), *down = mica_node_find(node, "shortcut");
+  const bool bottleneck = last != NULL;
+  const char *path = mica_node_path(node); /* "layerS.B" */
+  const int stride = path[strlen("layer")] != '1' && strcmp(mica_node_name(node), "0") == 0 ? 2 : 1;
+  if (!down) down = mica_node_find(node, "downsample");
   mica_nn_enter(t, node);
   mica_var skip = x, h;
-  mica_node *down = mica_node_find(node, shortcut_name(p));
   if (down) {
     mica_nn_enter(t, down);
     skip = mica_scope_end(t, conv_norm(t, down, "0", "1", 1, stride, MICA_IDENTITY, x, MICA_NONE));
   } else if (stride > 1) {
-    skip = shortcut_a(t, x, out);
+    const mica_param *w = mica_node_param(mica_node_find(node, "conv2"), "weight");
+    skip = shortcut_a(t, x, mica_tensor_dim(mica_param_value(w), 0));
   }
-  if (p->bottleneck) {
+  if (bottleneck) {
     h = conv_norm(t, node, "conv1", "bn1", 1, 1, MICA_RELU, x, MICA_NONE);
     h = mica_replace(t, h, conv_norm(t, node, "conv2", "bn2", 3, stride, MICA_RELU, h, MICA_NONE));
     h = mica_replace(t, h, conv_norm(t, node, "conv3", "bn3", 1, 1, MICA_RELU, h, skip));
@@ -142,6 +154,13 @@ static mica_var block(mica_tape *t, mica_node *node, const plan *p, int stride, 
     h = mica_replace(t, h, conv_norm(t, node, "conv2", "bn2", 3, 1, MICA_RELU, h, skip));
   }
   return mica_scope_end(t, h);
+}
+
+static void block_again(mica_tape *t, void *node, int n_in, const mica_var *in, int n_out,
+                        mica_var *out) {
+  (void)n_in;
+  (void)n_out;
+  out[0] = block(t, node, in[0]);
 }
 
 static void forward(mica_tape *t, mica_node *root, const void *options, const mica_inputs *in,
@@ -153,6 +172,7 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
     return;
   }
   const bool small = p.cifar || p.small;
+  const bool recompute = ((const mica_resnet_options *)options)->recompute && mica_is_recording(t);
   mica_scope_begin(t, NULL);
   mica_var h =
       conv_norm(t, root, "conv1", "bn1", small ? 3 : 7, small ? 1 : 2, MICA_RELU, in->x, MICA_NONE);
@@ -169,8 +189,13 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
     h = x;
     for (int b = 0; b < p.blocks[s] && mica_ok(t); b++) {
       snprintf(name, sizeof name, "%d", b);
-      h = mica_replace(
-          t, h, block(t, mica_node_find(layer, name), &p, s && !b ? 2 : 1, stage_out(&p, s), h));
+      mica_node *node = mica_node_find(layer, name);
+      mica_var y = MICA_NONE;
+      if (recompute)
+        mica_recompute(t, block_again, node, 1, &h, 1, &y);
+      else
+        y = block(t, node, h);
+      h = mica_replace(t, h, y);
     }
     x = mica_scope_end(t, h);
     out->pyramid[out->n_pyramid++] = x;
@@ -182,7 +207,7 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
 
 static const mica_option options[] = {
     {"depth", MICA_OPTION_INT, "20", 8, 2000, NULL,
-     "18, 34, 50, 101 (ImageNet form) or 6 n + 2 (CIFAR form)",
+     "18, 34, 50, 101, 152, 200 (ImageNet form) or 6 n + 2 (CIFAR form)",
      offsetof(mica_resnet_options, depth)},
     {"width", MICA_OPTION_INT, "0", 0, 4096, NULL, "channels of the first stage; 0: 16 or 64",
      offsetof(mica_resnet_options, width)},
@@ -190,6 +215,11 @@ static const mica_option options[] = {
      "CIFAR form: pad with zeros, or a 1x1 convolution", offsetof(mica_resnet_options, shortcut)},
     {"small", MICA_OPTION_BOOL, "false", 0, 0, NULL, "ImageNet form: 3x3 stem without pooling",
      offsetof(mica_resnet_options, small)},
+    {"form", MICA_OPTION_CHOICE, "auto", 0, 0, "auto|cifar|imagenet",
+     "auto: ImageNet where it has that depth", offsetof(mica_resnet_options, form)},
+    {"recompute", MICA_OPTION_BOOL, "false", 0, 0, NULL,
+     "run blocks again in backward instead of keeping what they made",
+     offsetof(mica_resnet_options, recompute)},
     {0}};
 
 static const char *head_of(const void *o) {

@@ -39,7 +39,7 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
                             &small, NULL);
   if (status == MICA_OK)
     status = mica_param_add(root, "pos_embed", MICA_F32, MICA_SHAPE(1, patches + token, d),
-                            MICA_PARAM_TRAINABLE, &position, NULL);
+                            MICA_PARAM_TRAINABLE | MICA_PARAM_EMBEDDING, &position, NULL);
   if (status == MICA_OK)
     status = mica_nn_conv2d_init(mica_node_child(root, "patch_embed.proj"), task->channels, d,
                                  o->patch, o->patch, 1, true, NULL);

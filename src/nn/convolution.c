@@ -21,14 +21,14 @@ static mica_status add(mica_node *node, mica_layout_kind layout, int64_t first, 
   const double bound = inputs > 0 ? 1 / sqrt(inputs) : 0;
   const mica_init init = {MICA_INIT_UNIFORM, -bound, bound, 0, false};
   mica_param *w;
-  mica_status status =
-      mica_param_add(node, "weight", MICA_F32, shape, MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY,
-                     given ? given : &init, &w);
+  mica_status status = mica_param_add(
+      node, "weight", MICA_F32, shape,
+      MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY | MICA_PARAM_CONVOLUTION, given ? given : &init, &w);
   if (status != MICA_OK) return status;
   mica_param_set_layout(w, (mica_layout){layout, 0, 0, 0});
   if (bias)
-    status =
-        mica_param_add(node, "bias", MICA_F32, MICA_SHAPE(out), MICA_PARAM_TRAINABLE, &init, NULL);
+    status = mica_param_add(node, "bias", MICA_F32, MICA_SHAPE(out),
+                            MICA_PARAM_TRAINABLE | MICA_PARAM_CONVOLUTION, &init, NULL);
   return status;
 }
 

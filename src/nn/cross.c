@@ -4,7 +4,7 @@
 static mica_status add_matrix(mica_node *node, const char *name, int64_t rows, int64_t cols) {
   const mica_init init = {MICA_INIT_XAVIER_NORMAL, 0, 0, 0, false};
   return mica_param_add(node, name, MICA_F32, MICA_SHAPE(rows, cols),
-                        MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY, &init, NULL);
+                        MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY | MICA_PARAM_LINEAR, &init, NULL);
 }
 
 static mica_status expert_init(mica_node *node, int64_t width, int64_t rank, bool core) {
@@ -14,8 +14,9 @@ static mica_status expert_init(mica_node *node, int64_t width, int64_t rank, boo
 }
 
 static mica_status layer_init(mica_node *node, int64_t width, const mica_cross_options *o) {
-  mica_status status = mica_param_add(node, "bias", MICA_F32, MICA_SHAPE(width),
-                                      MICA_PARAM_TRAINABLE, &MICA_INIT_ZEROS, NULL);
+  mica_status status =
+      mica_param_add(node, "bias", MICA_F32, MICA_SHAPE(width),
+                     MICA_PARAM_TRAINABLE | MICA_PARAM_LINEAR, &MICA_INIT_ZEROS, NULL);
   if (status != MICA_OK) return status;
   if (!o->matrix || !o->rank) return add_matrix(node, "weight", o->matrix ? width : 1, width);
   if (o->experts == 1) return expert_init(node, width, o->rank, false);

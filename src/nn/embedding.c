@@ -4,7 +4,8 @@
 mica_status mica_nn_embedding_init(mica_node *node, int64_t rows, int64_t width) {
   const mica_init init = {MICA_INIT_NORMAL, 0, 1, 0, false};
   return mica_param_add(node, "weight", MICA_F32, MICA_SHAPE(rows, width),
-                        MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY, &init, NULL);
+                        MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY | MICA_PARAM_EMBEDDING, &init,
+                        NULL);
 }
 
 mica_var mica_nn_embedding(mica_tape *t, mica_node *node, mica_var ids) {

@@ -6,7 +6,7 @@
 mica_status mica_nn_field_embedding_init(mica_node *node, int64_t fields, const int64_t *size,
                                          int64_t columns, int64_t width, const mica_init *init) {
   const mica_init small = {MICA_INIT_NORMAL, 0, 0.01, 0, false};
-  const uint32_t flags = MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY;
+  const uint32_t flags = MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY | MICA_PARAM_EMBEDDING;
   mica_param *offsets = NULL;
   int64_t rows = 0;
   for (int64_t f = 0; f < fields; f++) {

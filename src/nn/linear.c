@@ -10,11 +10,12 @@ void mica_nn_enter(mica_tape *t, const mica_node *node) {
 mica_status mica_nn_linear_init(mica_node *node, int64_t in, int64_t out, bool bias) {
   const double bound = in > 0 ? 1 / sqrt((double)in) : 0;
   const mica_init init = {MICA_INIT_UNIFORM, -bound, bound, 0, false};
-  mica_status status = mica_param_add(node, "weight", MICA_F32, MICA_SHAPE(out, in),
-                                      MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY, &init, NULL);
+  mica_status status =
+      mica_param_add(node, "weight", MICA_F32, MICA_SHAPE(out, in),
+                     MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY | MICA_PARAM_LINEAR, &init, NULL);
   if (status == MICA_OK && bias)
-    status =
-        mica_param_add(node, "bias", MICA_F32, MICA_SHAPE(out), MICA_PARAM_TRAINABLE, &init, NULL);
+    status = mica_param_add(node, "bias", MICA_F32, MICA_SHAPE(out),
+                            MICA_PARAM_TRAINABLE | MICA_PARAM_LINEAR, &init, NULL);
   return status;
 }
 

@@ -11,21 +11,21 @@ static mica_status add(mica_node *node, const char *name, mica_dtype dtype, mica
   return mica_param_add(node, name, dtype, shape, flags, &init, NULL);
 }
 
-static mica_status gain_and_bias(mica_node *node, int64_t channels) {
-  mica_status status = add(node, "weight", MICA_F32, MICA_SHAPE(channels), MICA_PARAM_TRAINABLE, 1);
-  return status == MICA_OK
-             ? add(node, "bias", MICA_F32, MICA_SHAPE(channels), MICA_PARAM_TRAINABLE, 0)
-             : status;
+#define TRAINED (MICA_PARAM_TRAINABLE | MICA_PARAM_NORM)
+
+static mica_status gain_and_bias(mica_node *node, int64_t channels, double gain, uint32_t flags) {
+  mica_status status = add(node, "weight", MICA_F32, MICA_SHAPE(channels), flags, gain);
+  return status == MICA_OK ? add(node, "bias", MICA_F32, MICA_SHAPE(channels), flags, 0) : status;
 }
 
 mica_status mica_nn_batch_norm_init(mica_node *node, int64_t channels) {
-  mica_status status = gain_and_bias(node, channels);
+  const uint32_t state = MICA_PARAM_BUFFER | MICA_PARAM_NORM | MICA_PARAM_BATCH_NORM;
+  mica_status status = gain_and_bias(node, channels, 1, TRAINED | MICA_PARAM_BATCH_NORM);
   if (status == MICA_OK)
-    status = add(node, "running_mean", MICA_F32, MICA_SHAPE(channels), MICA_PARAM_BUFFER, 0);
+    status = add(node, "running_mean", MICA_F32, MICA_SHAPE(channels), state, 0);
   if (status == MICA_OK)
-    status = add(node, "running_var", MICA_F32, MICA_SHAPE(channels), MICA_PARAM_BUFFER, 1);
-  if (status == MICA_OK)
-    status = add(node, "num_batches_tracked", MICA_I64, MICA_SCALAR, MICA_PARAM_BUFFER, 0);
+    status = add(node, "running_var", MICA_F32, MICA_SHAPE(channels), state, 1);
+  if (status == MICA_OK) status = add(node, "num_batches_tracked", MICA_I64, MICA_SCALAR, state, 0);
   return status;
 }
 
@@ -84,10 +84,7 @@ mica_var mica_nn_masked_batch_norm(mica_tape *t, mica_node *node, mica_activatio
 }
 
 mica_status mica_nn_global_response_norm_init(mica_node *node, int64_t channels) {
-  mica_status status = add(node, "weight", MICA_F32, MICA_SHAPE(channels), MICA_PARAM_TRAINABLE, 0);
-  return status == MICA_OK
-             ? add(node, "bias", MICA_F32, MICA_SHAPE(channels), MICA_PARAM_TRAINABLE, 0)
-             : status;
+  return gain_and_bias(node, channels, 0, TRAINED);
 }
 
 mica_var mica_nn_global_response_norm(mica_tape *t, mica_node *node, double eps, mica_var x) {
@@ -97,7 +94,7 @@ mica_var mica_nn_global_response_norm(mica_tape *t, mica_node *node, double eps,
 }
 
 mica_status mica_nn_layer_norm_init(mica_node *node, int64_t channels) {
-  return gain_and_bias(node, channels);
+  return gain_and_bias(node, channels, 1, TRAINED);
 }
 
 mica_var mica_nn_layer_norm(mica_tape *t, mica_node *node, double eps, mica_var x) {
@@ -107,7 +104,7 @@ mica_var mica_nn_layer_norm(mica_tape *t, mica_node *node, double eps, mica_var 
 }
 
 mica_status mica_nn_rms_norm_init(mica_node *node, int64_t channels) {
-  return add(node, "weight", MICA_F32, MICA_SHAPE(channels), MICA_PARAM_TRAINABLE, 1);
+  return add(node, "weight", MICA_F32, MICA_SHAPE(channels), TRAINED, 1);
 }
 
 mica_var mica_nn_rms_norm(mica_tape *t, mica_node *node, double eps, mica_var x) {
@@ -116,7 +113,7 @@ mica_var mica_nn_rms_norm(mica_tape *t, mica_node *node, double eps, mica_var x)
 }
 
 mica_status mica_nn_group_norm_init(mica_node *node, int64_t channels) {
-  return gain_and_bias(node, channels);
+  return gain_and_bias(node, channels, 1, TRAINED);
 }
 
 mica_var mica_nn_group_norm(mica_tape *t, mica_node *node, int64_t groups, double eps, mica_var x) {
@@ -126,7 +123,7 @@ mica_var mica_nn_group_norm(mica_tape *t, mica_node *node, int64_t groups, doubl
 }
 
 mica_status mica_nn_instance_norm_init(mica_node *node, int64_t channels) {
-  return gain_and_bias(node, channels);
+  return gain_and_bias(node, channels, 1, TRAINED);
 }
 
 mica_var mica_nn_instance_norm(mica_tape *t, mica_node *node, double eps, mica_var x) {

@@ -6,13 +6,13 @@
  */
 #include <mica/optim.h>
 
-#include "optim/rules.h"
+#include "optim/rule.h"
 
 #include <math.h>
 #include <string.h>
 
 typedef struct group {
-  char *pattern;
+  char *selection;
   double lr, decay;
 } group;
 
@@ -37,18 +37,32 @@ struct mica_optimiser {
 
 /* ---- rules and state ---- */
 
+static const mica_optimiser_functions *functions_of(const mica_rule *rule) {
+  return rule->functions;
+}
+
 static mica_status add_state(mica_optimiser *opt, slot *s) {
   mica_node *node = mica_node_child(mica_params_root(opt->state), mica_param_path(s->param));
   if (!node) return mica_last_status();
   const mica_tensor *value = mica_param_value(s->param);
-  const uint32_t used = s->rule->f->states_used(s->rule->options);
+  const mica_optimiser_functions *f = functions_of(s->rule);
+  const uint32_t used = f->states_used(s->rule->options);
   mica_status status =
       mica_param_add(node, "step", MICA_I64, MICA_SCALAR, MICA_PARAM_BUFFER, NULL, &s->counter);
-  for (int i = 0; i < s->rule->f->states && status == MICA_OK; i++)
+  for (int i = 0; i < f->states && status == MICA_OK; i++)
     if (used >> i & 1)
-      status = mica_param_add(node, s->rule->f->state_name[i], mica_tensor_dtype(value),
+      status = mica_param_add(node, f->state_name[i], mica_tensor_dtype(value),
                               *mica_tensor_shape(value), MICA_PARAM_BUFFER, NULL, &s->state[i]);
   return status;
+}
+
+const mica_rule *mica_optimiser_rule(const mica_rules *rules, const mica_param *q) {
+  const mica_rule *rule = mica_rules_find(rules, q);
+  if (!rule)
+    mica_fail(MICA_ERR_INVALID,
+              "optimiser: no rule for parameter '%s'; begin with a rule without a pattern",
+              mica_param_path(q));
+  return rule;
 }
 
 static bool has_slot(const mica_optimiser *opt, const mica_param *q) {
@@ -68,7 +82,7 @@ mica_status mica_optimiser_refresh(mica_optimiser *opt) {
   for (int64_t i = 0; i < n; i++) {
     mica_param *q = mica_params_at(opt->params, i);
     if (!(mica_param_flags(q) & MICA_PARAM_TRAINABLE) || (had && has_slot(opt, q))) continue;
-    slot s = {.param = q, .rule = mica_rules_of(&opt->rules, mica_param_path(q))};
+    slot s = {.param = q, .rule = mica_optimiser_rule(&opt->rules, q)};
     if (!s.rule) return mica_last_status();
     const mica_status status = add_state(opt, &s);
     if (status != MICA_OK) return status;
@@ -83,7 +97,7 @@ mica_status mica_optimiser_create(mica_params *params, const char *text, mica_op
   if (!opt) return MICA_ERR_MEMORY;
   opt->params = params;
   mica_engine *engine = mica_params_engine(params);
-  mica_status status = mica_rules_parse(params, text, &opt->rules);
+  mica_status status = mica_rules_parse(params, MICA_KIND_OPTIMISER, text, &opt->rules);
   if (status == MICA_OK) status = mica_params_create(engine, 0, &opt->state);
   if (status == MICA_OK)
     status = mica_param_add(mica_params_root(opt->state), "step", MICA_I64, MICA_SCALAR,
@@ -99,7 +113,7 @@ mica_status mica_optimiser_create(mica_params *params, const char *text, mica_op
 
 void mica_optimiser_free(mica_optimiser *opt) {
   if (!opt) return;
-  for (int i = 0; i < opt->n_groups; i++) mica_free(opt->groups[i].pattern);
+  for (int i = 0; i < opt->n_groups; i++) mica_free(opt->groups[i].selection);
   mica_free(opt->groups);
   mica_free(opt->slots);
   mica_params_free(opt->state);
@@ -107,12 +121,14 @@ void mica_optimiser_free(mica_optimiser *opt) {
   mica_free(opt);
 }
 
-mica_status mica_optimiser_group(mica_optimiser *opt, const char *pattern, double lr,
+mica_status mica_optimiser_group(mica_optimiser *opt, const char *selection, double lr,
                                  double decay) {
+  const mica_status status = mica_selection_check(selection);
+  if (status != MICA_OK) return status;
   group *more = mica_realloc_array(opt->groups, (size_t)opt->n_groups + 1, sizeof *more);
   if (!more) return MICA_ERR_MEMORY;
   opt->groups = more;
-  char *copy = mica_strdup(pattern);
+  char *copy = mica_strdup(selection);
   if (!copy) return MICA_ERR_MEMORY;
   opt->groups[opt->n_groups++] = (group){copy, lr, decay};
   return MICA_OK;
@@ -126,7 +142,7 @@ double mica_optimiser_grad_norm(const mica_optimiser *opt) {
 }
 double mica_optimiser_lr(const mica_optimiser *opt) {
   const mica_rule *first = &opt->rules.rule[0];
-  return first->f->lr(first->options);
+  return functions_of(first)->lr(first->options);
 }
 mica_params *mica_optimiser_state(mica_optimiser *opt) {
   return opt->state;
@@ -138,10 +154,10 @@ void mica_optimiser_sync(mica_optimiser *opt) {
     opt->slots[i].step = (int64_t)mica_tensor_get(mica_param_value(opt->slots[i].counter), 0);
 }
 
-void mica_optimiser_reset(mica_optimiser *opt, const char *pattern) {
+void mica_optimiser_reset(mica_optimiser *opt, const char *selection) {
   for (int64_t i = 0; i < opt->n; i++) {
     slot *s = &opt->slots[i];
-    if (pattern && !mica_path_matches(pattern, mica_param_path(s->param))) continue;
+    if (selection && !mica_param_selected(s->param, selection)) continue;
     s->step = 0;
     mica_tensor_set(mica_param_value(s->counter), 0, 0);
     for (int k = 0; k < MICA_OPTIMISER_STATES; k++) {
@@ -163,7 +179,9 @@ void mica_optimiser_reset(mica_optimiser *opt, const char *pattern) {
 typedef struct pass {
   const mica_engine *engine;
   const mica_rule *rule;
+  const mica_optimiser_functions *f;
   const mica_update *whole;
+  const uint8_t *mask;                /* of the elements that are trained; NULL: all */
   const int64_t *ids;                 /* NULL: all elements */
   int64_t n;                          /* elements, or rows */
   int64_t size;                       /* of a piece, in the same unit */
@@ -174,9 +192,9 @@ typedef struct pass {
 
 static void run_update(const pass *p, const mica_update *u, double *sum) {
   if (sum)
-    p->rule->f->prepare(p->engine, p->rule->options, u, sum);
+    p->f->prepare(p->engine, p->rule->options, u, sum);
   else
-    p->rule->f->update(p->engine, p->rule->options, u);
+    p->f->update(p->engine, p->rule->options, u);
 }
 
 /* n elements from `at` on. */
@@ -222,6 +240,54 @@ static void run_rows(const pass *p, int64_t begin, int64_t end, double *sum) {
   }
 }
 
+/* Elements that are trained, brought together so that the rule never sees the others. */
+typedef struct gathered {
+  int64_t n;
+  int64_t at[TOGETHER], gradient[TOGETHER]; /* their numbers */
+} gathered;
+
+static void run_gathered(const pass *p, gathered *g, double *sum) {
+  double block[2 + MICA_OPTIMISER_STATES][TOGETHER];
+  const size_t size = mica_dtype_size(p->whole->dtype);
+  mica_update u = *p->whole;
+  u.n = g->n;
+  for (int64_t i = 0; i < g->n; i++)
+    memcpy((char *)block[0] + (size_t)i * size,
+           (const char *)u.gradient + (size_t)g->gradient[i] * size, size);
+  u.gradient = block[0];
+  for (int k = -1; k < MICA_OPTIMISER_STATES; k++) {
+    void **at = k < 0 ? &u.weight : &u.state[k];
+    const char *from = *at;
+    if (!from) continue;
+    *at = block[k + 2];
+    for (int64_t i = 0; i < g->n; i++)
+      memcpy((char *)*at + (size_t)i * size, from + (size_t)g->at[i] * size, size);
+  }
+  if (g->n) run_update(p, &u, sum);
+  for (int k = -1; k < MICA_OPTIMISER_STATES; k++) {
+    char *to = k < 0 ? p->whole->weight : p->whole->state[k];
+    for (int64_t i = 0; i < g->n && to; i++)
+      memcpy(to + (size_t)g->at[i] * size, (const char *)block[k + 2] + (size_t)i * size, size);
+  }
+  g->n = 0;
+}
+
+/* Elements, or rows that have a gradient, [begin, end), without those that the mask holds back. */
+static void run_masked(const pass *p, int64_t begin, int64_t end, double *sum) {
+  gathered g;
+  g.n = 0;
+  const int64_t width = p->ids ? p->width : 1;
+  for (int64_t i = begin; i < end; i++)
+    for (int64_t j = 0; j < width; j++) {
+      const int64_t at = (p->ids ? p->ids[i] : i) * width + j;
+      if (!p->mask[at]) continue;
+      g.at[g.n] = at;
+      g.gradient[g.n] = i * width + j;
+      if (++g.n == TOGETHER) run_gathered(p, &g, sum);
+    }
+  run_gathered(p, &g, sum);
+}
+
 static void run_pieces(void *ctx, int64_t begin, int64_t end) {
   const pass *p = ctx;
   for (int64_t i = begin; i < end; i++) {
@@ -229,7 +295,9 @@ static void run_pieces(void *ctx, int64_t begin, int64_t end) {
     const int64_t to = from + p->size < p->n ? from + p->size : p->n;
     double *sum = p->sum ? p->sum[i] : NULL;
     for (int k = 0; sum && k < MICA_OPTIMISER_SUMS; k++) sum[k] = 0;
-    if (p->ids)
+    if (p->mask)
+      run_masked(p, from, to, sum);
+    else if (p->ids)
       run_rows(p, from, to, sum);
     else
       run_part(p, from, to - from, sum);
@@ -239,7 +307,7 @@ static void run_pieces(void *ctx, int64_t begin, int64_t end) {
 static void run_rule(pass *p, mica_update *u) {
   const int64_t pieces = (p->n + p->size - 1) / p->size;
   double sums[SUMS][MICA_OPTIMISER_SUMS];
-  if (p->rule->f->prepare) {
+  if (p->f->prepare) {
     p->sum = sums;
     for (p->first = 0; p->first < pieces; p->first += SUMS) {
       const int64_t here = pieces - p->first < SUMS ? pieces - p->first : SUMS;
@@ -256,11 +324,13 @@ static void run_rule(pass *p, mica_update *u) {
 /* Update the parameter from its gradient, dense or rows; u has all but these. */
 static mica_status update(const mica_optimiser *opt, slot *s, mica_update *u) {
   const mica_rule *rule = s->rule;
-  const mica_tensor *value = mica_param_value(s->param);
-  pass p = {mica_params_engine(opt->params), rule, u, .size = PIECE};
+  const mica_optimiser_functions *f = functions_of(rule);
+  const mica_tensor *value = mica_param_value(s->param), *mask = mica_param_mask(s->param);
+  pass p = {mica_params_engine(opt->params), rule, f, u, .size = PIECE};
+  if (mask) p.mask = mica_tensor_data(mask);
   u->dtype = mica_tensor_dtype(value);
-  if (mica_param_grad_kind(s->param) == MICA_GRAD_ROWS && rule->f->rows_only &&
-      rule->f->rows_only(rule->options, u->decay)) {
+  if (mica_param_grad_kind(s->param) == MICA_GRAD_ROWS && f->rows_only &&
+      f->rows_only(rule->options, u->decay)) {
     const mica_status status = mica_param_grad_rows(s->param, &p.ids, &u->gradient, &p.n);
     if (status != MICA_OK) return status;
     const int64_t length = mica_tensor_dim(value, 0);
@@ -317,15 +387,16 @@ mica_status mica_optimiser_step(mica_optimiser *opt, mica_tape *t, double lr_fac
       continue;
     double lr = 1, decay = flags & MICA_PARAM_DECAY ? 1 : 0;
     for (int k = 0; k < opt->n_groups; k++)
-      if (mica_path_matches(opt->groups[k].pattern, mica_param_path(s->param))) {
+      if (mica_param_selected(s->param, opt->groups[k].selection)) {
         lr = opt->groups[k].lr;
         decay = flags & MICA_PARAM_DECAY ? opt->groups[k].decay : 0;
       }
     s->step++;
     mica_tensor_set(mica_param_value(s->counter), 0, (double)s->step);
+    const mica_optimiser_functions *f = functions_of(s->rule);
     mica_update u = {.step = s->step,
-                     .lr = s->rule->f->lr(s->rule->options) * lr_factor * lr,
-                     .decay = s->rule->f->decay(s->rule->options) * decay,
+                     .lr = f->lr(s->rule->options) * lr_factor * lr,
+                     .decay = f->decay(s->rule->options) * decay,
                      .scale = scale,
                      .flags = flags};
     const mica_status status = update(opt, s, &u);

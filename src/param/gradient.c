@@ -135,6 +135,7 @@ mica_status mica_param_grad_rows(mica_param *q, const int64_t **ids, const void 
   if (q->grad_kind != MICA_GRAD_ROWS)
     return mica_fail(MICA_ERR_STATE, "parameter '%s' has no row gradient", q->path);
   mica_status status = mica_param_coalesce(q);
+  if (status == MICA_OK) mica_param_mask_grad(q);
   *ids = q->ids;
   *values = q->rows;
   *n = q->n_rows;
@@ -144,6 +145,7 @@ mica_status mica_param_grad_rows(mica_param *q, const int64_t **ids, const void 
 mica_view mica_param_grad(mica_param *q) {
   mica_view none = mica_view_of(NULL, mica_tensor_dtype(q->value), *mica_tensor_shape(q->value));
   if (q->grad_kind == MICA_GRAD_NONE || !make_dense(q)) return none;
+  mica_param_mask_grad(q);
   none.data = q->dense;
   return none;
 }
@@ -168,10 +170,12 @@ bool mica_params_grad_valid(const mica_params *p) {
 static int64_t numbers(mica_param *q, void **x) {
   if (!(q->flags & MICA_PARAM_TRAINABLE) || q->grad_kind == MICA_GRAD_NONE) return 0;
   if (q->grad_kind == MICA_GRAD_DENSE) {
+    mica_param_mask_grad(q);
     *x = q->dense;
     return mica_tensor_count(q->value);
   }
   if (mica_param_coalesce(q) != MICA_OK) return 0;
+  mica_param_mask_grad(q);
   *x = q->rows;
   return q->n_rows * row_width(q);
 }

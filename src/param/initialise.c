@@ -44,6 +44,23 @@ static mica_status orthogonal(mica_param *q, mica_key key, double gain) {
   return MICA_OK;
 }
 
+/* The sign of each normal draw times the (unbiased) deviation of all of them. */
+static mica_status signs(mica_param *q, mica_key key, double deviation) {
+  const int64_t n = mica_tensor_count(q->value);
+  double sum = 0, squares = 0;
+  for (int64_t i = 0; i < n; i++) {
+    const double z = mica_random_normal(key, (uint64_t)i);
+    sum += z;
+    squares += z * z;
+  }
+  const double mean = n ? sum / (double)n : 0;
+  const double size = n > 1 ? sqrt((squares - mean * sum) / (double)(n - 1)) : 1;
+  for (int64_t i = 0; i < n; i++)
+    mica_tensor_set(q->value, i,
+                    (mica_random_normal(key, (uint64_t)i) < 0 ? -1 : 1) * size * deviation);
+  return MICA_OK;
+}
+
 /* What the elements of one entry are drawn from. */
 typedef struct draws {
   mica_tensor *to;
@@ -92,6 +109,7 @@ mica_status mica_init_fill(mica_param *q, const mica_init *init) {
   switch (init->kind) {
   case MICA_INIT_CONSTANT: d.how = SAME; break;
   case MICA_INIT_ORTHOGONAL: return orthogonal(q, key, gain);
+  case MICA_INIT_SIGN: return signs(q, key, gain / sqrt(fan));
   case MICA_INIT_BINARY:
     d.how = BINARY;
     d.a = gain / sqrt(fan);

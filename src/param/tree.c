@@ -1,7 +1,6 @@
 /* The tree of parameters: nodes, entries, ties, flags, copies. */
 #include "param/tree.h"
 
-#include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -151,6 +150,7 @@ mica_status mica_params_create(mica_engine *engine, uint64_t seed, mica_params *
 static void param_free(mica_param *q) {
   mica_derived_free(q);
   mica_tensor_free(q->value);
+  mica_tensor_free(q->mask);
   mica_param_free_grad(q);
   mica_free(q->path);
   mica_free(q);
@@ -349,6 +349,11 @@ uint32_t mica_param_flags(const mica_param *q) {
 void mica_param_set_flags(mica_param *q, uint32_t set, uint32_t clear) {
   q->flags = (q->flags & ~clear) | set;
 }
+void mica_node_set_flags(mica_node *node, uint32_t set, uint32_t clear) {
+  for (int32_t i = 0; i < node->n_entry; i++)
+    mica_param_set_flags(node->entry[i].param, set, clear);
+  for (int32_t i = 0; i < node->n_child; i++) mica_node_set_flags(node->child[i], set, clear);
+}
 mica_layout mica_param_layout(const mica_param *q) {
   return q->layout;
 }
@@ -397,6 +402,7 @@ mica_status mica_param_resize(mica_param *q, mica_shape shape, const mica_init *
   if (init) q->init = *init;
   mica_tensor_free(old);
   mica_param_free_grad(q);
+  mica_param_set_mask(q, NULL);
   q->version++;
   return MICA_OK;
 }
@@ -408,15 +414,15 @@ mica_status mica_param_initialise(mica_param *q, const mica_init *init) {
   return status;
 }
 
-mica_status mica_params_reinitialise(mica_params *p, const char *pattern, uint64_t seed,
+mica_status mica_params_reinitialise(mica_params *p, const char *selection, uint64_t seed,
                                      int64_t *count) {
   const uint64_t own = p->seed;
-  mica_status status = MICA_OK;
+  mica_status status = mica_selection_check(selection);
   int64_t n = 0;
   p->seed = seed;
   for (int64_t i = 0; i < p->n && status == MICA_OK; i++) {
     mica_param *q = p->param[i];
-    if (!mica_path_matches(pattern, q->path)) continue;
+    if (!mica_param_selected(q, selection)) continue;
     q->version++;
     status = mica_init_fill(q, &q->init);
     n++;
@@ -424,30 +430,6 @@ mica_status mica_params_reinitialise(mica_params *p, const char *pattern, uint64
   p->seed = own;
   if (count) *count = n;
   return status;
-}
-
-bool mica_path_matches(const char *patterns, const char *path) {
-  char one[512];
-  while (*patterns) {
-    size_t n = strcspn(patterns, ",");
-    if (n < sizeof one) {
-      memcpy(one, patterns, n);
-      one[n] = 0;
-      if (fnmatch(one, path, 0) == 0) return true;
-    }
-    patterns += n + (patterns[n] == ',');
-  }
-  return false;
-}
-
-int64_t mica_params_flag(mica_params *p, const char *pattern, uint32_t set, uint32_t clear) {
-  int64_t n = 0;
-  for (int64_t i = 0; i < p->n; i++)
-    if (mica_path_matches(pattern, p->param[i]->path)) {
-      mica_param_set_flags(p->param[i], set, clear);
-      n++;
-    }
-  return n;
 }
 
 /* ---- copies ---- */
@@ -477,6 +459,10 @@ mica_status mica_params_clone(const mica_params *from, mica_params **out) {
     copy->init = q->init;
     const mica_view to = mica_tensor_view(copy->value), have = mica_tensor_view(q->value);
     status = mica_view_copy(&to, &have);
+    if (status == MICA_OK && q->mask) {
+      const mica_view mask = mica_tensor_view(q->mask);
+      status = mica_param_set_mask(copy, &mask);
+    }
   }
   for (int64_t i = 0; i < from->n_tie && status == MICA_OK; i++) {
     mica_node *node = owner_of(p, from->tie[i].path);

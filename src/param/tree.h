@@ -14,7 +14,9 @@ struct mica_param {
   uint32_t flags;
   uint64_t version;
   mica_layout layout;
-  mica_init init; /* of the value as it was made */
+  mica_init init;    /* of the value as it was made */
+  mica_tensor *mask; /* of the elements that are trained; NULL: all */
+  int64_t unmasked;  /* elements in it */
 
   mica_grad_kind grad_kind;
   bool grad_invalid;
@@ -70,6 +72,8 @@ bool mica_tree_room(void **v, int64_t n, int64_t *cap, size_t size);
 /* Fill the value from `init`, drawing from the tree's seed and the entry's path. */
 mica_status mica_init_fill(mica_param *q, const mica_init *init);
 void mica_param_free_grad(mica_param *q);
+/* Put zeros into the gradient where the mask holds elements back. */
+void mica_param_mask_grad(mica_param *q);
 /* The gradient made dense, zeros where there was none; NULL when memory is short. */
 void *mica_param_dense(mica_param *q);
 /* Sorts the rows of a row gradient by id and adds up those of one id, in the order in which they

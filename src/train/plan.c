@@ -2,7 +2,7 @@
 #include "train/plan.h"
 
 #include "base/options.h"
-#include "optim/rules.h"
+#include "optim/rule.h"
 
 #include <string.h>
 
@@ -83,7 +83,7 @@ static int64_t matches(const mica_params *p, const char *pattern, bool buffers) 
   int64_t n = 0;
   for (int64_t i = 0; i < mica_params_count(p); i++) {
     const mica_param *q = mica_params_at(p, i);
-    n += (buffers || !is_buffer(q)) && mica_path_matches(pattern, mica_param_path(q));
+    n += (buffers || !is_buffer(q)) && mica_param_selected(q, pattern);
   }
   return n;
 }
@@ -92,12 +92,11 @@ void mica_plan_flags(const mica_plan *plan, int64_t k) {
   const mica_stage_options *o = &plan->stage[k].o;
   for (int64_t i = 0; i < mica_params_count(plan->params); i++) {
     mica_param *q = mica_params_at(plan->params, i);
-    const char *path = mica_param_path(q);
     if (is_buffer(q)) continue;
     bool on = mica_param_flags(q) & MICA_PARAM_TRAINABLE;
-    if (o->train) on = mica_path_matches(o->train, path);
-    if (o->freeze && mica_path_matches(o->freeze, path)) on = false;
-    if (o->unfreeze && mica_path_matches(o->unfreeze, path)) on = true;
+    if (o->train) on = mica_param_selected(q, o->train);
+    if (o->freeze && mica_param_selected(q, o->freeze)) on = false;
+    if (o->unfreeze && mica_param_selected(q, o->unfreeze)) on = true;
     mica_param_set_flags(q, on ? MICA_PARAM_TRAINABLE : 0, on ? 0 : MICA_PARAM_TRAINABLE);
   }
 }
@@ -129,24 +128,27 @@ static mica_status check_patterns(const mica_plan *plan, const mica_stage_option
              {"unfreeze", o->unfreeze, false},
              {"rewind", o->rewind, true},
              {"retrain", o->retrain, true}};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    if (all[i].pattern && mica_selection_check(all[i].pattern) != MICA_OK)
+      return mica_fail_within("%s", all[i].key);
     if (all[i].pattern && !matches(plan->params, all[i].pattern, all[i].buffers))
       return mica_fail(MICA_ERR_NOT_FOUND, "%s: '%s' matches no parameter", all[i].key,
                        all[i].pattern);
+  }
   return MICA_OK;
 }
 
 /* The rules parse, and each parameter that is trained has one. */
 static mica_status check_rules(const mica_plan *plan, const char *text) {
   mica_rules rules;
-  mica_status status = mica_rules_parse(plan->params, text, &rules);
+  mica_status status = mica_rules_parse(plan->params, MICA_KIND_OPTIMISER, text, &rules);
   if (status != MICA_OK) return status;
   int64_t trained = 0;
   for (int64_t i = 0; i < mica_params_count(plan->params) && status == MICA_OK; i++) {
     const mica_param *q = mica_params_at(plan->params, i);
     if (!(mica_param_flags(q) & MICA_PARAM_TRAINABLE)) continue;
     trained++;
-    if (!mica_rules_of(&rules, mica_param_path(q))) status = mica_last_status();
+    if (!mica_optimiser_rule(&rules, q)) status = mica_last_status();
   }
   mica_rules_free(&rules);
   if (status == MICA_OK && !trained)
@@ -261,12 +263,11 @@ mica_status mica_plan_retrain(const mica_plan *plan, int64_t k) {
                                   seed == MICA_SEED_NONE ? 0 : seed, NULL);
 }
 
-void mica_plan_copy(mica_params *to, const mica_params *from, const char *pattern) {
+void mica_plan_copy(mica_params *to, const mica_params *from, const char *selection) {
   for (int64_t i = 0; i < mica_params_count(to); i++) {
     mica_param *q = mica_params_at(to, i);
-    const char *path = mica_param_path(q);
-    const mica_param *old = mica_params_find(from, path);
-    if (!old || !mica_path_matches(pattern, path)) continue;
+    const mica_param *old = mica_params_find(from, mica_param_path(q));
+    if (!old || !mica_param_selected(q, selection)) continue;
     const mica_tensor *value = mica_param_value(old);
     memcpy(mica_param_write(q), mica_tensor_data(value),
            (size_t)mica_tensor_count(value) * mica_dtype_size(mica_tensor_dtype(value)));

@@ -57,7 +57,7 @@ void mica_plan_flags(const mica_plan *plan, int64_t k);
 bool mica_plan_keeps(const mica_plan *plan, int64_t k, int64_t step);
 /* Draw initial values again as stage k says. */
 mica_status mica_plan_retrain(const mica_plan *plan, int64_t k);
-/* Copy the values of the entries that match. */
-void mica_plan_copy(mica_params *to, const mica_params *from, const char *pattern);
+/* Copy the values of the selected entries. */
+void mica_plan_copy(mica_params *to, const mica_params *from, const char *selection);
 
 #endif

@@ -33,6 +33,13 @@ static int trees_of(const run_state *s, tree out[TREES]) {
   return n;
 }
 
+static char *named(const char *prefix, const mica_param *q) {
+  const size_t n = strlen(prefix) + strlen(mica_param_path(q)) + 1;
+  char *name = mica_malloc(n);
+  if (name) snprintf(name, n, "%s%s", prefix, mica_param_path(q));
+  return name;
+}
+
 mica_status mica_run_state_keep(run_state *s, int64_t step) {
   if (s->snapshots == RUN_SNAPSHOTS)
     return mica_fail(MICA_ERR_STATE, "more than %d earlier values", RUN_SNAPSHOTS);
@@ -50,10 +57,70 @@ void mica_run_state_drop(run_state *s, int index) {
   s->snapshots--;
 }
 
+/* ---- masks ---- */
+
+#define MASK "mask."
+
+static int64_t masks_of(const mica_params *p) {
+  int64_t n = 0;
+  for (int64_t i = 0; i < mica_params_count(p); i++)
+    n += mica_param_mask(mica_params_at(p, i)) != NULL;
+  return n;
+}
+
+static mica_status read_mask(const mica_archive *a, int64_t i, mica_tensor **out) {
+  const mica_dtype dtype = mica_archive_dtype(a, i);
+  if (dtype != MICA_BOOL)
+    return mica_fail(MICA_ERR_FORMAT, "%s: '%s' is %s, expected bool", mica_archive_path(a),
+                     mica_archive_name(a, i), mica_dtype_name(dtype));
+  return mica_archive_read(a, i, out);
+}
+
+/* A mask that the run has now must be the one it was started with; one that is in the file alone is
+ * taken from there when `put`. */
+static mica_status check_mask(const mica_archive *a, int64_t i, mica_param *q, bool put) {
+  const mica_tensor *own = mica_param_mask(q);
+  mica_tensor *mask;
+  mica_status status = read_mask(a, i, &mask);
+  if (status != MICA_OK) return status;
+  const mica_view view = mica_tensor_view(mask);
+  if (own && (!mica_shape_equal(&view.shape, mica_tensor_shape(own)) ||
+              memcmp(view.data, mica_tensor_data(own), (size_t)mica_view_count(&view)) != 0))
+    status = mica_fail(MICA_ERR_FORMAT, "%s: the run was started with another mask of '%s'",
+                       mica_archive_path(a), mica_param_path(q));
+  else if (!mica_shape_equal(&view.shape, mica_tensor_shape(mica_param_value(q))))
+    status = mica_fail(MICA_ERR_FORMAT, "%s: '%s' is of another shape than the parameter",
+                       mica_archive_path(a), mica_archive_name(a, i));
+  else if (put && !own)
+    status = mica_param_set_mask(q, &view);
+  mica_tensor_free(mask);
+  return status;
+}
+
+static mica_status read_masks(const mica_archive *a, mica_params *p, bool put) {
+  mica_status status = MICA_OK;
+  int64_t found = 0;
+  for (int64_t i = 0; i < mica_archive_count(a) && status == MICA_OK; i++) {
+    const char *name = mica_archive_name(a, i);
+    if (strncmp(name, MASK, strlen(MASK)) != 0) continue;
+    mica_param *q = mica_params_find(p, name + strlen(MASK));
+    status =
+        q ? check_mask(a, i, q, put)
+          : mica_fail(MICA_ERR_FORMAT, "%s: '%s' is of no parameter", mica_archive_path(a), name);
+    found += q && mica_param_mask(q);
+  }
+  if (status == MICA_OK && found < masks_of(p))
+    status = mica_fail(MICA_ERR_FORMAT, "%s: the run was started without some of the masks",
+                       mica_archive_path(a));
+  return status;
+}
+
+/* ---- the file ---- */
+
 mica_status mica_run_state_save(const run_state *s, const char *path) {
   tree trees[TREES];
   const int n_trees = trees_of(s, trees);
-  int64_t total = 1, at = 0;
+  int64_t total = 1 + masks_of(s->params), at = 0;
   for (int k = 0; k < n_trees; k++) total += mica_params_count(trees[k].params);
   mica_named_view *views = mica_calloc((size_t)total, sizeof *views);
   char **names = mica_calloc((size_t)total, sizeof *names);
@@ -61,15 +128,22 @@ mica_status mica_run_state_save(const run_state *s, const char *path) {
   for (int k = 0; k < n_trees && status == MICA_OK; k++)
     for (int64_t i = 0; i < mica_params_count(trees[k].params) && status == MICA_OK; i++, at++) {
       const mica_param *q = mica_params_at(trees[k].params, i);
-      const size_t n = strlen(trees[k].prefix) + strlen(mica_param_path(q)) + 1;
-      names[at] = mica_malloc(n);
+      names[at] = named(trees[k].prefix, q);
       if (!names[at]) {
         status = MICA_ERR_MEMORY;
         break;
       }
-      snprintf(names[at], n, "%s%s", trees[k].prefix, mica_param_path(q));
       views[at] = (mica_named_view){names[at], mica_tensor_view(mica_param_value(q))};
     }
+  for (int64_t i = 0; i < mica_params_count(s->params) && status == MICA_OK; i++) {
+    const mica_param *q = mica_params_at(s->params, i);
+    if (!mica_param_mask(q)) continue;
+    names[at] = named(MASK, q);
+    if (!names[at]) status = MICA_ERR_MEMORY;
+    if (status == MICA_OK)
+      views[at] = (mica_named_view){names[at], mica_tensor_view(mica_param_mask(q))};
+    at++;
+  }
   double counters[COUNTERS] = {(double)s->epoch,
                                (double)s->step,
                                (double)s->step_in_epoch,
@@ -184,8 +258,10 @@ mica_status mica_run_state_load(run_state *s, const char *path) {
   for (int k = 0; k < n_trees && status == MICA_OK; k++)
     for (int64_t i = 0; i < mica_params_count(trees[k].params) && status == MICA_OK; i++)
       status = read_entry(a, trees[k].prefix, mica_params_at(trees[k].params, i), &values[at++]);
+  if (status == MICA_OK) status = read_masks(a, s->params, false);
   if (status == MICA_OK) status = read_counters(a, s);
   /* Everything was read: now change the state. */
+  if (status == MICA_OK) status = read_masks(a, s->params, true);
   at = 0;
   for (int k = 0; k < n_trees && status == MICA_OK; k++)
     for (int64_t i = 0; i < mica_params_count(trees[k].params); i++) {

@@ -25,13 +25,14 @@ typedef struct run_state {
 } run_state;
 
 /* Write everything to a safetensors file, atomically: tensors "model.*", "average.*",
- * "optimiser.*", "snapshot.STEP.*", and the counters as one float64 tensor "run", exact to the bit.
- */
+ * "optimiser.*", "snapshot.STEP.*", "mask.*" of the model, and the counters as one float64 tensor
+ * "run", exact to the bit. */
 mica_status mica_run_state_save(const run_state *s, const char *path);
 /* The counters alone, which say what the trees of the state are to be; *found is false, and nothing
  * changed, where there is no file. */
 mica_status mica_run_state_counters(run_state *s, const char *path, bool *found);
-/* Read it back. Another architecture or optimiser is MICA_ERR_FORMAT, and nothing is changed. */
+/* Read it back. Another architecture, optimiser or mask is MICA_ERR_FORMAT, and nothing is changed;
+ * masks that only the file has are given to the model. */
 mica_status mica_run_state_load(run_state *s, const char *path);
 /* Keep the values as they are now; drop those of a step. */
 mica_status mica_run_state_keep(run_state *s, int64_t step);

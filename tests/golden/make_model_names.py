@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Makes tests/golden/model_names/*.txt: names and shapes of the well-known checkpoints, written from
-the definitions of torchvision (resnet18 ... resnet101), of the CIFAR-10 networks of depth 6n + 2, and
+the definitions of torchvision (resnet18 ... resnet152, vgg11 ... vgg19_bn), of the CIFAR-10 networks of depth 6n + 2, and
 of timm's vision transformers; no framework is needed. Each file has a line `name dim dim ...` for
 every tensor of the state dict, in its order. The numbers of parameters are those published.
 
@@ -44,6 +44,22 @@ def torchvision(blocks, bottleneck):
     return out + affine("fc", 1000, into)
 
 
+def vgg(depth, batch_norm, small=False):
+    counts = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}[depth]
+    out, into, number = [], 3, 0
+    for n, width in zip(counts, (64, 128, 256, 512, 512)):
+        for _ in range(n):
+            out += conv(f"features.{number}", width, into, 3, True)
+            out += norm(f"features.{number + 1}", width) if batch_norm else []
+            number += 3 if batch_norm else 2
+            into = width
+        number += 1
+    if small:
+        return out + affine("classifier", 10, into)
+    out += affine("classifier.0", 4096, 7 * 7 * into) + affine("classifier.3", 4096, 4096)
+    return out + affine("classifier.6", 1000, 4096)
+
+
 def cifar(depth, projection=False):
     out, into = conv("conv1", 16, 3, 3) + norm("bn1", 16), 16
     for stage in range(3):
@@ -74,6 +90,12 @@ MODELS = {
     "resnet34": (torchvision([3, 4, 6, 3], False), 21797672),
     "resnet50": (torchvision([3, 4, 6, 3], True), 25557032),
     "resnet101": (torchvision([3, 4, 23, 3], True), 44549160),
+    "resnet152": (torchvision([3, 8, 36, 3], True), 60192808),
+    "vgg11": (vgg(11, False), 132863336),
+    "vgg13_bn": (vgg(13, True), 133053736),
+    "vgg16_bn": (vgg(16, True), 138365992),
+    "vgg19_bn": (vgg(19, True), 143678248),
+    "cifar_vgg16_bn": (vgg(16, True, True), 14728266),
     "cifar_resnet20": (cifar(20), 269722),
     "cifar_resnet32": (cifar(32), 464154),
     "cifar_resnet44": (cifar(44), 658586),
