@@ -41,12 +41,13 @@ typedef struct mica_dataset_options {
   bool strict;         /* stop at the first unreadable file */
   double crop;         /* how pictures of another size are made to fit: see mica_preprocess */
   mica_image_filter interpolation;
-  int64_t memory; /* bytes of pixels of picture files that are kept once they were decoded */
+  int64_t memory;     /* bytes of pixels of picture files that are kept once they were decoded */
+  mica_image_fit fit; /* likewise */
 } mica_dataset_options;
 #define MICA_DATASET_OPTIONS                                                                       \
   {                                                                                                \
     sizeof(mica_dataset_options), 0, 0, 0, 0.1, NULL, false, 1, MICA_FILTER_BILINEAR,              \
-        (int64_t)1 << 30                                                                           \
+        (int64_t)1 << 30, MICA_FIT_COVER                                                           \
   }
 
 /* Open a data set. `path` is one of

@@ -41,22 +41,30 @@ MICA_API mica_status mica_image_filter_find(const char *name, mica_image_filter 
 MICA_API mica_status mica_image_resize(const mica_tensor *image, int64_t height, int64_t width,
                                        mica_image_filter interpolation, mica_tensor **out);
 
+/* How a picture of another aspect is made to fit. */
+typedef enum mica_image_fit {
+  MICA_FIT_COVER, /* keep its aspect, cut off what overhangs */
+  MICA_FIT_WHOLE  /* resize each side by itself: nothing is cut off */
+} mica_image_fit;
+
 /* How a picture becomes a network's input: resized so that its shorter side is the target's over
  * `crop` (rounded down; for another aspect than a square, so that it just covers the target over
  * `crop`), cropped in the centre, then (value / 255 - mean) / deviation for each channel. `crop` is
  * the share of the resized picture that the crop keeps: 1 for all that the aspect allows, 0.875 for
- * the usual 256 to 224; 0 counts as 1. Grey becomes colour by repetition, colour grey as
- * 0.299 R + 0.587 G + 0.114 B. Sizes, crop and pixels are those of Pillow and torchvision.
- * A network that reads rows, not pictures, has height 0. */
+ * the usual 256 to 224; 0 counts as 1. MICA_FIT_WHOLE resizes to the target over `crop` at once.
+ * Grey becomes colour by repetition, colour grey as 0.299 R + 0.587 G + 0.114 B. Sizes, crop and
+ * pixels are those of Pillow and torchvision. A network that reads rows, not pictures, has height
+ * 0. */
 typedef struct mica_preprocess {
   int64_t height, width, channels; /* 1 or 3 channels */
   double mean[4], deviation[4];
   double crop;
   mica_image_filter interpolation;
+  mica_image_fit fit;
 } mica_preprocess;
 /* Pictures of this size, whole, in 0..1. */
 #define MICA_PREPROCESS(height, width, channels)                                                   \
-  { (height), (width), (channels), {0}, {1, 1, 1, 1}, 1, MICA_FILTER_BILINEAR }
+  { (height), (width), (channels), {0}, {1, 1, 1, 1}, 1, MICA_FILTER_BILINEAR, MICA_FIT_COVER }
 
 /* Resize, crop and convert a uint8 picture [H,W,1 or 3]: uint8 [height,width,channels] into `out`.
  */

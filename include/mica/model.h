@@ -89,6 +89,23 @@ MICA_API const mica_problem *mica_net_problem(const mica_net *net);
 /* The canonical text of the architecture and its options; release with mica_free. */
 MICA_API char *mica_net_text(const mica_net *net);
 MICA_API int64_t mica_net_features(const mica_net *net);
+
+#define MICA_TAPS_MAX 16
+
+/* Take the network's features from these places from now on: each one's mean over its positions,
+ * one behind the other in the order of the names. A name is a module's path, as in messages and
+ * file names of parameters ("layer1", "blocks.3"), a pattern for several ("layer?", in the order of
+ * a forward), or an output: "features", "tokens", "pyramid.0", or "pyramid" for all its maps, and
+ * the features where they are not the last one's mean. n = 0: the architecture's own features
+ * again. The classifier reads what it always did. MICA_ERR_NOT_FOUND for a name that is not there.
+ */
+MICA_API mica_status mica_net_set_taps(mica_net *net, int64_t n, const char *const *names);
+/* How many there are, patterns written out; 0: the architecture's own features. */
+MICA_API int64_t mica_net_taps(const mica_net *net);
+/* The name of tap i, borrowed, and in *width (may be NULL) how many features it gives; NULL out of
+ * range. The widths are what levels of an estimator are. */
+MICA_API const char *mica_net_tap(const mica_net *net, int64_t i, int64_t *width);
+
 /* Everything the network offers for a batch. Training or evaluation is the tape's. */
 MICA_API void mica_net_forward_inputs(mica_tape *t, const mica_net *net, const mica_inputs *in,
                                       mica_outputs *out);
@@ -190,6 +207,12 @@ MICA_API mica_status mica_model_read_columns(const mica_model *model, mica_colum
 MICA_API int64_t mica_model_classes(const mica_model *model);
 /* The name of class i, valid for as long as the model; NULL out of range. */
 MICA_API const char *mica_model_class(const mica_model *model, int64_t i);
+
+/* Take the features from other places of the network (mica_net_set_taps); heads, which read the
+ * features as they were, are taken out. To be done before other threads use the model. */
+MICA_API mica_status mica_model_set_taps(mica_model *model, int64_t n, const char *const *names);
+/* How pictures are made to fit from now on (mica_preprocess). Likewise. */
+MICA_API mica_status mica_model_set_fit(mica_model *model, mica_image_fit fit);
 
 /* ---- heads ---- */
 

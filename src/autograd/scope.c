@@ -7,6 +7,7 @@
 #include "autograd/tape.h"
 
 #include <fnmatch.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- paths ---- */
@@ -130,6 +131,25 @@ mica_status mica_tap(mica_tape *t, const char *pattern, mica_tap_fn fn, void *ct
   if (!copy) return MICA_ERR_MEMORY;
   t->taps.v[t->taps.n++] = (tap){copy, fn, ctx};
   return MICA_OK;
+}
+
+uint32_t mica_taps_count(const mica_tape *t) {
+  return t->taps.n;
+}
+
+void mica_taps_keep(mica_tape *t, uint32_t n) {
+  while (t->taps.n > n) mica_free(t->taps.v[--t->taps.n].pattern);
+}
+
+bool mica_taps_see(const mica_tape *t, const char *name) {
+  char path[1024];
+  const char *around = mica_tape_path(t);
+  if (!t->taps.n) return false;
+  const int n = snprintf(path, sizeof path, "%s%s%s", around, *around ? "." : "", name);
+  if (n < 0 || (size_t)n >= sizeof path) return true;
+  for (uint32_t i = 0; i < t->taps.n; i++)
+    if (fnmatch(t->taps.v[i].pattern, path, 0) == 0) return true;
+  return false;
 }
 
 void mica_taps_clear(mica_tape *t) {

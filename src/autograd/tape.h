@@ -199,4 +199,10 @@ typedef struct graph_mark {
 graph_mark mica_graph_begin(mica_tape *t);
 void mica_graph_end(mica_tape *t, const graph_mark *mark);
 
+/* How many taps there are; give up all but the first n of them. */
+uint32_t mica_taps_count(const mica_tape *t);
+void mica_taps_keep(mica_tape *t, uint32_t n);
+/* Would a tap see a scope of that name opened here? */
+bool mica_taps_see(const mica_tape *t, const char *name);
+
 #endif

@@ -42,6 +42,7 @@ mica_status open_pictures(const cli_args *a, const mica_model *model, const char
   o.channels = p->channels;
   o.crop = p->crop == 0 ? 1 : p->crop;
   o.interpolation = p->interpolation;
+  o.fit = p->fit;
   o.classes = classes;
   o.validation = validation;
   o.strict = cli_text(a, "--strict") != NULL;

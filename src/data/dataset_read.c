@@ -93,7 +93,8 @@ mica_status mica_dataset_read(const mica_dataset *ds, int64_t i, uint8_t *out) {
                              .width = ds->o.width,
                              .channels = ds->o.channels,
                              .crop = ds->o.crop,
-                             .interpolation = ds->o.interpolation};
+                             .interpolation = ds->o.interpolation,
+                             .fit = ds->o.fit};
   if (ds->item[i].row >= 0) return read_block(ds, i, &p, out);
   const mica_status status = read_file(ds, i, &p, out);
   if (status == MICA_OK) return keep(ds, i, out);

@@ -16,20 +16,24 @@ mica_status mica_prepare_pixels(const uint8_t *x, int64_t h, int64_t w, int64_t 
   const double crop = p->crop == 0 ? 1 : p->crop;
   if (p->height < 1 || p->width < 1 || p->height > MICA_IMAGE_SIDE_MAX ||
       p->width > MICA_IMAGE_SIDE_MAX || (p->channels != 1 && p->channels != 3) ||
-      !(crop >= 0.01 && crop <= 1) || !mica_image_filter_name(p->interpolation))
+      !(crop >= 0.01 && crop <= 1) || !mica_image_filter_name(p->interpolation) ||
+      (unsigned)p->fit > MICA_FIT_WHOLE)
     return mica_fail(MICA_ERR_INVALID,
                      "preprocess: to %lldx%lldx%lld with crop %g, expected 1 or 3 channels, a crop "
-                     "of 0.01 to 1 and a known interpolation",
+                     "of 0.01 to 1, a known interpolation and fit",
                      (long long)p->height, (long long)p->width, (long long)p->channels, crop);
   if (h == p->height && w == p->width && c == p->channels && crop == 1) {
     memcpy(out, x, (size_t)(h * w * c));
     return MICA_OK;
   }
-  /* The resized picture covers the target over `crop`: one side fits, the other overhangs. */
+  /* The resized picture covers the target over `crop`: one side fits, the other overhangs, unless
+   * each is resized by itself. */
   mica_resize_to to = {.height = p->height, .width = p->width, .interpolation = p->interpolation};
   to.full_height = (int64_t)floor((double)p->height / crop);
   to.full_width = (int64_t)floor((double)p->width / crop);
-  if (h * to.full_width < w * to.full_height)
+  if (p->fit == MICA_FIT_WHOLE)
+    ; /* both sides as they are */
+  else if (h * to.full_width < w * to.full_height)
     to.full_width = to.full_height * w / h;
   else
     to.full_height = to.full_width * h / w;

@@ -215,6 +215,12 @@ mica_status mica_model_answer_with(mica_model *m, const char *name) {
   return found ? MICA_OK : mica_fail(MICA_ERR_NOT_FOUND, "the model has no head '%.64s'", name);
 }
 
+void mica_model_drop_heads(mica_model *m) {
+  for (int i = 0; i < m->n_heads; i++) mica_head_release(m, m->head[i]);
+  m->n_heads = 0;
+  m->answering = -1;
+}
+
 /* ---- changing a head: copy, change the copy, swap ---- */
 
 static mica_status copy_estimator(const mica_model *m, const mica_estimator *from,

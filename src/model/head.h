@@ -41,6 +41,9 @@ mica_head *mica_head_hold_detector(const mica_model *model);
 mica_head *mica_head_hold_at(const mica_model *model, int64_t i, bool *answers);
 void mica_head_release(const mica_model *model, mica_head *head);
 
+/* Take all heads out of a model that nobody else uses yet. */
+void mica_model_drop_heads(mica_model *model);
+
 bool mica_head_detects(const mica_head *head);
 bool mica_head_gives_probabilities(const mica_head *head);
 

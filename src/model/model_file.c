@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FORMAT      1
+#define FORMAT      2 /* what has nothing of the second is written as the first, for older readers */
 #define CLASSES_MAX 1000000
 #define FIELDS_MAX  65536
 #define HEAD_PREFIX "mica.head."
@@ -44,6 +44,8 @@ static mica_status check_preprocess(const mica_preprocess *p) {
     return mica_fail(MICA_ERR_INVALID, "preprocess: crop is %g, expected 0 to 1", p->crop);
   if (p->height && !mica_image_filter_name(p->interpolation))
     return mica_fail(MICA_ERR_INVALID, "preprocess: no interpolation %d", (int)p->interpolation);
+  if (p->height && (unsigned)p->fit > MICA_FIT_WHOLE)
+    return mica_fail(MICA_ERR_INVALID, "preprocess: no fit %d", (int)p->fit);
   return MICA_OK;
 }
 
@@ -172,15 +174,30 @@ static void write_head(mica_json_writer *w, const mica_head *head, const mica_re
   mica_json_end_object(w);
 }
 
+static const char *const fit_name[] = {"cover", "whole"};
+
+static void write_taps(mica_json_writer *w, const mica_net_taps_list *taps) {
+  mica_json_write_name(w, "taps");
+  mica_json_begin_array(w);
+  for (int i = 0; i < taps->n; i++) {
+    mica_json_begin_object(w);
+    mica_json_put_text(w, "name", taps->tap[i].name);
+    mica_json_put_int(w, "width", taps->tap[i].width);
+    mica_json_end_object(w);
+  }
+  mica_json_end_array(w);
+}
+
 static mica_status write_json(const mica_model *m, const mica_net *net, const heads *h,
                               mica_bytes *text) {
   const mica_preprocess *p = &m->preprocess;
   const mica_problem *problem = mica_net_problem(net);
+  const mica_net_taps_list *taps = mica_net_taps_of(net);
   mica_json_writer w = {.out = text};
   char *architecture = mica_net_text(net);
   if (!architecture) return MICA_ERR_MEMORY;
   mica_json_begin_object(&w);
-  mica_json_put_int(&w, "format", FORMAT);
+  mica_json_put_int(&w, "format", taps->n ? 2 : 1);
   mica_json_put_text(&w, "version", mica_version());
   mica_json_put_text(&w, "architecture", architecture);
   mica_json_write_name(&w, "input");
@@ -203,13 +220,14 @@ static mica_status write_json(const mica_model *m, const mica_net *net, const he
   mica_json_write_name(&w, "preprocess");
   mica_json_begin_object(&w);
   if (p->height) {
-    mica_json_put_text(&w, "resize", "cover");
+    mica_json_put_text(&w, "resize", fit_name[p->fit]);
     mica_json_put_double(&w, "crop", p->crop);
     mica_json_put_text(&w, "interpolation", mica_image_filter_name(p->interpolation));
     write_numbers(&w, "mean", p->mean, p->channels);
     write_numbers(&w, "deviation", p->deviation, p->channels);
   }
   mica_json_end_object(&w);
+  if (taps->n) write_taps(&w, taps);
   mica_json_write_name(&w, "heads");
   mica_json_begin_array(&w);
   for (int64_t i = 0; i < h->n; i++) write_head(&w, h->head[i], h->record[i]);
@@ -300,8 +318,10 @@ static mica_status read_names(mica_model *m, const mica_json *array, const char 
 static mica_status read_preprocess(const mica_json *object, mica_preprocess *p) {
   const char *resize, *interpolation;
   mica_status status = mica_json_need_string(object, "resize", &resize);
-  if (status == MICA_OK && strcmp(resize, "cover") != 0)
-    status = mica_fail(MICA_ERR_UNSUPPORTED, "resize is '%s', expected cover", resize);
+  if (status == MICA_OK && strcmp(resize, fit_name[MICA_FIT_WHOLE]) == 0)
+    p->fit = MICA_FIT_WHOLE;
+  else if (status == MICA_OK && strcmp(resize, fit_name[MICA_FIT_COVER]) != 0)
+    status = mica_fail(MICA_ERR_UNSUPPORTED, "resize is '%s', expected cover or whole", resize);
   if (status == MICA_OK) status = mica_json_need_double(object, "crop", &p->crop);
   if (status == MICA_OK) status = mica_json_need_string(object, "interpolation", &interpolation);
   if (status == MICA_OK) status = mica_image_filter_find(interpolation, &p->interpolation);
@@ -359,6 +379,25 @@ static mica_status read_problem(const mica_json *input, mica_problem *p, int64_t
   return MICA_OK;
 }
 
+static mica_status read_taps(const mica_json *array, mica_net *net) {
+  mica_net_taps_list taps = {0};
+  mica_status status = MICA_OK;
+  if (mica_json_type_of(array) != MICA_JSON_ARRAY)
+    return mica_fail(MICA_ERR_FORMAT, "taps is no list");
+  for (int64_t i = 0; i < mica_json_count(array) && status == MICA_OK; i++) {
+    const char *name;
+    int64_t width;
+    status = mica_json_need_string(mica_json_item(array, i), "name", &name);
+    if (status == MICA_OK) status = mica_json_need_int64(mica_json_item(array, i), "width", &width);
+    if (status == MICA_OK) status = mica_net_taps_add(&taps, name, width);
+    if (status == MICA_ERR_INVALID) status = mica_fail(MICA_ERR_FORMAT, "%s", mica_last_error());
+    if (status != MICA_OK) status = mica_fail_within("taps[%lld]", (long long)i);
+  }
+  if (status == MICA_OK) mica_net_take_taps(net, &taps);
+  mica_net_taps_end(&taps);
+  return status;
+}
+
 static mica_status parse(mica_engine *engine, mica_model *m, const mica_archive *archive,
                          const mica_json *root) {
   int64_t format;
@@ -367,10 +406,10 @@ static mica_status parse(mica_engine *engine, mica_model *m, const mica_archive 
   mica_problem problem = {0};
   int64_t *sizes = NULL;
   mica_status status = mica_json_need_int64(root, "format", &format);
-  if (status == MICA_OK && format != FORMAT)
-    status =
-        mica_fail(MICA_ERR_UNSUPPORTED, "model format %lld; this is mica %s, which reads format %d",
-                  (long long)format, mica_version(), FORMAT);
+  if (status == MICA_OK && (format < 1 || format > FORMAT))
+    status = mica_fail(MICA_ERR_UNSUPPORTED,
+                       "model format %lld; this is mica %s, which reads formats up to %d",
+                       (long long)format, mica_version(), FORMAT);
   if (status == MICA_OK) status = mica_json_need_string(root, "architecture", &architecture);
   if (status == MICA_OK) status = mica_json_need(root, "input", MICA_JSON_OBJECT, &input);
   if (status == MICA_OK) status = read_problem(input, &problem, &sizes);
@@ -384,6 +423,8 @@ static mica_status parse(mica_engine *engine, mica_model *m, const mica_archive 
     status = mica_net_create_within(engine, architecture, &problem, MICA_SEED_NONE,
                                     elements_allowed(archive), &m->net);
   mica_free(sizes);
+  if (status == MICA_OK && mica_json_get(root, "taps"))
+    status = read_taps(mica_json_get(root, "taps"), m->net);
   return status;
 }
 
@@ -546,6 +587,23 @@ mica_status mica_model_open_memory(mica_engine *engine, const void *bytes, size_
   status = open_archive(engine, archive, out);
   mica_archive_close(archive);
   return status;
+}
+
+/* ---- what may be changed ---- */
+
+mica_status mica_model_set_taps(mica_model *m, int64_t n, const char *const *names) {
+  const mica_status status = mica_net_set_taps(m->net, n, names);
+  if (status == MICA_OK) mica_model_drop_heads(m);
+  return status;
+}
+
+mica_status mica_model_set_fit(mica_model *m, mica_image_fit fit) {
+  if ((unsigned)fit > MICA_FIT_WHOLE || !m->preprocess.height)
+    return mica_fail(MICA_ERR_INVALID, "%s",
+                     m->preprocess.height ? "no such way to fit pictures"
+                                          : "the model reads no pictures");
+  m->preprocess.fit = fit;
+  return MICA_OK;
 }
 
 const mica_net *mica_model_net(const mica_model *m) {

@@ -11,6 +11,7 @@ struct mica_net {
   mica_params *params;
   mica_problem task;
   int64_t *field_size; /* task.field_size */
+  mica_net_taps_list taps;
 };
 
 static mica_status check_problem(const char *text, const mica_problem *task) {
@@ -106,6 +107,7 @@ void mica_net_free(mica_net *net) {
   mica_params_free(net->params);
   mica_spec_free(net->spec);
   mica_free(net->field_size);
+  mica_net_taps_end(&net->taps);
   mica_free(net);
 }
 
@@ -121,9 +123,44 @@ const mica_problem *mica_net_problem(const mica_net *net) {
 char *mica_net_text(const mica_net *net) {
   return mica_spec_text(net->spec);
 }
-int64_t mica_net_features(const mica_net *net) {
+static int64_t own_features(const mica_net *net) {
   return net->f->features(mica_spec_options(net->spec), &net->task);
 }
+
+int64_t mica_net_features(const mica_net *net) {
+  return net->taps.n ? mica_net_taps_width(&net->taps) : own_features(net);
+}
+
+/* ---- taps ---- */
+
+mica_status mica_net_set_taps(mica_net *net, int64_t n, const char *const *names) {
+  mica_net_taps_list taps;
+  const mica_status status = mica_net_taps_find(net, n, names, &taps);
+  if (status == MICA_OK) mica_net_take_taps(net, &taps);
+  return status;
+}
+
+void mica_net_take_taps(mica_net *net, mica_net_taps_list *taps) {
+  mica_net_taps_end(&net->taps);
+  net->taps = *taps;
+  *taps = (mica_net_taps_list){0};
+}
+
+const mica_net_taps_list *mica_net_taps_of(const mica_net *net) {
+  return &net->taps;
+}
+
+int64_t mica_net_taps(const mica_net *net) {
+  return net->taps.n;
+}
+
+const char *mica_net_tap(const mica_net *net, int64_t i, int64_t *width) {
+  if (i < 0 || i >= net->taps.n) return NULL;
+  if (width) *width = net->taps.tap[i].width;
+  return net->taps.tap[i].name;
+}
+
+/* ---- forward ---- */
 
 static void check_shape(mica_tape *t, mica_var x, mica_dtype dtype, const char *expected, int rank,
                         int64_t last) {
@@ -136,8 +173,8 @@ static void check_shape(mica_tape *t, mica_var x, mica_dtype dtype, const char *
                mica_dtype_name(v.dtype), mica_shape_text(&v.shape, text, sizeof text));
 }
 
-void mica_net_forward_inputs(mica_tape *t, const mica_net *net, const mica_inputs *in,
-                             mica_outputs *out) {
+void mica_net_forward_plain(mica_tape *t, const mica_net *net, const mica_inputs *in,
+                            mica_outputs *out) {
   memset(out, 0, sizeof *out);
   const mica_problem *task = &net->task;
   char text[64];
@@ -157,6 +194,18 @@ void mica_net_forward_inputs(mica_tape *t, const mica_net *net, const mica_input
     net->f->forward(t, mica_params_root(net->params), mica_spec_options(net->spec), in, out);
 }
 
+void mica_net_forward_inputs(mica_tape *t, const mica_net *net, const mica_inputs *in,
+                             mica_outputs *out) {
+  mica_tapping gathered;
+  if (!net->taps.n) {
+    mica_net_forward_plain(t, net, in, out);
+    return;
+  }
+  mica_tapping_begin(t, &net->taps, &gathered);
+  mica_net_forward_plain(t, net, in, out);
+  mica_tapping_end(t, &gathered, out);
+}
+
 void mica_net_forward(mica_tape *t, const mica_net *net, mica_var x, mica_outputs *out) {
   mica_inputs in = {MICA_NONE, MICA_NONE, MICA_NONE};
   const mica_problem *task = &net->task;
@@ -174,7 +223,7 @@ mica_status mica_net_set_classes(mica_net *net, int64_t classes) {
                      mica_net_component(net)->name);
   mica_node *node = mica_node_child(mica_params_root(net->params), head);
   if (!node) return mica_last_status();
-  const int64_t features = mica_net_features(net);
+  const int64_t features = own_features(net);
   mica_param *w = mica_node_param(node, "weight"), *b = mica_node_param(node, "bias");
   mica_status status;
   if (!w) {
