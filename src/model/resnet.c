@@ -174,11 +174,16 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
   const bool small = p.cifar || p.small;
   const bool recompute = ((const mica_resnet_options *)options)->recompute && mica_is_recording(t);
   mica_scope_begin(t, NULL);
+  /* The stem's result has the name of its last layer, for taps. */
   mica_var h =
       conv_norm(t, root, "conv1", "bn1", small ? 3 : 7, small ? 1 : 2, MICA_RELU, in->x, MICA_NONE);
   if (!small) {
     const mica_pool_options o = {sizeof o, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}, false, false};
-    h = mica_max_pool2d(t, h, &o);
+    mica_scope_begin(t, "maxpool");
+    h = mica_scope_end(t, mica_max_pool2d(t, h, &o));
+  } else {
+    mica_scope_begin(t, "relu");
+    h = mica_scope_end(t, h);
   }
   mica_var x = mica_scope_end(t, h);
   for (int s = 0; s < p.stages && mica_ok(t); s++) {
