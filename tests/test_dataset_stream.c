@@ -17,7 +17,7 @@ enum { ITEMS = 53, SIDE = 6, SIZE = SIDE * SIDE, BATCH = 8, BATCHES = 7 };
 
 static char root[64];
 static const mica_preprocess prepared = {
-    SIDE, SIDE, 1, {0.5}, {0.25, 1, 1, 1}, 1, MICA_FILTER_BILINEAR};
+    SIDE, SIDE, 1, {0.5}, {0.25, 1, 1, 1}, 1, MICA_FILTER_BILINEAR, MICA_FIT_COVER};
 
 static void put(const char *name, const void *bytes, size_t n) {
   char path[128];

@@ -75,7 +75,7 @@ static void test_preprocess_errors(void **state) {
   uint8_t y[12];
   assert_int_equal(mica_tensor_create(MICA_U8, MICA_SHAPE(4, 4, 3), &x), MICA_OK);
   memset(mica_tensor_data(x), 7, 48);
-  const mica_preprocess good = {2, 2, 3, {0}, {0}, 0, MICA_FILTER_BILINEAR};
+  const mica_preprocess good = {2, 2, 3, {0}, {0}, 0, MICA_FILTER_BILINEAR, MICA_FIT_COVER};
   mica_preprocess bad = good;
   assert_int_equal(mica_image_prepare(x, &good, y), MICA_OK);
   for (int i = 0; i < 12; i++) assert_int_equal(y[i], 7);
@@ -100,7 +100,8 @@ static void test_preprocess_errors(void **state) {
 
 static void test_normalise(void **state) {
   (void)state;
-  const mica_preprocess p = {1, 2, 3, {0.5, 0, 1}, {0.5, 1, 2}, 1, MICA_FILTER_BILINEAR};
+  const mica_preprocess p = {
+      1, 2, 3, {0.5, 0, 1}, {0.5, 1, 2}, 1, MICA_FILTER_BILINEAR, MICA_FIT_COVER};
   const uint8_t pixels[12] = {0, 0, 255, 255, 51, 0, 255, 255, 255, 0, 0, 0};
   const float wanted[12] = {-1, 0, 0, 1, 0.2f, -0.5f, 1, 1, 0, -1, 0, -0.5f};
   float got[12];
