@@ -54,7 +54,7 @@ static void test_resize_is_pillows(void **state) {
       resized++;
     } else {
       const mica_preprocess p = {s->dim[0], s->dim[1],         s->dim[2], {0},
-                                 {0},       permille / 1000.0, filter};
+                                 {0},       permille / 1000.0, filter,    MICA_FIT_COVER};
       uint8_t *y = malloc((size_t)mica_tensor_count(wanted));
       assert_int_equal(mica_image_prepare(x, &p, y), MICA_OK);
       assert_same(key, y, wanted);
