@@ -118,6 +118,7 @@ static const char *const without_table[] = {
     "RECURRENCE",       //
     "REPORT",           //
     "RESIZE",           //
+    "RETRIEVAL",        //
     "ROC",              //
     "ROTARY",           //
     "RUN",              //

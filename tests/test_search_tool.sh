@@ -90,6 +90,41 @@ refused "half an index" "truncated" "$mica" search query cut.index line.npy
 refused "a bad list" "line 2" "$mica" search query line.index line.npy --seen <(printf 'query,id\n3,x\n')
 refused "an unknown ending" ".csv, .npz or .safetensors" "$mica" search query line.index line.npy -o n.txt
 refused "a missing operand" "expected query INDEX QUERIES" "$mica" search query line.index
+check "measures by labels" "$mica" search eval line.npz line.npz --no-self --metric l2 --measures map,cmc@1,gap --json
+check "as counted by hand" python3 -c '
+import json, sys
+m = json.loads(open("log").read())
+def ap(i):
+    order = sorted((j for j in range(12) if j != i), key=lambda j: (abs(i - j), j))
+    right = [j // 4 == i // 4 for j in order]
+    return sum(sum(right[:k + 1]) / (k + 1) for k in range(11) if right[k]) / 3
+def first(i):
+    return sorted((j for j in range(12) if j != i), key=lambda j: (abs(i - j), j))[0] // 4 == i // 4
+maps = sum(ap(i) for i in range(12)) / 12
+cmc = sum(first(i) for i in range(12)) / 12
+sys.exit(not (m["queries"] == 12 and abs(m["map"] - maps) < 1e-12 and abs(m["cmc@1"] - cmc) < 1e-12
+              and m["map_low"] < m["map"] < m["map_high"]))'
+check "prints a table" "$mica" search eval train.index line.npz --part test
+check "with every measure" test "$(grep -c ' to ' log)" -eq 11
+printf 'query,id,grade\n0,1,easy\n0,2,hard\n0,3,junk\n5,4,hard\n' >revisited.csv
+check "measures by the revisited protocols" "$mica" search eval line.index line.npy --truth revisited.csv --json
+check "easy, medium and hard" python3 -c '
+import json, sys
+m = json.loads(open("log").read())
+# Query 0 ranks 0 1 2 3 ...: easy: 1 at rank 2; hard: 2 at rank 2, for 1 is junk then. Query 5 ranks 5 4 6.
+near = lambda a, b: abs(a - b) < 1e-12
+sys.exit(not (near(m["easy"]["map-trapezoid"], 0.25) and near(m["hard"]["map-trapezoid"], 0.25)
+              and near(m["medium"]["map-trapezoid"], ((0 + 1 / 2) / 2 + (1 / 2 + 2 / 3) / 2) / 2 / 2 + 0.25 / 2)
+              and m["easy"]["unanswerable"] == 11))'
+printf '0,1,3\n0,2,1\n0,7,0\n' >graded.csv
+check "measures by grades" "$mica" search eval line.index line.npy --truth graded.csv --measures ndcg@3,recall@2 --depth 3 -o values.csv
+check "of each query" grep -q '^0,0.66' values.csv
+check "puts ties against" "$mica" search eval line.npz line.npz --no-self --ties against --measures map
+refused "an unknown measure" "did you mean" "$mica" search eval line.index line.npz --measures mpa --truth graded.csv
+refused "queries without labels" "have no labels" "$mica" search eval train.index line.npy
+refused "mixed grades" "beside easy and hard" "$mica" search eval line.index line.npy --truth <(printf '0,1,easy\n0,2,3\n')
+refused "a pair twice" "twice" "$mica" search eval line.index line.npy --truth <(printf '0,1\n0,1\n')
+refused "another order of ties" "expected id or against" "$mica" search eval line.npz line.npz --ties random
 refused "an unknown action" "neither" "$mica" search find line.index
 refused "pictures without an encoder" "--encoder MODEL" "$mica" search query line.index picture.png
 

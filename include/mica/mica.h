@@ -24,6 +24,7 @@
 #include <mica/paper.h>
 #include <mica/param.h>
 #include <mica/report.h>
+#include <mica/retrieval.h>
 #include <mica/table.h>
 #include <mica/tape.h>
 #include <mica/tensor.h>

@@ -48,6 +48,15 @@ MICA_API mica_status mica_bootstrap(const mica_engine *engine, mica_key key, int
                                     double level, mica_resampled_fn statistic, void *ctx,
                                     mica_interval *out);
 
+/* The same for m statistics of each resample, which `statistics(ctx, count, values)` writes to
+ * values [m]: `out` [m]. One that is undefined in more than half of the resamples gets an interval
+ * of NaN. Memory: 8 m bytes a resample beside the above. */
+typedef void (*mica_resampled_many_fn)(void *ctx, const int32_t *count, double *values);
+MICA_API mica_status mica_bootstrap_many(const mica_engine *engine, mica_key key, int64_t n,
+                                         const int32_t *group, int32_t groups, int32_t resamples,
+                                         double level, int32_t m, mica_resampled_many_fn statistics,
+                                         void *ctx, mica_interval *out);
+
 /* ---- distributions ---- */
 
 /* The x that a chi-square variable with k > 0 degrees of freedom stays below with probability p,

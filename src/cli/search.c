@@ -240,64 +240,59 @@ void search_close(search_job *job) {
   mica_engine_free(job->engine);
 }
 
-/* ---- answers, a piece at a time ---- */
-
-mica_status search_answers_begin(const search_job *job, int64_t k, search_answers *out) {
-  *out = (search_answers){.k = k, .most = 1 + ((int64_t)1 << 22) / k};
-  if (out->most > 1024) out->most = 1024;
-  const size_t bytes = (size_t)job->queries.width * mica_dtype_size(job->queries.dtype);
-  out->which = mica_realloc_array(NULL, (size_t)out->most, sizeof *out->which);
-  out->row = mica_realloc_array(NULL, (size_t)(out->most * k), sizeof *out->row);
-  out->score = mica_realloc_array(NULL, (size_t)(out->most * k), sizeof *out->score);
-  out->x = mica_realloc_array(NULL, (size_t)out->most, bytes);
-  return out->which && out->row && out->score && out->x ? MICA_OK : MICA_ERR_MEMORY;
-}
-
-void search_answers_end(search_answers *answers) {
-  mica_free(answers->which);
-  mica_free(answers->row);
-  mica_free(answers->score);
-  mica_free(answers->x);
-}
+/* ---- queries, a piece at a time ---- */
 
 static int on_progress(void *ctx, const char *what, int64_t done, int64_t total) {
   (void)ctx, (void)what, (void)done, (void)total;
   return cli_interrupted();
 }
 
-mica_status search_answers_next(search_job *job, search_answers *t) {
+mica_status search_piece_begin(const search_job *job, int64_t most, search_piece *out) {
   const row_source *q = &job->queries;
-  mica_status status = row_source_next(&job->queries, &t->cursor, t->most, t->x, t->which, &t->m);
-  if (status || !t->m) return status;
-  int64_t *self = mica_realloc_array(NULL, 2 * (size_t)t->m + 1, sizeof *self), total = 0;
-  int64_t *at = self + t->m, *seen = NULL;
-  if (!self) return MICA_ERR_MEMORY;
-  at[0] = 0;
-  for (int64_t i = 0; i < t->m; i++) {
-    const int64_t w = t->which[i];
-    self[i] = q->id[w];
-    if (job->seen_at) total += job->seen_at[w + 1] - job->seen_at[w];
-    at[i + 1] = total;
-  }
-  if (job->seen_at && !(seen = mica_realloc_array(NULL, (size_t)total + 1, sizeof *seen)))
-    status = MICA_ERR_MEMORY;
-  for (int64_t i = 0; i < t->m && seen; i++)
-    memcpy(seen + at[i], job->seen + job->seen_at[t->which[i]],
-           (size_t)(at[i + 1] - at[i]) * sizeof *seen);
-  mica_index_query_options o = MICA_INDEX_QUERY_OPTIONS;
-  o.k = t->k;
-  o.progress = on_progress;
-  if (cli_on(job->a, "--no-self")) o.self_id = self;
-  if (seen) {
-    o.seen_at = at;
-    o.seen = seen;
-  }
-  const mica_view x = mica_view_of(t->x, q->dtype, MICA_SHAPE(t->m, q->width));
-  if (!status) status = mica_index_query(job->index, &x, &o, t->row, t->score);
-  mica_free(seen);
-  mica_free(self);
-  tell(job->a, &job->left, "queries", t->cursor, q->n);
-  return status;
+  *out = (search_piece){.most = most, .o = MICA_INDEX_QUERY_OPTIONS};
+  out->which = mica_realloc_array(NULL, (size_t)most, sizeof *out->which);
+  out->self = mica_realloc_array(NULL, (size_t)most, sizeof *out->self);
+  out->at = mica_realloc_array(NULL, (size_t)most + 1, sizeof *out->at);
+  void *x = mica_realloc_array(NULL, (size_t)most, (size_t)q->width * mica_dtype_size(q->dtype));
+  out->x = mica_view_of(x, q->dtype, MICA_SHAPE(0, q->width));
+  out->o.progress = on_progress;
+  return out->which && out->self && out->at && x ? MICA_OK : MICA_ERR_MEMORY;
+}
+
+void search_piece_end(search_piece *piece) {
+  mica_free(piece->which);
+  mica_free(piece->self);
+  mica_free(piece->at);
+  mica_free(piece->seen);
+  mica_free(piece->x.data);
+}
+
+/* The seen ids of the piece's queries, one list after the other. */
+static mica_status gather_seen(const search_job *job, search_piece *p) {
+  p->at[0] = 0;
+  for (int64_t i = 0; i < p->m; i++)
+    p->at[i + 1] = p->at[i] + job->seen_at[p->which[i] + 1] - job->seen_at[p->which[i]];
+  mica_free(p->seen);
+  p->seen = mica_realloc_array(NULL, (size_t)p->at[p->m] + 1, sizeof *p->seen);
+  if (!p->seen) return MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < p->m; i++)
+    memcpy(p->seen + p->at[i], job->seen + job->seen_at[p->which[i]],
+           (size_t)(p->at[i + 1] - p->at[i]) * sizeof *p->seen);
+  p->o.seen_at = p->at;
+  p->o.seen = p->seen;
+  return MICA_OK;
+}
+
+mica_status search_piece_next(search_job *job, search_piece *p) {
+  const row_source *q = &job->queries;
+  if (p->cursor) tell(job->a, &job->left, "queries", p->cursor, q->n);
+  mica_status status =
+      row_source_next(&job->queries, &p->cursor, p->most, p->x.data, p->which, &p->m);
+  if (status || !p->m) return status;
+  p->x = mica_view_of(p->x.data, q->dtype, MICA_SHAPE(p->m, q->width));
+  for (int64_t i = 0; i < p->m; i++) p->self[i] = q->id[p->which[i]];
+  if (cli_on(job->a, "--no-self")) p->o.self_id = p->self;
+  return job->seen_at ? gather_seen(job, p) : MICA_OK;
 }
 
 /* ---- the verb ---- */
@@ -307,12 +302,14 @@ static int run(const cli_args *a) {
   cli_catch_interrupt();
   if (strcmp(what, "build") == 0) return build(a);
   if (strcmp(what, "query") == 0) return cli_search_query(a);
-  return cli_usage(a, "'%s' is neither build nor query", what);
+  if (strcmp(what, "eval") == 0) return cli_search_eval(a);
+  return cli_usage(a, "'%s' is neither build, query nor eval", what);
 }
 
 static const cli_flag flags[] = {
     {"--out", "-o", "FILE", NULL,
-     "build: the index, features.index; query: neighbours as .csv, .npz or .safetensors"},
+     "build: the index, features.index; query: neighbours as .csv, .npz or .safetensors; eval: the "
+     "measures of each query as .csv"},
     {"--metric", NULL, "M", NULL, "cosine, l2 or inner; cosine unless the specification says"},
     {"--spec", NULL, "INDEX", "exact",
      "which index: `mica list index` tells them and their options"},
@@ -323,13 +320,20 @@ static const cli_flag flags[] = {
     {"--index-part", NULL, "P", "all", "the same of a file of features in the index's place"},
     {"-k", NULL, "N", "10", "query: neighbours of each"},
     {"--no-self", NULL, NULL, NULL, "leave the row with the query's own number out of its answer"},
+    {"--measures", NULL, "LIST", MICA_RETRIEVAL_MEASURES, "eval: what to measure"},
+    {"--truth", NULL, "FILE", NULL,
+     "eval: lines \"query,id\" or \"query,id,grade\" say what is right; else equal labels do"},
+    {"--depth", NULL, "N", "0", "eval: how far down lists go; 0: all rows"},
+    {"--ties", NULL, "T", "id",
+     "eval: of equal scores the lower id first, or `against`: wrong answers first"},
+    {"--seed", NULL, "N", "0", "eval: of the intervals' resamples"},
     {"--seen", NULL, "FILE", NULL, "lines \"query,id\": rows to leave out of a query's answer"},
     {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
     CLI_COMMON_FLAGS};
 
 const cli_verb verb_search = {
     "search",
-    "build|query FILE...",
+    "build|query|eval FILE...",
     "find the rows of features, or the pictures, that are nearest to others",
     flags,
     1,
@@ -338,6 +342,7 @@ const cli_verb verb_search = {
     "examples: mica embed net.mica --data photos/ -o f.safetensors\n"
     "          mica search build f.safetensors --part train -o f.index\n"
     "          mica search query f.index f.safetensors --part test -k 5\n"
+    "          mica search eval f.index f.safetensors --part test    measures by equal labels\n"
     "          mica search build photos/ --encoder resnet18 -o photos.index\n"
     "          mica search query photos.index new.jpg\n"
     "          mica search query f.npy f.npy --no-self       without an index file\n\n"

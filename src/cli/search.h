@@ -20,23 +20,24 @@ typedef struct search_job {
 mica_status search_open(const cli_args *a, search_job *job);
 void search_close(search_job *job);
 
-/* The next queries, up to `most`, with their k neighbours. */
-typedef struct search_answers {
-  int64_t m;      /* 0 at the end */
-  int64_t *which; /* [m] places in job->queries */
-  int64_t *row;   /* [m, k], -1 after the last */
-  double *score;
-  void *x; /* [m, width] the queries themselves */
-  int64_t most, k, cursor;
-} search_answers;
-mica_status search_answers_begin(const search_job *job, int64_t k, search_answers *out);
-mica_status search_answers_next(search_job *job, search_answers *answers);
-void search_answers_end(search_answers *answers);
+/* The next queries, up to `most` at once, and what each leaves out of its answer. */
+typedef struct search_piece {
+  int64_t most, cursor;
+  int64_t m;                  /* queries; 0 at the end */
+  int64_t *which;             /* [m] their places in job->queries */
+  mica_view x;                /* [m, width] */
+  mica_index_query_options o; /* all but k */
+  int64_t *self, *at, *seen;  /* what the options point to */
+} search_piece;
+mica_status search_piece_begin(const search_job *job, int64_t most, search_piece *out);
+mica_status search_piece_next(search_job *job, search_piece *piece);
+void search_piece_end(search_piece *piece);
 
 /* "similarity", "distance" or "product", and a score as that number. */
 const char *search_score_name(const mica_index *index);
 double search_score(const mica_index *index, double score);
 
 int cli_search_query(const cli_args *a);
+int cli_search_eval(const cli_args *a);
 
 #endif

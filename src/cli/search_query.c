@@ -8,6 +8,14 @@
 #include <math.h>
 #include <string.h>
 
+/* A piece of queries with its neighbours. */
+typedef struct answers {
+  search_piece piece;
+  int64_t k;
+  int64_t *row; /* [piece.m, k], -1 after the last */
+  double *score;
+} answers;
+
 typedef struct output {
   const search_job *job;
   mica_writer *csv; /* NULL: standard output, or arrays */
@@ -48,13 +56,13 @@ static bool has_names(const mica_index *index) {
 }
 
 /* One query's neighbours as CSV lines. */
-static void put_lines(const search_job *job, const search_answers *t, int64_t i, mica_bytes *b) {
+static void put_lines(const search_job *job, const answers *t, int64_t i, mica_bytes *b) {
   char query[512], name[512];
   const int64_t *label = mica_index_labels(job->index);
   for (int64_t j = 0; j < t->k; j++) {
     const int64_t row = t->row[i * t->k + j];
     if (row < 0) break;
-    put_csv(b, query_name(job, t->which[i], query, sizeof query));
+    put_csv(b, query_name(job, t->piece.which[i], query, sizeof query));
     mica_bytes_printf(b, ",%lld,%lld,%.9g", (long long)j + 1,
                       (long long)mica_index_ids(job->index)[row],
                       search_score(job->index, t->score[i * t->k + j]));
@@ -74,10 +82,10 @@ static void put_head(const search_job *job, mica_bytes *b) {
 }
 
 /* The same as one JSON line. */
-static void put_json(const search_job *job, const search_answers *t, int64_t i, mica_bytes *b) {
+static void put_json(const search_job *job, const answers *t, int64_t i, mica_bytes *b) {
   mica_json_writer w = {.out = b};
   char name[512];
-  const int64_t at = t->which[i], *label = mica_index_labels(job->index);
+  const int64_t at = t->piece.which[i], *label = mica_index_labels(job->index);
   mica_json_begin_object(&w);
   row_source_name(&job->queries, at, name, sizeof name);
   if (*name)
@@ -103,11 +111,11 @@ static void put_json(const search_job *job, const search_answers *t, int64_t i, 
   mica_bytes_byte(b, '\n');
 }
 
-static mica_status put(output *o, const search_answers *t) {
+static mica_status put(output *o, const answers *t) {
   mica_bytes b = {0};
-  for (int64_t i = 0; i < t->m; i++) {
+  for (int64_t i = 0; i < t->piece.m; i++) {
     for (int64_t j = 0; j < t->k && o->arrays; j++) {
-      const int64_t row = t->row[i * t->k + j], to = t->which[i] * t->k + j;
+      const int64_t row = t->row[i * t->k + j], to = t->piece.which[i] * t->k + j;
       if (row < 0) continue;
       o->id[to] = mica_index_ids(o->job->index)[row];
       o->score[to] = search_score(o->job->index, t->score[i * t->k + j]);
@@ -163,23 +171,34 @@ static mica_status end_output(output *o, int64_t k, const char *path) {
                                            : mica_safetensors_write(path, views, 3, NULL, 0);
 }
 
+static mica_status begin_answers(const search_job *job, int64_t k, answers *t) {
+  int64_t most = 1 + ((int64_t)1 << 22) / k;
+  if (most > 1024) most = 1024;
+  t->k = k;
+  t->row = mica_realloc_array(NULL, (size_t)(most * k), sizeof *t->row);
+  t->score = mica_realloc_array(NULL, (size_t)(most * k), sizeof *t->score);
+  return t->row && t->score ? search_piece_begin(job, most, &t->piece) : MICA_ERR_MEMORY;
+}
+
 static mica_status answer_all(search_job *job, int64_t k, const char *path) {
-  search_answers t = {0};
-  output o;
-  mica_status status = search_answers_begin(job, k, &t);
-  if (!status)
-    status = begin_output(job, k, path, &o);
-  else
-    o = (output){0};
-  do {
-    if (!status) status = search_answers_next(job, &t);
+  answers t = {0};
+  output o = {0};
+  mica_status status = begin_answers(job, k, &t);
+  if (!status) status = begin_output(job, k, path, &o);
+  while (!status) {
+    status = search_piece_next(job, &t.piece);
+    if (status || !t.piece.m) break;
+    t.piece.o.k = k;
+    status = mica_index_query(job->index, &t.piece.x, &t.piece.o, t.row, t.score);
     if (!status) status = put(&o, &t);
-  } while (!status && t.m);
+  }
   if (!status) status = end_output(&o, k, path);
   mica_writer_close(o.csv);
   mica_free(o.id);
   mica_free(o.score);
-  search_answers_end(&t);
+  mica_free(t.row);
+  mica_free(t.score);
+  search_piece_end(&t.piece);
   return status;
 }
 

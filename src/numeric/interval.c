@@ -68,9 +68,10 @@ typedef struct {
   int32_t groups;
   const int64_t *start;  /* [groups + 1] into member */
   const int64_t *member; /* items ordered by group */
-  mica_resampled_fn statistic;
+  mica_resampled_many_fn statistics;
   void *ctx;
-  double *value; /* [resamples] */
+  int32_t m;
+  double *value; /* [resamples, m] */
 } bootstrap;
 
 static mica_status resample(void *ctx, int64_t r, void *scratch) {
@@ -84,7 +85,7 @@ static mica_status resample(void *ctx, int64_t r, void *scratch) {
       count[b->member[begin +
                       (int64_t)mica_random_below(key, (uint64_t)(begin + i), (uint64_t)size)]]++;
   }
-  b->value[r] = b->statistic(b->ctx, count);
+  b->statistics(b->ctx, count, b->value + r * b->m);
   return MICA_OK;
 }
 
@@ -106,39 +107,62 @@ static mica_status order_by_group(int64_t n, const int32_t *group, int32_t group
   return MICA_OK;
 }
 
-mica_status mica_bootstrap(const mica_engine *engine, mica_key key, int64_t n, const int32_t *group,
-                           int32_t groups, int32_t resamples, double level,
-                           mica_resampled_fn statistic, void *ctx, mica_interval *out) {
-  *out = (mica_interval){NAN, NAN};
+mica_status mica_bootstrap_many(const mica_engine *engine, mica_key key, int64_t n,
+                                const int32_t *group, int32_t groups, int32_t resamples,
+                                double level, int32_t m, mica_resampled_many_fn statistics,
+                                void *ctx, mica_interval *out) {
+  for (int32_t k = 0; k < m; k++) out[k] = (mica_interval){NAN, NAN};
   if (!group) groups = 1;
-  if (n < 1 || groups < 1 || resamples < 1 || !level_ok(level))
+  if (n < 1 || groups < 1 || resamples < 1 || m < 1 || !level_ok(level))
     return mica_fail(
         MICA_ERR_INVALID,
         "bootstrap: %lld items, %d groups, %d resamples, level %g; expected at least one "
         "of each and a level between 0 and 1",
         (long long)n, groups, resamples, level);
   int64_t *start = mica_malloc(((size_t)groups + 1 + (size_t)n) * sizeof *start);
-  double *value = mica_malloc((size_t)resamples * sizeof *value);
-  mica_status status = start && value ? MICA_OK : MICA_ERR_MEMORY;
+  double *value = mica_malloc((size_t)resamples * (size_t)m * sizeof *value);
+  double *one = mica_malloc((size_t)resamples * sizeof *one);
+  mica_status status = start && value && one ? MICA_OK : MICA_ERR_MEMORY;
   if (!status) status = order_by_group(n, group, groups, start, start + groups + 1);
   if (!status) {
-    bootstrap b = {key, n, groups, start, start + groups + 1, statistic, ctx, value};
+    bootstrap b = {key, n, groups, start, start + groups + 1, statistics, ctx, m, value};
     status = mica_chunks_run(engine, resamples, (size_t)n * sizeof(int32_t), resample, &b);
   }
-  if (!status) {
-    mica_sort_doubles(value, resamples);
+  for (int32_t k = 0; k < m && !status; k++) {
+    for (int64_t r = 0; r < resamples; r++) one[r] = value[r * m + k];
+    mica_sort_doubles(one, resamples);
     int64_t defined = resamples;
-    while (defined > 0 && isnan(value[defined - 1])) defined--;
-    if (2 * defined < resamples)
-      status = mica_fail(MICA_ERR_NUMERIC,
-                         "bootstrap: the statistic is undefined on %lld of %d resamples",
-                         (long long)(resamples - defined), resamples);
-    else
-      *out = (mica_interval){mica_quantile_sorted(value, defined, 0.5 - level / 2),
-                             mica_quantile_sorted(value, defined, 0.5 + level / 2)};
+    while (defined > 0 && isnan(one[defined - 1])) defined--;
+    if (2 * defined >= resamples)
+      out[k] = (mica_interval){mica_quantile_sorted(one, defined, 0.5 - level / 2),
+                               mica_quantile_sorted(one, defined, 0.5 + level / 2)};
   }
   mica_free(start);
   mica_free(value);
+  mica_free(one);
+  return status;
+}
+
+typedef struct {
+  mica_resampled_fn statistic;
+  void *ctx;
+} single;
+
+static void one_statistic(void *ctx, const int32_t *count, double *value) {
+  const single *s = ctx;
+  *value = s->statistic(s->ctx, count);
+}
+
+mica_status mica_bootstrap(const mica_engine *engine, mica_key key, int64_t n, const int32_t *group,
+                           int32_t groups, int32_t resamples, double level,
+                           mica_resampled_fn statistic, void *ctx, mica_interval *out) {
+  single s = {statistic, ctx};
+  mica_status status = mica_bootstrap_many(engine, key, n, group, groups, resamples, level, 1,
+                                           one_statistic, &s, out);
+  if (!status && isnan(out->lo))
+    status = mica_fail(MICA_ERR_NUMERIC,
+                       "bootstrap: the statistic is undefined on more than half of %d resamples",
+                       resamples);
   return status;
 }
 
