@@ -88,10 +88,12 @@ mica_status judgements_read(const char *path, judgement **out, int64_t *n) {
     status = mica_fail(MICA_ERR_FORMAT, "%s: is no text", path);
   if (!status) status = parse(path, (char *)bytes, list, n);
   mica_free(bytes);
-  if (status)
+  if (status) {
     mica_free(list);
-  else
+    *n = 0;
+  } else {
     *out = list;
+  }
   return status;
 }
 
