@@ -123,6 +123,7 @@ static const char *const without_table[] = {
     "ROTARY",           //
     "RUN",              //
     "SCATTER",          //
+    "SELECT",           //
     "SPLIT",            //
     "TABLE",            //
     "TAPE",             //

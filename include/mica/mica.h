@@ -25,6 +25,7 @@
 #include <mica/param.h>
 #include <mica/report.h>
 #include <mica/retrieval.h>
+#include <mica/select.h>
 #include <mica/table.h>
 #include <mica/tape.h>
 #include <mica/tensor.h>

@@ -82,6 +82,14 @@ MICA_API double mica_mean_error(const double *values, int64_t n, double *error);
 /* The q-quantile (0..1) of n >= 1 ascending values, linear between order statistics. */
 MICA_API double mica_quantile_sorted(const double *sorted, int64_t n, double q);
 
+/* ---- correlation ---- */
+
+/* Pearson's correlation of n pairs, and Spearman's: that of their ranks, where ties share the mean
+ * rank. NaN where one side does not vary, with fewer than two pairs, and with NaN among them.
+ * Spearman's takes 32 n bytes; MICA_ERR_MEMORY. */
+MICA_API double mica_pearson(int64_t n, const double *a, const double *b);
+MICA_API mica_status mica_spearman(int64_t n, const double *a, const double *b, double *out);
+
 /* ---- k-means ---- */
 
 typedef struct mica_kmeans_options {

@@ -171,6 +171,10 @@ typedef struct mica_train_metrics {
  * MICA_ERR_CANCELLED, after a checkpoint. */
 typedef int (*mica_train_fn)(void *ctx, const mica_train_metrics *m);
 
+/* Called with every batch of training after its forward pass: the batch, and the logits [n,
+ * classes] (contiguous float32) that the weights before this step gave. Non-zero stops the run. */
+typedef int (*mica_train_visit_fn)(void *ctx, const mica_batch *batch, const mica_view *logits);
+
 typedef struct mica_train_options {
   uint32_t size;
   const char *loss;      /* a weighted sum of losses: "ce:smoothing=0.1"; of a zipped stream one
@@ -195,11 +199,13 @@ typedef struct mica_train_options {
   int64_t n_stages;          /* at most 64 */
   bool best_by_loss; /* the lower validation loss is better, whatever the accuracy: for clicks, and
                         where tokens are predicted */
+  mica_train_visit_fn visit; /* NULL: nothing; needs logits, and no zipped stream */
+  void *visit_ctx;
 } mica_train_options;
 #define MICA_TRAIN_OPTIONS                                                                         \
   {                                                                                                \
     sizeof(mica_train_options), "ce", "adamw", "cosine", 10, 1, 0, 0, 0, MICA_F32, NULL, false, 0, \
-        0, 50, NULL, NULL, NULL, NULL, 0, false                                                    \
+        0, 50, NULL, NULL, NULL, NULL, 0, false, NULL, NULL                                        \
   }
 
 /* Stages, each a text of the grammar of components ("epochs=5:train=head.*:lr=0.01"), run one after

@@ -6,6 +6,16 @@
 #include <math.h>
 #include <stdio.h>
 
+/* Show a batch and its logits to whoever asked for them. */
+static void show(const mica_trainer *r, const mica_batch *batch, mica_var logits) {
+  mica_tape *t = r->tape;
+  const mica_view view = mica_is_none(logits) ? (mica_view){0} : mica_read(t, logits);
+  if (!view.data || view.dtype != MICA_F32 || !mica_view_contiguous(&view))
+    mica_latch(t, MICA_ERR_UNSUPPORTED, "visit: the network gives no plain float32 logits");
+  else if (r->o->visit(r->o->visit_ctx, batch, &view))
+    mica_latch(t, MICA_ERR_CANCELLED, "training was stopped by visit");
+}
+
 /* Forward of a batch, and its loss. */
 static mica_var batch_loss(const mica_trainer *r, const mica_batch *batch, const mica_loss *loss) {
   mica_tape *t = r->tape;
@@ -27,6 +37,7 @@ static mica_var batch_loss(const mica_trainer *r, const mica_batch *batch, const
     in.teacher_features = keep[1];
   }
   mica_net_forward_inputs(t, r->net, &inputs, &o);
+  if (r->o->visit && mica_ok(t)) show(r, batch, o.logits);
   in.logits = o.logits;
   in.features = o.features;
   if (batch->labels) in.labels = mica_input(t, batch->labels);
