@@ -89,7 +89,8 @@ MICA_API mica_shape mica_dataset_shape(const mica_dataset *ds);
 MICA_API mica_status mica_dataset_read(const mica_dataset *ds, int64_t i, uint8_t *out);
 /* Borrowed: the labels, int64 [N]. */
 MICA_API const mica_tensor *mica_dataset_labels(const mica_dataset *ds);
-/* MICA_PART_COUNT for an item that turned out unreadable, and out of range. */
+/* MICA_PART_COUNT for an item that turned out unreadable, that mica_dataset_subset left out, and
+ * out of range. */
 MICA_API mica_part mica_dataset_part_of(const mica_dataset *ds, int64_t i);
 /* The file of an item as the folder or list has it, or "part:number", "file:number" of one in an
  * array; it does not change when items are added. Written to buf; returns buf. */
@@ -104,6 +105,73 @@ MICA_API const char *mica_dataset_skipped_text(const mica_dataset *ds);
  * memory, over 4096 of its items, evenly spaced. */
 MICA_API mica_status mica_dataset_statistics(const mica_dataset *ds, double mean[4],
                                              double deviation[4]);
+
+/* ---- fewer items, wrong labels ---- */
+
+/* These two change a data set: call them before streams are made of it and other threads read it.
+ * Numbers, names and the order of the items stay. */
+
+/* Leave in a part only these n of its items, in any order; the others belong to no part any more.
+ * An item that is not in the part, or is given twice, is MICA_ERR_INVALID, and nothing changes. */
+MICA_API mica_status mica_dataset_subset(mica_dataset *ds, mica_part part, int64_t n,
+                                         const int64_t *item);
+
+typedef enum mica_label_noise {
+  MICA_LABEL_NOISE_UNIFORM, /* another class, each as likely */
+  MICA_LABEL_NOISE_NEXT,    /* the class after its own, the first after the last */
+  MICA_LABEL_NOISE_PERMUTE  /* the chosen items' labels dealt among them: the classes keep their
+                               sizes, and some items their label */
+} mica_label_noise;
+
+/* Give a share (0 to 1, rounded to whole items) of a part wrong labels. Who is chosen, and the
+ * label but for MICA_LABEL_NOISE_PERMUTE, is a function of seed and name: a smaller share is part
+ * of a larger one. */
+MICA_API mica_status mica_dataset_flip_labels(mica_dataset *ds, mica_part part,
+                                              mica_label_noise kind, double share, uint64_t seed);
+/* Borrowed: the labels before they were flipped, int64 [N]; those of mica_dataset_labels where none
+ * were. */
+MICA_API const mica_tensor *mica_dataset_true_labels(const mica_dataset *ds);
+
+/* ---- lists of items ---- */
+
+/* Items of a data set by number and name, with facts about where the list is from: what `mica
+ * select` writes and `mica train --subset` reads. The file is CSV, as text:
+ *
+ *     # mica items 1
+ *     # score: el2n
+ *     id,name
+ *     17,train:17
+ *
+ * First the facts, then a row for each item. The name finds the item again, also after others were
+ * added; the number serves where there is no name, and where several items have one. A list of
+ * one's own needs the head with id, name or both, and may have other columns, which are passed
+ * over: a table of scores is a list too. .gz is fine. */
+typedef struct mica_item_list mica_item_list;
+
+/* An empty list. */
+MICA_API mica_status mica_item_list_create(mica_item_list **out);
+/* NULL does nothing. */
+MICA_API void mica_item_list_free(mica_item_list *list);
+/* Add an item; id -1: not known, name NULL or "": none. One of them must be there. */
+MICA_API mica_status mica_item_list_add(mica_item_list *list, int64_t id, const char *name);
+MICA_API int64_t mica_item_list_count(const mica_item_list *list);
+/* The number of entry i, -1: not known; its name, "": none. */
+MICA_API int64_t mica_item_list_id(const mica_item_list *list, int64_t i);
+MICA_API const char *mica_item_list_name(const mica_item_list *list, int64_t i);
+/* A fact: key of letters, digits and '_', value of one line (line ends become blanks). Setting it
+ * again replaces it. At most 100. */
+MICA_API mica_status mica_item_list_set_fact(mica_item_list *list, const char *key,
+                                             const char *value);
+/* NULL when there is no such fact. */
+MICA_API const char *mica_item_list_fact(const mica_item_list *list, const char *key);
+/* Write the file, replacing it as a whole. */
+MICA_API mica_status mica_item_list_write(const mica_item_list *list, const char *path);
+/* At most 2^32 bytes; "-" is standard input. A file of a later form is MICA_ERR_UNSUPPORTED. */
+MICA_API mica_status mica_item_list_read(const char *path, mica_item_list **out);
+/* The data set's numbers of all entries, into item [count]. One that is not in the part, or is
+ * there twice, is an error, and so is a list without entries. */
+MICA_API mica_status mica_item_list_find(const mica_item_list *list, const mica_dataset *ds,
+                                         mica_part part, int64_t *item);
 
 #ifdef __cplusplus
 }

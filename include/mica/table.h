@@ -170,6 +170,7 @@ MICA_API void mica_data_table_free(mica_data_table *table);
 MICA_API bool mica_data_table_in_file(const mica_data_table *table);
 MICA_API int64_t mica_data_table_count(const mica_data_table *table);
 MICA_API int64_t mica_data_table_part_count(const mica_data_table *table, mica_part part);
+/* MICA_PART_COUNT for a row that mica_data_table_subset left out. */
 MICA_API mica_part mica_data_table_part_of(const mica_data_table *table, int64_t i);
 /* Borrowed from the table, or those that it was opened with. */
 MICA_API const mica_columns *mica_data_table_columns(const mica_data_table *table);
@@ -193,6 +194,18 @@ MICA_API mica_status mica_data_table_matrix(const mica_data_table *table, mica_p
 MICA_API mica_status mica_data_table_matrix_fields(const mica_data_table *table, mica_part part,
                                                    mica_tensor **x, mica_tensor **ids,
                                                    mica_tensor **labels);
+/* What tells row i from others in whatever order: a hash of its content, "row:1f..."; "" of a table
+ * that stays in its files, and out of range. Written to buf; returns buf. */
+MICA_API const char *mica_data_table_name(const mica_data_table *table, int64_t i, char *buf,
+                                          size_t n);
+/* Leave in a part only these n of its rows, as mica_dataset_subset does: before streams are made.
+ * What was learnt of the columns stays. MICA_ERR_UNSUPPORTED for rows in files. */
+MICA_API mica_status mica_data_table_subset(mica_data_table *table, mica_part part, int64_t n,
+                                            const int64_t *row);
+/* The rows of all entries of a list, as mica_item_list_find gives items. */
+MICA_API mica_status mica_item_list_find_rows(const mica_item_list *list,
+                                              const mica_data_table *table, mica_part part,
+                                              int64_t *row);
 /* The columns leave the table, which keeps working and must not outlive them. Free with
  * mica_columns_free. */
 MICA_API mica_columns *mica_data_table_take_columns(mica_data_table *table);

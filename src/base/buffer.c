@@ -42,6 +42,19 @@ void mica_bytes_text(mica_bytes *b, const char *text) {
   mica_bytes_append(b, text, strlen(text));
 }
 
+void mica_bytes_csv(mica_bytes *b, const char *text) {
+  const size_t n = strlen(text);
+  /* Readers drop blanks at the ends, and some take '#' for a remark. */
+  const bool plain =
+      !n || (!strpbrk(text, ",\"\r\n") && !strchr(" \t#", *text) && !strchr(" \t", text[n - 1]));
+  if (!plain) mica_bytes_byte(b, '"');
+  for (; *text; text++) {
+    if (*text == '"') mica_bytes_byte(b, '"');
+    mica_bytes_byte(b, *text);
+  }
+  if (!plain) mica_bytes_byte(b, '"');
+}
+
 void mica_bytes_printf(mica_bytes *b, const char *fmt, ...) {
   va_list args, again;
   va_start(args, fmt);

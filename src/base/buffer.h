@@ -19,6 +19,8 @@ char *mica_bytes_reserve(mica_bytes *b, size_t more);
 void mica_bytes_append(mica_bytes *b, const void *bytes, size_t n);
 void mica_bytes_byte(mica_bytes *b, char byte);
 void mica_bytes_text(mica_bytes *b, const char *text);
+/* A field of a CSV line, in quotes where it needs them. */
+void mica_bytes_csv(mica_bytes *b, const char *text);
 void mica_bytes_printf(mica_bytes *b, const char *fmt, ...) MICA_PRINTF(2, 3);
 void mica_bytes_clear(mica_bytes *b); /* forget the contents and the failure, keep the memory */
 void mica_bytes_free(mica_bytes *b);

@@ -24,6 +24,7 @@ void mica_dataset_free(mica_dataset *ds) {
   mica_free(ds->path);
   mica_free(ds->folder);
   mica_tensor_free(ds->labels);
+  mica_tensor_free(ds->truth);
   mica_bytes_free(&ds->names);
   mica_bytes_free(&ds->skipped_text);
   mica_free(ds);

@@ -40,7 +40,8 @@ struct mica_dataset {
   mica_bytes skipped_text;
   /* made when all items are there */
   mica_tensor *labels;
-  uint8_t *part;
+  mica_tensor *truth; /* labels before any were flipped; NULL: none were */
+  uint8_t *part;      /* MICA_PART_COUNT: in none */
   /* For each item: pixels of files that were read before, as far as the budget goes; and why it
    * cannot be read. Set once, without a lock, so that a fork at any moment is harmless. */
   _Atomic(uint8_t *) *cached;

@@ -8,8 +8,10 @@
 
 #include "base/file.h"
 #include "data/movielens_table.h"
+#include "data/subset_parts.h"
 #include "data/validation_split.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -347,6 +349,19 @@ int64_t mica_data_table_part_count(const mica_data_table *t, mica_part part) {
 }
 mica_part mica_data_table_part_of(const mica_data_table *t, int64_t i) {
   return t->in_file ? MICA_PART_TRAIN : (mica_part)t->part[i];
+}
+const char *mica_data_table_name(const mica_data_table *t, int64_t i, char *buf, size_t n) {
+  if (t->in_file || i < 0 || i >= t->n)
+    snprintf(buf, n, "%s", "");
+  else
+    snprintf(buf, n, "row:%016llx", (unsigned long long)t->hash[i]);
+  return buf;
+}
+mica_status mica_data_table_subset(mica_data_table *t, mica_part part, int64_t n,
+                                   const int64_t *row) {
+  if (t->in_file)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "subset: the table's rows stay in their file");
+  return mica_subset_parts(t->n, t->part, part, n, row);
 }
 const mica_columns *mica_data_table_columns(const mica_data_table *t) {
   return t->columns;
