@@ -112,6 +112,7 @@ static const char *const without_table[] = {
     "MAP",              //
     "MIXED_STREAM",     //
     "NEGATIVE",         //
+    "PRUNE",            //
     "PAPER",            //
     "POOL",             //
     "POOL3D",           //

@@ -16,6 +16,7 @@
 #include <mica/linear_algebra.h>
 #include <mica/loss.h>
 #include <mica/model.h>
+#include <mica/network_analysis.h>
 #include <mica/nn.h>
 #include <mica/numeric.h>
 #include <mica/op.h>

@@ -163,6 +163,12 @@ typedef mica_var (*mica_tap_fn)(mica_tape *t, void *ctx, const char *path, mica_
 MICA_API mica_status mica_tap(mica_tape *t, const char *pattern, mica_tap_fn fn, void *ctx);
 MICA_API void mica_taps_clear(mica_tape *t);
 
+/* fn sees the result of every rectifier (ReLU), as an operation of its own or fused with a norm or
+ * a product, at the module's path; it only looks on. Stays until another takes its place; NULL:
+ * none. */
+typedef void (*mica_relu_fn)(mica_tape *t, void *ctx, const char *path, mica_var y);
+MICA_API void mica_watch_relu(mica_tape *t, mica_relu_fn fn, void *ctx);
+
 /* The key of the next random draw at this place of the step: (seed, purpose, step, micro-batch,
  * path, call number in that path). */
 MICA_API mica_key mica_tape_draw(mica_tape *t, const char *purpose);

@@ -1,5 +1,6 @@
 /* Operations of one input, element by element. */
 #include "autograd/ranges.h"
+#include "autograd/tape.h"
 
 #include <mica/ops.h>
 
@@ -116,7 +117,10 @@ UNARY(erf, MICA_UNARY_ERF)
 UNARY(sigmoid, MICA_UNARY_SIGMOID)
 UNARY(log_sigmoid, MICA_UNARY_LOG_SIGMOID)
 UNARY(softplus, MICA_UNARY_SOFTPLUS)
-UNARY(relu, MICA_UNARY_RELU)
+UNARY_OP(relu)
+mica_var mica_relu(mica_tape *t, mica_var x) {
+  return mica_relu_made(t, unary(t, &relu_op, MICA_UNARY_RELU, x, 0, 0));
+}
 UNARY(selu, MICA_UNARY_SELU)
 UNARY(gelu, MICA_UNARY_GELU)
 UNARY(gelu_tanh, MICA_UNARY_GELU_TANH)

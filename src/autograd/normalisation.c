@@ -4,6 +4,7 @@
  * of gain and bias to its own sums, which are combined in order.
  */
 #include "autograd/ranges.h"
+#include "autograd/tape.h"
 
 #include <mica/ops.h>
 
@@ -436,6 +437,7 @@ static bool act_ok(mica_activation act) {
 
 /* The activations that the kernel does not do itself come after it. */
 static mica_var then(mica_tape *t, mica_activation act, mica_var y) {
+  if (act == MICA_RELU) return mica_relu_made(t, y);
   return act_ok(act) ? y : mica_activate(t, act, y);
 }
 

@@ -8,6 +8,7 @@
 #include <mica/ops.h>
 
 #include "autograd/ranges.h"
+#include "autograd/tape.h"
 #include "tensor/kernel/elementwise.h"
 #include "tensor/kernel/gemm.h"
 #include "tensor/kernel/kernel.h"
@@ -358,5 +359,6 @@ mica_var mica_linear(mica_tape *t, mica_var x, mica_var w, mica_var bias, mica_a
   mica_scope_begin(t, NULL);
   mica_var y = linear(t, x, mica_contiguous(t, w), mica_contiguous(t, bias), fuse);
   y = mica_scope_end(t, y);
-  return fuse || act == MICA_IDENTITY ? y : mica_activate(t, act, y);
+  if (fuse) return mica_relu_made(t, y);
+  return act == MICA_IDENTITY ? y : mica_activate(t, act, y);
 }

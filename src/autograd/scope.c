@@ -152,6 +152,16 @@ bool mica_taps_see(const mica_tape *t, const char *name) {
   return false;
 }
 
+void mica_watch_relu(mica_tape *t, mica_relu_fn fn, void *ctx) {
+  t->relu_fn = fn;
+  t->relu_ctx = ctx;
+}
+
+mica_var mica_relu_made(mica_tape *t, mica_var y) {
+  if (t->relu_fn && mica_ok(t)) t->relu_fn(t, t->relu_ctx, mica_tape_path(t), y);
+  return y;
+}
+
 void mica_taps_clear(mica_tape *t) {
   for (uint32_t i = 0; i < t->taps.n; i++) mica_free(t->taps.v[i].pattern);
   for (uint32_t i = 0; i < t->overrides.n; i++) mica_free(t->overrides.v[i].name);

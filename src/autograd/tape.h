@@ -140,6 +140,8 @@ struct mica_tape {
   VEC(mica_tensor *) inputs;
   VEC(queued) queue;
   VEC(tap) taps;
+  mica_relu_fn relu_fn; /* who looks on at rectifiers */
+  void *relu_ctx;
   VEC(override) overrides;
   draw_table draws, spare_draws; /* the spare serves recomputations */
 };
@@ -151,6 +153,8 @@ struct mica_tape {
                   sizeof *(vec).v))
 bool mica_tape_grow(mica_tape *t, void **v, uint32_t *cap, uint32_t need, size_t size);
 
+/* Show a rectifier's result to who looks on. Returns y. */
+mica_var mica_relu_made(mica_tape *t, mica_var y);
 /* A new value with a live handle; 0 on failure (slot 0 is never used). */
 uint32_t mica_value_new(mica_tape *t, const mica_view *view, uint32_t buffer);
 mica_var mica_value_handle(const mica_tape *t, uint32_t slot);

@@ -119,7 +119,8 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
         h = mica_nn_conv2d_norm(t, at, mica_node_find(layers, n), &conv, MICA_RELU, x, MICA_NONE);
       } else {
         h = mica_nn_conv2d(t, at, &conv, x);
-        h = mica_replace(t, h, mica_relu(t, h));
+        mica_scope_begin(t, n);
+        h = mica_replace(t, h, mica_scope_end(t, mica_relu(t, h)));
       }
       x = s || i ? mica_replace(t, x, h) : h;
     }

@@ -89,7 +89,7 @@ static uint64_t key_of(const folding *g) {
  * themselves say what is wrong. */
 static bool plan(mica_tape *t, mica_node *conv, mica_node *norm, const mica_conv_options *o,
                  mica_var x, mica_var residual, folding *g) {
-  if (!mica_ok(t) || !conv || !norm || mica_is_training(t) || mica_is_recording(t) ||
+  if (!mica_ok(t) || !conv || !norm || mica_is_training(t) || mica_is_recording(t) || t->relu_fn ||
       mica_taps_see(t, mica_node_name(conv)) || mica_taps_see(t, mica_node_name(norm)) ||
       mica_node_adapted(conv) || mica_compute(t) != MICA_F32 || o->size != sizeof *o)
     return false;
