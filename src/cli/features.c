@@ -85,6 +85,13 @@ static mica_status shorten(feature_part *part, int64_t n) {
   return MICA_OK;
 }
 
+/* The taps of the model's network. */
+static void features_levels(const mica_model *model, features *out) {
+  const mica_net *net = mica_model_net(model);
+  for (; out->levels.n < mica_net_taps(net) && out->levels.n < MICA_LIST_MAX; out->levels.n++)
+    mica_net_tap(net, out->levels.n, &out->levels.v[out->levels.n]);
+}
+
 mica_status features_embed(const cli_args *a, mica_model *model, const mica_dataset *ds,
                            features *out) {
   const mica_preprocess *p = mica_model_preprocess(model);
@@ -97,6 +104,7 @@ mica_status features_embed(const cli_args *a, mica_model *model, const mica_data
   mica_session *session = NULL;
   uint8_t *pixels = mica_malloc((size_t)(PIECE * size));
   memset(out, 0, sizeof *out);
+  features_levels(model, out);
   mica_status status = pixels ? make_parts(ds, width, out) : MICA_ERR_MEMORY;
   if (status == MICA_OK) status = mica_session_create(model, &session);
   for (int64_t from = 0; from < n && status == MICA_OK;) {
@@ -194,6 +202,29 @@ static mica_status read_names(const mica_archive *archive, features *f) {
   return status;
 }
 
+/* Levels from the metadata: they must be the columns in all. */
+static mica_status read_levels(const mica_archive *archive, features *f) {
+  const char *text = mica_archive_metadata(archive, "levels");
+  mica_json_doc *doc = NULL;
+  int64_t sum = 0;
+  mica_status status = text ? mica_json_parse(text, strlen(text), &doc) : MICA_OK;
+  if (!text || status != MICA_OK) return status;
+  const mica_json *array = mica_json_root(doc);
+  const int64_t n = mica_json_count(array);
+  for (int64_t i = 0; i < n && i < MICA_LIST_MAX; i++) {
+    int64_t width = 0;
+    if (mica_json_int64(mica_json_item(array, i), &width) && width > 0 && width <= f->width)
+      f->levels.v[f->levels.n++] = width;
+    sum += width;
+  }
+  if (f->levels.n != n || sum != f->width)
+    status = mica_fail(MICA_ERR_FORMAT,
+                       "%s: levels are no list of at most %d widths that add up to %lld columns",
+                       mica_archive_path(archive), MICA_LIST_MAX, (long long)f->width);
+  mica_json_free(doc);
+  return status;
+}
+
 /* The part of each row: as the file says, else a share of each class for validation. */
 static mica_status choose_parts(const mica_archive *archive, int64_t n, const int64_t *label,
                                 int64_t classes, double validation, uint64_t seed, uint8_t *part) {
@@ -285,6 +316,7 @@ mica_status features_read(const char *path, const char *labels, double validatio
   }
   if (status == MICA_OK) out->width = mica_tensor_dim(x, 1);
   if (status == MICA_OK) status = read_names(archive, out);
+  if (status == MICA_OK) status = read_levels(archive, out);
   uint8_t *part =
       status == MICA_OK ? mica_calloc((size_t)mica_tensor_dim(x, 0) + 1, sizeof *part) : NULL;
   if (status == MICA_OK && !part) status = MICA_ERR_MEMORY;
@@ -300,6 +332,15 @@ mica_status features_read(const char *path, const char *labels, double validatio
   return status;
 }
 
+static mica_status levels_text(const features *f, mica_bytes *text) {
+  mica_json_writer w = {.out = text};
+  mica_json_begin_array(&w);
+  for (int i = 0; i < f->levels.n; i++) mica_json_write_int(&w, f->levels.v[i]);
+  mica_json_end_array(&w);
+  mica_bytes_byte(text, 0);
+  return text->status;
+}
+
 static mica_status names_text(const features *f, mica_bytes *text) {
   mica_json_writer w = {.out = text};
   mica_json_begin_array(&w);
@@ -312,12 +353,13 @@ static mica_status names_text(const features *f, mica_bytes *text) {
 mica_status features_write(const features *f, const char *path) {
   int64_t n = 0, at = 0;
   mica_tensor *x = NULL, *label = NULL, *part = NULL;
-  mica_bytes names = {0};
+  mica_bytes names = {0}, levels = {0};
   for (int k = 0; k < MICA_PART_COUNT; k++) n += f->part[k].n;
   mica_status status = mica_tensor_create(MICA_F32, MICA_SHAPE(n, f->width), &x);
   if (status == MICA_OK) status = mica_tensor_create(MICA_I64, MICA_SHAPE(n), &label);
   if (status == MICA_OK) status = mica_tensor_create(MICA_U8, MICA_SHAPE(n), &part);
   if (status == MICA_OK) status = names_text(f, &names);
+  if (status == MICA_OK) status = levels_text(f, &levels);
   for (int k = 0; k < MICA_PART_COUNT && status == MICA_OK; k++) {
     const feature_part *from = &f->part[k];
     if (!from->n) continue;
@@ -332,15 +374,16 @@ mica_status features_write(const features *f, const char *path) {
     const mica_named_view views[] = {{"features", mica_tensor_view(x)},
                                      {"labels", mica_tensor_view(label)},
                                      {"part", mica_tensor_view(part)}};
-    const mica_text_pair pair = {"classes", names.data};
+    const mica_text_pair pairs[] = {{"classes", names.data}, {"levels", levels.data}};
     if (ends_with(path, ".npz"))
       status = mica_npz_write(path, views, 3, false);
     else if (ends_with(path, ".safetensors"))
-      status = mica_safetensors_write(path, views, 3, &pair, 1);
+      status = mica_safetensors_write(path, views, 3, pairs, f->levels.n > 1 ? 2 : 1);
     else
       status = mica_fail(MICA_ERR_INVALID, "%s: expected a name in .safetensors or .npz", path);
   }
   mica_bytes_free(&names);
+  mica_bytes_free(&levels);
   mica_tensor_free(x);
   mica_tensor_free(label);
   mica_tensor_free(part);

@@ -16,7 +16,8 @@ typedef struct feature_part {
 typedef struct features {
   feature_part part[MICA_PART_COUNT];
   int64_t width, classes;
-  char **names; /* [classes] */
+  char **names;     /* [classes] */
+  mica_ints levels; /* the widths of what stands side by side in a row, such as taps; n 0: one */
 } features;
 
 void features_free(features *f);
@@ -30,8 +31,8 @@ mica_status features_rows(const mica_data_table_options *o, mica_model *model, c
                           features *out, char **columns);
 /* A file of features: .npy [N, D], or .npz or .safetensors with `features` and, where they are
  * there, `labels` (int64 [N]), `part` (mica_part [N]) and the names of the classes in the metadata
- * `classes`. `labels`: an .npy file of labels, or NULL. Without parts, a share of the rows goes to
- * the validation part. */
+ * `classes`, the widths of levels in `levels`. `labels`: an .npy file of labels, or NULL. Without
+ * parts, a share of the rows goes to the validation part. */
 mica_status features_read(const char *path, const char *labels, double validation, uint64_t seed,
                           features *out);
 /* All parts one after the other as `features`, `labels` and `part` (mica_part), and the names of

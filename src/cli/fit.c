@@ -1,6 +1,7 @@
 /* mica fit: estimators on the features of a network, made into a model file. */
 #include "cli/features.h"
 #include "cli/table.h"
+#include "cli/taps.h"
 
 #include "base/buffer.h"
 #include "base/json.h"
@@ -31,6 +32,12 @@ static const cli_flag flags[] = {
      "add a class to the model --encoder from the pictures that are the operands"},
     {"--seed", NULL, "N", "0", "of folds and held-out shares"},
     {"--strict", NULL, NULL, NULL, "stop at a picture or row that cannot be read"},
+    CLI_TAPS_FLAGS,
+    {"--augment-passes", NULL, "N", "0",
+     "fit on N passes over the training pictures, shifted (--crop) and mirrored (--flip) at "
+     "random"},
+    {"--crop", NULL, "N", "2", "with --augment-passes: random shifts of up to N pixels"},
+    {"--flip", NULL, NULL, NULL, "with --augment-passes: mirror every other picture"},
     CLI_TABLE_FLAGS,
     CLI_COMMON_FLAGS};
 
@@ -41,6 +48,7 @@ typedef struct job {
   mica_dataset *ds;
   features f;
   int64_t seed;
+  char *spec[ESTIMATORS_MAX]; /* the operands, with the levels of the features */
   mica_contender contender[ESTIMATORS_MAX];
   int best;
   int64_t *predicted; /* of the test part, by the best; NULL: none */
@@ -99,11 +107,25 @@ static mica_status open_rows(job *j) {
   return status;
 }
 
+/* Features of pictures: from the taps that the flags name, of random versions where they say so. */
+static mica_status embed_pictures(job *j) {
+  const cli_args *a = j->a;
+  int64_t passes, crop;
+  if (!cli_int(a, "--augment-passes", 0, 100000, &passes) || !cli_int(a, "--crop", 0, 64, &crop))
+    return MICA_ERR_INVALID;
+  mica_status status = features_embed(a, j->model, j->ds, &j->f);
+  if (status == MICA_OK && passes)
+    status = features_augment(a, j->model, j->ds, passes, crop, cli_on(a, "--flip"),
+                              (uint64_t)j->seed, &j->f);
+  return status;
+}
+
 static mica_status open_data(job *j, double validation) {
   const cli_args *a = j->a;
   const char *data = cli_text(a, "--data"), *encoder = cli_text(a, "--encoder");
   mica_status status = MICA_OK;
   if (encoder) status = open_model(j->engine, encoder, &j->model);
+  if (encoder && status == MICA_OK) status = cli_taps(a, j->model);
   if (status != MICA_OK) return status;
   if (is_feature_file(data)) {
     status = features_read(data, cli_text(a, "--labels"), validation, (uint64_t)j->seed, &j->f);
@@ -122,8 +144,7 @@ static mica_status open_data(job *j, double validation) {
                      "--encoder is missing: the model whose features are used (of a table, --label "
                      "COLUMN names what to predict)");
   status = open_pictures(a, j->model, data, cli_text(a, "--classes"), validation, &j->ds);
-  if (status == MICA_OK) status = features_embed(a, j->model, j->ds, &j->f);
-  return status;
+  return status == MICA_OK ? embed_pictures(j) : status;
 }
 
 /* What an estimator is given: the training part, and the validation part to calibrate with. */
@@ -218,7 +239,7 @@ static mica_status compare(job *j) {
   if (!j->f.part[MICA_PART_TRAIN].label)
     return mica_fail(MICA_ERR_INVALID, "a comparison needs labels");
   for (int i = 0; i < a->n_operands; i++)
-    j->contender[i] = (mica_contender)MICA_CONTENDER(a->operand[i]);
+    j->contender[i] = (mica_contender)MICA_CONTENDER(j->spec[i]);
   const mica_fit_data d = fit_data(j, NULL, true);
   mica_status status = mica_cross_validate(j->engine, &d, (int32_t)folds, (uint64_t)j->seed, 0.95,
                                            a->n_operands, j->contender, NULL);
@@ -256,7 +277,7 @@ static mica_status fit_head(job *j, int i) {
   double rate = 0;
   if (held->n) held_out = mica_tensor_view(held->x);
   if (reject && !cli_double(j->a, "--reject", 0, 0.999, &rate)) return MICA_ERR_INVALID;
-  mica_status status = mica_estimator_create(j->engine, j->a->operand[i], &e);
+  mica_status status = mica_estimator_create(j->engine, j->spec[i], &e);
   if (status == MICA_OK) {
     const mica_estimator_functions *fn = mica_estimator_component(e)->functions;
     const mica_fit_data d =
@@ -347,6 +368,8 @@ static int fit(job *j) {
     mica_estimator_free(e);
   }
   mica_status status = open_data(j, validation);
+  for (int i = 0; i < a->n_operands && status == MICA_OK; i++)
+    status = cli_with_levels(j->engine, a->operand[i], &j->f.levels, &j->spec[i]);
   if (status == MICA_OK && !j->f.part[MICA_PART_TRAIN].n)
     status = mica_fail(MICA_ERR_INVALID, "%s: no training examples", cli_text(a, "--data"));
   if (status == MICA_OK) status = compare(j);
@@ -363,6 +386,7 @@ static int run(const cli_args *a) {
   cli_catch_interrupt();
   const int code = fit(&j);
   mica_free(j.predicted);
+  for (int i = 0; i < ESTIMATORS_MAX; i++) mica_free(j.spec[i]);
   features_free(&j.f);
   mica_dataset_free(j.ds);
   mica_model_free(j.model);
@@ -383,5 +407,7 @@ const cli_verb verb_fit = {
     "  mica fit prototypes --encoder resnet18 --data photos/ -o parts.mica\n"
     "  mica fit logistic ridge knn prototypes --encoder net.mica --data photos/\n"
     "  mica fit logistic --data features.npz -o probe.mica\n"
+    "  mica fit gaussian --encoder resnet18 --taps layer1,layer2,layer3 --data normal/ -o "
+    "part.mica\n"
     "  mica fit --add-class bolt --encoder parts.mica bolt1.jpg bolt2.jpg bolt3.jpg\n"
     "`mica list estimator` tells the estimators and their options."};

@@ -1,6 +1,7 @@
 /* mica predict, mica embed: a model file put to work. */
 #include "cli/features.h"
 #include "cli/table.h"
+#include "cli/taps.h"
 #include "cli/text.h"
 
 #include "base/buffer.h"
@@ -192,6 +193,7 @@ static int embed(const cli_args *a, work *w) {
     return cli_usage(a, "expected FILE..., --data or --text, one of the three");
   if (!out) out = data ? "features.safetensors" : "features.npy";
   mica_status status = begin(a, w, !data && !text);
+  if (status == MICA_OK) status = cli_taps(a, w->model);
   if (status == MICA_OK && !data) rows = w->files.n;
   if (status == MICA_OK && text)
     status = cli_text_embed(w->model, w->session, text, out, &rows);
@@ -233,6 +235,7 @@ static const cli_flag embed_flags[] = {
     {"--out", "-o", "FILE", NULL,
      "features.npy, or with --data features.safetensors (or an .npz file)"},
     {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
+    CLI_TAPS_FLAGS,
     CLI_COMMON_FLAGS};
 
 const cli_verb verb_predict = {

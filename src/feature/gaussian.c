@@ -178,13 +178,19 @@ static void describe(const options *o, const gaussian *s, mica_fit_report *repor
                            (long long)s->level[l].k, (long long)s->level[l].d, s->level[l].rho);
 }
 
+static bool labels_differ(const mica_fit_data *data) {
+  for (int64_t i = 1; i < mica_rows_n(&data->x); i++)
+    if (data->label[i] != data->label[0]) return true;
+  return false;
+}
+
 static mica_status fit(const mica_engine *engine, const void *given, const mica_fit_data *data,
                        mica_fitted *fitted, mica_fit_report *report, void **state) {
   const options *o = given;
   int64_t n = mica_rows_n(&data->x), present = 0;
   bool full = o->distance == MICA_GAUSSIAN_MAHALANOBIS;
   bool each = data->label && (o->classes == MICA_GAUSSIAN_EACH ||
-                              (o->classes == MICA_GAUSSIAN_AUTO && full && data->classes > 1));
+                              (o->classes == MICA_GAUSSIAN_AUTO && full && labels_differ(data)));
   if (o->classes == MICA_GAUSSIAN_EACH && (!data->label || !full))
     return mica_fail(MICA_ERR_INVALID,
                      "gaussian: classes=each needs labels and the Mahalanobis distance");
