@@ -25,6 +25,7 @@ static const struct {
     WITH(MICA_KIND_MODEL, "convnet", mica_convnet_options, MICA_CONVNET_OPTIONS),
     WITH(MICA_KIND_MODEL, "resnet", mica_resnet_options, MICA_RESNET_OPTIONS),
     WITH(MICA_KIND_MODEL, "vgg", mica_vgg_options, MICA_VGG_OPTIONS),
+    WITH(MICA_KIND_MODEL, "efficientnet", mica_efficientnet_options, MICA_EFFICIENTNET_OPTIONS),
     WITH(MICA_KIND_MODEL, "vit", mica_vit_options, MICA_VIT_OPTIONS),
     WITH(MICA_KIND_MODEL, "clip", mica_clip_options, MICA_CLIP_OPTIONS),
     WITH(MICA_KIND_MODEL, "bert", mica_bert_options, MICA_BERT_OPTIONS),
@@ -113,6 +114,7 @@ static const char *const without_table[] = {
     "MIXED_STREAM",     //
     "NEGATIVE",         //
     "PRUNE",            //
+    "NORM",             //
     "PAPER",            //
     "POOL",             //
     "POOL3D",           //

@@ -347,6 +347,20 @@ typedef struct mica_vgg_options {
 #define MICA_VGG_OPTIONS                                                                           \
   { sizeof(mica_vgg_options), 16, true, false, 64, 4096, 0.5 }
 
+/* "efficientnet" (Tan and Le 2019), with the names of the `efficientnet_pytorch` checkpoints
+ * (_conv_stem, _bn0, _blocks.N._depthwise_conv, _conv_head, _fc). The pyramid is the stem and the
+ * last block of each stage; together with the features, the mean of the head's map, they are the
+ * nine blocks that anomaly detectors tap. */
+typedef struct mica_efficientnet_options {
+  uint32_t size;
+  int32_t variant;     /* b0 .. b7 */
+  double dropout;      /* before the classifier; -1: as published for the variant */
+  double drop_connect; /* of the last block; linear over depth */
+  double width, depth; /* factors of the scaling; 0: the variant's */
+} mica_efficientnet_options;
+#define MICA_EFFICIENTNET_OPTIONS                                                                  \
+  { sizeof(mica_efficientnet_options), 0, -1.0, 0.2, 0.0, 0.0 }
+
 typedef struct mica_vit_options {
   uint32_t size;
   int64_t patch, dim, depth, heads;

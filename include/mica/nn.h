@@ -68,6 +68,17 @@ MICA_API mica_status mica_nn_batch_norm_init(mica_node *node, int64_t channels);
 MICA_API mica_var mica_nn_batch_norm(mica_tape *t, mica_node *node, mica_activation act,
                                      mica_var x);
 
+typedef struct mica_norm_options {
+  uint32_t size;
+  double eps;
+  double momentum; /* share of the batch in the running statistics */
+} mica_norm_options;
+#define MICA_NORM_OPTIONS                                                                          \
+  { sizeof(mica_norm_options), 1e-5, 0.1 }
+/* The same with another eps and momentum. */
+MICA_API mica_var mica_nn_batch_norm_with(mica_tape *t, mica_node *node, const mica_norm_options *o,
+                                          mica_activation act, mica_var x);
+
 /* The same layer over the positions of x [..,C] where the mask [..], float, is not 0: only they
  * count in the statistics, and the others give 0. */
 MICA_API mica_var mica_nn_masked_batch_norm(mica_tape *t, mica_node *node, mica_activation act,
@@ -80,6 +91,11 @@ MICA_API mica_var mica_nn_masked_batch_norm(mica_tape *t, mica_node *node, mica_
 MICA_API mica_var mica_nn_conv2d_norm(mica_tape *t, mica_node *conv, mica_node *norm,
                                       const mica_conv_options *o, mica_activation act, mica_var x,
                                       mica_var residual);
+
+/* The same with another eps and momentum of the norm. */
+MICA_API mica_var mica_nn_conv2d_norm_with(mica_tape *t, mica_node *conv, mica_node *norm,
+                                           const mica_conv_options *o, const mica_norm_options *n,
+                                           mica_activation act, mica_var x, mica_var residual);
 
 /* weight [c] = 1, bias [c] = 0, no weight decay. */
 MICA_API mica_status mica_nn_layer_norm_init(mica_node *node, int64_t channels);

@@ -2,6 +2,9 @@
 #ifndef MICA_NN_BATCH_NORM_H
 #define MICA_NN_BATCH_NORM_H
 
-#define MICA_BATCH_NORM_EPS 1e-5
+#include <mica/nn.h>
+
+/* The caller's options with what an older caller does not know; NULL: the defaults. */
+mica_norm_options mica_norm_options_of(const mica_norm_options *given);
 
 #endif

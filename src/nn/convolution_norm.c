@@ -23,6 +23,7 @@ typedef struct folding {
   const mica_engine *engine;
   mica_param *entry[ENTRIES]; /* CONV_BIAS may be NULL */
   mica_convolution conv;
+  double eps;
 } folding;
 
 typedef struct folded {
@@ -51,8 +52,8 @@ static mica_status fold(void *ctx, void **object) {
   if (f) f->bias = mica_malloc((size_t)v->o * sizeof *f->bias);
   mica_status status = f && f->bias && scaled ? MICA_OK : MICA_ERR_MEMORY;
   for (int64_t o = 0; o < v->o && status == MICA_OK; o++) {
-    const double gain = (double)values(g->entry[GAIN])[o] /
-                        sqrt((double)values(g->entry[VAR])[o] + MICA_BATCH_NORM_EPS);
+    const double gain =
+        (double)values(g->entry[GAIN])[o] / sqrt((double)values(g->entry[VAR])[o] + g->eps);
     for (int64_t i = 0; i < width; i++)
       scaled[o * width + i] = (float)(gain * (double)w[o * width + i]);
     f->bias[o] = (float)((double)values(g->entry[BIAS])[o] +
@@ -74,6 +75,7 @@ static uint64_t key_of(const folding *g) {
     uint64_t version[ENTRIES];
     mica_convolution conv;
     int64_t threads;
+    double eps;
   } key;
   memset(&key, 0, sizeof key);
   for (int i = 0; i < ENTRIES; i++) {
@@ -81,6 +83,7 @@ static uint64_t key_of(const folding *g) {
     key.version[i] = g->entry[i] ? mica_param_version(g->entry[i]) : 0;
   }
   key.conv = g->conv;
+  key.eps = g->eps;
   key.threads = mica_library_threads(g->engine);
   return mica_hash64(&key, sizeof key, 0);
 }
@@ -167,8 +170,16 @@ static mica_var run(mica_tape *t, const folding *g, const folded *f, bool relu, 
 mica_var mica_nn_conv2d_norm(mica_tape *t, mica_node *conv, mica_node *norm,
                              const mica_conv_options *o, mica_activation act, mica_var x,
                              mica_var residual) {
+  return mica_nn_conv2d_norm_with(t, conv, norm, o, NULL, act, x, residual);
+}
+
+mica_var mica_nn_conv2d_norm_with(mica_tape *t, mica_node *conv, mica_node *norm,
+                                  const mica_conv_options *o, const mica_norm_options *given,
+                                  mica_activation act, mica_var x, mica_var residual) {
+  const mica_norm_options n = mica_norm_options_of(given);
   folding g;
   if (plan(t, conv, norm, o, x, residual, &g)) {
+    g.eps = n.eps;
     mica_derived *held = NULL;
     const mica_status status =
         mica_derived_hold(g.entry[WEIGHT], key_of(&g), fold, &g, folded_free, &held);
@@ -186,7 +197,8 @@ mica_var mica_nn_conv2d_norm(mica_tape *t, mica_node *conv, mica_node *norm,
     if (!mica_is_none(y)) mica_release(t, y);
   }
   mica_var y = mica_nn_conv2d(t, conv, o, x);
-  if (mica_is_none(residual)) return mica_replace(t, y, mica_nn_batch_norm(t, norm, act, y));
-  y = mica_replace(t, y, mica_nn_batch_norm(t, norm, MICA_IDENTITY, y));
+  if (mica_is_none(residual))
+    return mica_replace(t, y, mica_nn_batch_norm_with(t, norm, &n, act, y));
+  y = mica_replace(t, y, mica_nn_batch_norm_with(t, norm, &n, MICA_IDENTITY, y));
   return mica_replace(t, y, mica_activate(t, act, mica_add(t, y, residual)));
 }

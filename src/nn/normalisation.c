@@ -3,7 +3,13 @@
 
 #include "nn/batch_norm.h"
 
-#define BATCH_MOMENTUM 0.1
+#include <string.h>
+
+mica_norm_options mica_norm_options_of(const mica_norm_options *given) {
+  mica_norm_options o = MICA_NORM_OPTIONS;
+  if (given) memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+  return o;
+}
 
 static mica_status add(mica_node *node, const char *name, mica_dtype dtype, mica_shape shape,
                        uint32_t flags, double value) {
@@ -30,19 +36,20 @@ mica_status mica_nn_batch_norm_init(mica_node *node, int64_t channels) {
 }
 
 /* Queue the statistics of a batch of `rows` positions. */
-static void keep_statistics(mica_tape *t, mica_node *node, mica_var mean, mica_var var,
-                            double rows) {
+static void keep_statistics(mica_tape *t, mica_node *node, double momentum, mica_var mean,
+                            mica_var var, double rows) {
   if (!mica_ok(t)) return;
-  mica_buffer_lerp(t, mica_node_param(node, "running_mean"), BATCH_MOMENTUM, mean);
-  mica_buffer_lerp(t, mica_node_param(node, "running_var"), BATCH_MOMENTUM,
+  mica_buffer_lerp(t, mica_node_param(node, "running_mean"), momentum, mean);
+  mica_buffer_lerp(t, mica_node_param(node, "running_var"), momentum,
                    rows > 1 ? mica_affine(t, var, rows / (rows - 1), 0) : var);
   mica_param *count = mica_node_param(node, "num_batches_tracked");
   if (count) mica_buffer_add(t, count, mica_full(t, MICA_F32, MICA_SCALAR, 1));
 }
 
 /* Over all positions, or over those of the mask. */
-static mica_var batch_norm(mica_tape *t, mica_node *node, mica_activation act, mica_var x,
-                           mica_var mask) {
+static mica_var batch_norm(mica_tape *t, mica_node *node, const mica_norm_options *given,
+                           mica_activation act, mica_var x, mica_var mask) {
+  const mica_norm_options o = mica_norm_options_of(given);
   mica_nn_enter(t, node);
   mica_var gain = mica_weight(t, node, "weight"), bias = mica_weight(t, node, "bias");
   mica_param *mean = mica_node_param(node, "running_mean"),
@@ -53,7 +60,7 @@ static mica_var batch_norm(mica_tape *t, mica_node *node, mica_activation act, m
   if (!mica_ok(t)) return mica_scope_end(t, MICA_NONE);
   if (!mica_is_training(t)) {
     mica_var m = mica_param_var(t, mean), v = mica_param_var(t, var);
-    mica_var y = mica_batch_norm(t, x, gain, bias, m, v, MICA_BATCH_NORM_EPS, act);
+    mica_var y = mica_batch_norm(t, x, gain, bias, m, v, o.eps, act);
     if (!mica_is_none(mask)) {
       mica_shape positions = view.shape;
       positions.dim[positions.rank - 1] = 1;
@@ -66,21 +73,25 @@ static mica_var batch_norm(mica_tape *t, mica_node *node, mica_activation act, m
   mica_var m, v, y;
   int64_t rows = mica_view_rows(&view);
   if (mica_is_none(mask))
-    y = mica_batch_norm_train(t, x, gain, bias, MICA_BATCH_NORM_EPS, act, &m, &v);
+    y = mica_batch_norm_train(t, x, gain, bias, o.eps, act, &m, &v);
   else
-    y = mica_masked_batch_norm_train(t, x, mask, gain, bias, MICA_BATCH_NORM_EPS, act, &m, &v,
-                                     &rows);
-  if (rows) keep_statistics(t, node, m, v, (double)rows);
+    y = mica_masked_batch_norm_train(t, x, mask, gain, bias, o.eps, act, &m, &v, &rows);
+  if (rows) keep_statistics(t, node, o.momentum, m, v, (double)rows);
   return mica_scope_end(t, y);
 }
 
 mica_var mica_nn_batch_norm(mica_tape *t, mica_node *node, mica_activation act, mica_var x) {
-  return batch_norm(t, node, act, x, MICA_NONE);
+  return batch_norm(t, node, NULL, act, x, MICA_NONE);
+}
+
+mica_var mica_nn_batch_norm_with(mica_tape *t, mica_node *node, const mica_norm_options *o,
+                                 mica_activation act, mica_var x) {
+  return batch_norm(t, node, o, act, x, MICA_NONE);
 }
 
 mica_var mica_nn_masked_batch_norm(mica_tape *t, mica_node *node, mica_activation act, mica_var x,
                                    mica_var mask) {
-  return batch_norm(t, node, act, x, mask);
+  return batch_norm(t, node, NULL, act, x, mask);
 }
 
 mica_status mica_nn_global_response_norm_init(mica_node *node, int64_t channels) {
