@@ -53,7 +53,8 @@ typedef struct mica_dataset_options {
 /* Open a data set. `path` is one of
  *
  * - a folder: DIR/CLASS/picture, or DIR/{train,val,test}/CLASS/picture. The names of the class
- *   folders in their alphabetical order are the classes.
+ *   folders in their alphabetical order are the classes. Pictures with no folder around them,
+ *   DIR/picture, are one class of the folder's name.
  * - IDX: a folder with MNIST's four files, .gz or not; the test part may be absent.
  * - CIFAR: a folder with data_batch*.bin and test_batch*.bin (CIFAR-10), or train.bin and test.bin
  *   (CIFAR-100, fine labels), .gz or not. The names of the classes are in batches.meta.txt or
@@ -172,6 +173,35 @@ MICA_API mica_status mica_item_list_read(const char *path, mica_item_list **out)
  * there twice, is an error, and so is a list without entries. */
 MICA_API mica_status mica_item_list_find(const mica_item_list *list, const mica_dataset *ds,
                                          mica_part part, int64_t *item);
+
+/* ---- pictures with and without defects ---- */
+
+/* Folders as MVTec AD has them: DIR/CATEGORY/train/good/picture, test/good/picture,
+ * test/DEFECT/picture and ground_truth/DEFECT/picture_mask, or one category alone. What a folder
+ * has is listed when it is opened; pictures and masks are files to read. */
+typedef struct mica_defects mica_defects;
+
+typedef struct mica_defect_picture {
+  const char *path;
+  const char *kind; /* the name of its folder: "good", or the defect's */
+  const char *mask; /* where the defect is, white on black; NULL: no such file */
+  mica_part part;   /* MICA_PART_TRAIN or MICA_PART_TEST */
+  bool defect;      /* kind is not "good" */
+} mica_defect_picture;
+
+/* MICA_ERR_NOT_FOUND where there is no train/good with pictures. Categories, kinds and pictures are
+ * in alphabetical order. */
+MICA_API mica_status mica_defects_open(const char *path, mica_defects **out);
+/* NULL does nothing. */
+MICA_API void mica_defects_free(mica_defects *d);
+/* Does `path` look like such a folder? No error. */
+MICA_API bool mica_defects_here(const char *path);
+MICA_API int64_t mica_defects_categories(const mica_defects *d);
+/* The name of category c (of one alone its folder's), NULL out of range; valid as long as d. */
+MICA_API const char *mica_defects_category(const mica_defects *d, int64_t c);
+/* The pictures of category c, training ones first; likewise. */
+MICA_API int64_t mica_defects_count(const mica_defects *d, int64_t c);
+MICA_API const mica_defect_picture *mica_defects_at(const mica_defects *d, int64_t c, int64_t i);
 
 #ifdef __cplusplus
 }

@@ -325,6 +325,25 @@ typedef struct mica_comparison {
 MICA_API mica_status mica_compare(int64_t n, const int64_t *truth, const int64_t *first,
                                   const int64_t *second, double level, mica_comparison *out);
 
+/* ---- detectors of anomalies ---- */
+
+#define MICA_SIGMAS 5
+
+/* One fold: of the test rows, and of the normal rows that were left out. */
+typedef struct mica_anomaly_fold {
+  double auroc;
+  double beyond[MICA_SIGMAS]; /* share of left-out rows beyond 1, 2, ... sigma of a level, the mean
+                                 over levels; NaN for a detector without a law */
+  int64_t kept;               /* dimensions, over all levels */
+} mica_anomaly_fold;
+
+/* Fit a detector on all but one of `folds` (2..N) parts of the normal rows [N, D], in turn, and let
+ * each rank the test rows [M, D], of which `anomalous` [M] says which are; out [folds]. */
+MICA_API mica_status mica_anomaly_folds(const mica_engine *engine, const char *spec,
+                                        const mica_view *normal, const mica_view *test,
+                                        const bool *anomalous, int32_t folds, uint64_t seed,
+                                        mica_anomaly_fold *out);
+
 /* ---- measures of regression ---- */
 
 typedef struct mica_regression_measures {

@@ -8,13 +8,13 @@
 /* The pictures of one class folder, DIR/below. */
 static mica_status list_pictures(mica_dataset *ds, const char *below, int64_t label,
                                  mica_part part) {
-  char *path = mica_path_join(ds->path, below), **files = NULL;
+  char *path = *below ? mica_path_join(ds->path, below) : mica_strdup(ds->path), **files = NULL;
   int64_t n = 0, before = ds->n;
   mica_status status = path ? mica_folder_names(path, &files, &n) : MICA_ERR_MEMORY;
   for (int64_t i = 0; i < n && status == MICA_OK; i++) {
     if (!mica_is_picture_name(files[i])) continue;
     mica_dataset_item item = {.row = -1, .label = label, .part = (uint8_t)part};
-    char *name = mica_path_join(below, files[i]);
+    char *name = *below ? mica_path_join(below, files[i]) : mica_strdup(files[i]);
     status = name ? mica_dataset_name_add(ds, name, &item.name) : MICA_ERR_MEMORY;
     if (status == MICA_OK) status = mica_dataset_item_add(ds, item);
     mica_free(name);
@@ -56,6 +56,23 @@ static mica_status list_classes(mica_dataset *ds, const char *below, mica_part p
   return status;
 }
 
+/* Pictures without folders around them: one class, of the folder's name. */
+static mica_status list_flat(mica_dataset *ds) {
+  size_t n = strlen(ds->path);
+  while (n > 1 && ds->path[n - 1] == '/') n--;
+  size_t begin = n;
+  while (begin > 0 && ds->path[begin - 1] != '/') begin--;
+  bool any = false;
+  char **files = NULL;
+  int64_t count = 0;
+  mica_status status = mica_folder_names(ds->path, &files, &count);
+  for (int64_t i = 0; i < count && status == MICA_OK; i++) any |= mica_is_picture_name(files[i]);
+  mica_names_free(files, count);
+  if (status != MICA_OK || !any) return status;
+  status = mica_dataset_class_add(ds, ds->path + begin, n - begin);
+  return status == MICA_OK ? list_pictures(ds, "", 0, MICA_PART_TRAIN) : status;
+}
+
 mica_status mica_dataset_open_folder(mica_dataset *ds) {
   static const struct {
     const char *name;
@@ -76,6 +93,7 @@ mica_status mica_dataset_open_folder(mica_dataset *ds) {
     mica_free(folder);
   }
   if (!apart && status == MICA_OK) status = list_classes(ds, "", MICA_PART_TRAIN);
+  if (!apart && status == MICA_OK && !ds->n && !ds->chosen) status = list_flat(ds);
   if (status == MICA_OK && !ds->n)
     status = mica_fail(
         MICA_ERR_NOT_FOUND,
