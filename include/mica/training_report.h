@@ -44,6 +44,16 @@ MICA_API void mica_answers_free(mica_answers *answers);
  * column when it occurs. */
 MICA_API mica_status mica_report_confusion(mica_report *report, const char *title,
                                            const mica_answers *answers);
+/* A picture of a data set with two lines of text under it. */
+typedef struct mica_shown_item {
+  int64_t item;
+  const char *caption, *detail; /* NULL: none */
+  mica_mark mark;
+} mica_shown_item;
+/* Add a section with a grid of n pictures (at most 2000), and a caption below it. */
+MICA_API mica_status mica_report_pictures(mica_report *report, const char *title,
+                                          const mica_dataset *data, int64_t n,
+                                          const mica_shown_item *shown, const char *caption);
 /* Add a section with pictures of the hardest examples, at most `count` (1 to 2000) of them. */
 MICA_API mica_status mica_report_hardest(mica_report *report, const char *title,
                                          const mica_answers *answers, int64_t count);

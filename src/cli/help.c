@@ -6,7 +6,7 @@
 /* One a line. */
 // clang-format off
 const cli_group cli_groups[] = {
-    {"make a model", {"train", "fit"}},
+    {"make a model", {"train", "fit", "select"}},
     {"put it to work", {"predict", "eval", "embed", "search", "generate"}},
     {"get what others published", {"model", "data"}},
     {"prove a claim", {"paper"}},

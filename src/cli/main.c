@@ -18,6 +18,7 @@ extern const cli_verb verb_eval;
 extern const cli_verb verb_predict;
 extern const cli_verb verb_embed;
 extern const cli_verb verb_search;
+extern const cli_verb verb_select;
 extern const cli_verb verb_generate;
 extern const cli_verb verb_paper;
 extern const cli_verb verb_info;
@@ -33,6 +34,7 @@ const cli_verb *const cli_verbs[] = {
     &verb_predict,
     &verb_embed,
     &verb_search,
+    &verb_select,
     &verb_generate,
     &verb_paper,
     &verb_info,
@@ -75,6 +77,8 @@ int cli_usage(const cli_args *a, const char *fmt, ...) {
 }
 
 int cli_failed(const cli_args *a) {
+  if (mica_last_status() == MICA_OK)
+    return EXIT_USAGE; /* a message about a flag's value was given */
   fprintf(stderr, "mica %s: %s\n", a->verb->name, mica_last_error());
   return mica_last_status() == MICA_ERR_CANCELLED ? EXIT_STOPPED : EXIT_FAILED;
 }

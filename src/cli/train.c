@@ -28,6 +28,12 @@ static const cli_flag flags[] = {
     {"--schedule", NULL, "SPEC", "cosine:warmup=0.05", "see `mica list schedule`"},
     {"--loss", NULL, "SPEC", NULL,
      "see `mica list loss`; a sum with weights is fine (ce, or mse for a numeric target)"},
+    {"--subset", NULL, "FILE", NULL,
+     "train on these of the training part alone: a list that `mica select` wrote"},
+    {"--steps", NULL, "N", NULL,
+     "so many steps in all, whatever the size of the training part, in as many epochs of equal "
+     "length as --epochs allows; full: epochs as long as without --subset"},
+    CLI_LABEL_NOISE_FLAGS,
     {"--size", NULL, "N", "0", "side of the pictures; 0: 32, or what IDX files have"},
     {"--channels", NULL, "N", "0", "1 or 3; 0: 3, or what IDX files have"},
     {"--classes", NULL, "A,B", NULL, "only these classes"},
@@ -218,6 +224,7 @@ static int train(job *j) {
     return EXIT_USAGE;
   mica_status status = cli_engine(a, &j->engine);
   if (status == MICA_OK) status = train_data_open(a, j->engine, batch, seed, &j->data);
+  if (status == MICA_OK) status = train_change_steps(a, batch, &j->data, &o.epochs);
   if (status == MICA_OK) status = make_net(j, seed);
   if (status != MICA_OK) return cli_failed(a);
   describe(j);
@@ -251,8 +258,8 @@ static int train(job *j) {
   if (status == MICA_OK) status = train_run_record(a, &j->data, &o, j->net, seed, &j->record);
   if (status == MICA_OK) status = train_run_begin(w, folder, o.resume, j->record);
   if (status == MICA_OK)
-    status = mica_train(j->net, &j->data.part[MICA_PART_TRAIN], validation->ctx ? validation : NULL,
-                        &o, &result);
+    status = mica_train(j->net, j->data.steps.ctx ? &j->data.steps : &j->data.part[MICA_PART_TRAIN],
+                        validation->ctx ? validation : NULL, &o, &result);
   mica_free(optimiser);
   if (*w->failure) status = mica_fail(MICA_ERR_IO, "%s", w->failure);
   if (status == MICA_OK) status = train_run_end(w);
@@ -307,6 +314,7 @@ const cli_verb verb_train = {
     "         mica train deepfm --data log.csv --label click -o clicks.mica\n"
     "         mica train gpt:dim=128:depth=4:heads=4 --data book.txt --length 128 -o book.mica\n"
     "         mica train resnet:depth=32:shortcut=b --data photos/ --only bn,output -o bn.mica\n"
+    "         mica train resnet --data photos/ --subset half.csv --steps full -o half.mica\n"
     "         mica train resnet --data photos/ --init old.safetensors --partial \\\n"
     "           --stage epochs=3:train=linear.* --stage epochs=10:unfreeze=*:lr=1e-4\n"
     "Validation decides which epoch's weights are kept. Ctrl-C stops cleanly; --resume goes on."};

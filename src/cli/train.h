@@ -31,6 +31,9 @@ typedef struct train_data {
   char *columns;                     /* of a table, for the model file */
   const char *loss;                  /* for data such as these, where none is given */
   mica_stream part[MICA_PART_COUNT]; /* ctx NULL: nothing in that part */
+  mica_stream steps;                 /* the training part in epochs of a given length; ctx NULL: as
+                                        long as it is */
+  int64_t whole;                     /* of the training part before a subset was taken */
 } train_data;
 
 /* Open --data as the flags say. */
@@ -39,6 +42,25 @@ mica_status train_data_open(const cli_args *a, mica_engine *engine, int64_t batc
 void train_data_free(train_data *d);
 /* One line on standard error: how much there is of what. */
 void train_data_describe(const cli_args *a, const train_data *d);
+/* What identifies the data at `path`: the SHA-256 of files; of pictures that of their parts, names
+ * and sizes. */
+mica_status train_data_hash(const train_data *d, const char *path, char hex[65]);
+
+/* Wrong labels and a subset, as the flags say; before streams are made. */
+mica_status train_change_data(const cli_args *a, train_data *d);
+/* --steps: make data->steps, and *epochs as many as they are. */
+mica_status train_change_steps(const cli_args *a, int64_t batch, train_data *d, int64_t *epochs);
+/* What of these is to be known to repeat the run. */
+mica_status train_change_record(const cli_args *a, mica_run_record *r);
+#define CLI_LABEL_NOISE_FLAGS                                                                      \
+  {"--label-noise", NULL, "X", "0",                                                                \
+   "pictures: give this share of the training part wrong labels"},                                 \
+      {"--noise-kind", NULL, "KIND", "uniform",                                                    \
+       "uniform: any other class; next: the one after it; permute: dealt among the chosen"},       \
+  {                                                                                                \
+    "--noise-seed", NULL, "N", "0", "which items get wrong labels, whatever --seed is"             \
+  }
+
 /* A log of clicks: two classes for a model that reads fields. */
 bool train_data_clicks(const train_data *d);
 /* What the outputs are: a number, not classes. */

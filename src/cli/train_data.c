@@ -30,6 +30,7 @@ mica_status train_data_open(const cli_args *a, mica_engine *engine, int64_t batc
 }
 
 void train_data_free(train_data *d) {
+  mica_mixed_stream_free(&d->steps);
   for (int k = 0; k < MICA_PART_COUNT; k++) {
     if (d->table)
       mica_table_stream_free(&d->part[k]);

@@ -34,6 +34,8 @@ mica_status train_pictures_open(const cli_args *a, int64_t batch, int64_t seed, 
   o.strict = cli_on(a, "--strict");
   mica_status status = catalogue_open_dataset(cli_text(a, "--data"), &o, &d->pictures);
   if (status != MICA_OK) return status;
+  status = train_change_data(a, d);
+  if (status != MICA_OK) return status;
   const mica_dataset *ds = d->pictures;
   const mica_shape s = mica_dataset_shape(ds);
   d->preprocess = (mica_preprocess)MICA_PREPROCESS(s.dim[0], s.dim[1], s.dim[2]);

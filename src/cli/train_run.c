@@ -99,6 +99,12 @@ static mica_status record_stages(mica_run_record *r, const mica_train_options *o
   return status;
 }
 
+mica_status train_data_hash(const train_data *d, const char *path, char hex[65]) {
+  return d->text    ? hash_text(path, hex)
+         : d->table ? hash_table(path, hex)
+                    : hash_pictures(d->pictures, path, hex);
+}
+
 mica_status train_run_record(const cli_args *a, const train_data *d, const mica_train_options *o,
                              const mica_net *net, int64_t seed, mica_run_record **out) {
   const char *path = cli_text(a, "--data");
@@ -116,12 +122,10 @@ mica_status train_run_record(const cli_args *a, const train_data *d, const mica_
     status = mica_run_record_text(r, "batch_size", cli_text(a, "--batch-size"));
   if (status == MICA_OK) status = mica_run_record_integer(r, "seed", seed);
   if (status == MICA_OK) status = mica_run_record_text(r, "data", path);
-  if (status == MICA_OK)
-    status = d->text    ? hash_text(path, hex)
-             : d->table ? hash_table(path, hex)
-                        : hash_pictures(d->pictures, path, hex);
+  if (status == MICA_OK) status = train_data_hash(d, path, hex);
   if (status == MICA_OK)
     status = mica_run_record_text(r, d->pictures ? "data_fingerprint" : "data_sha256", hex);
+  if (status == MICA_OK) status = train_change_record(a, r);
   if (status == MICA_OK) status = mica_run_record_environment(r);
   mica_free(model);
   if (status != MICA_OK) {
@@ -226,7 +230,8 @@ static mica_status resumed_record(const train_watch *w, int64_t step, mica_run_r
                                               : mica_run_record_copy(w->record, out);
   mica_free(path);
   if (status != MICA_OK) return status;
-  if (differs(*out, w->record, "data_sha256") || differs(*out, w->record, "data_fingerprint"))
+  if (differs(*out, w->record, "data_sha256") || differs(*out, w->record, "data_fingerprint") ||
+      differs(*out, w->record, "subset_sha256"))
     fprintf(stderr, "%s: the data are not those that this run began with\n", w->folder);
   status = mica_run_record_text(*out, "resumed_command", mica_run_record_get(w->record, "command"));
   return status == MICA_OK ? mica_run_record_integer(*out, "resumed_before_step", step) : status;

@@ -50,6 +50,8 @@ mica_status train_table_open(const cli_args *a, mica_engine *engine, int64_t bat
   if (status == MICA_OK) status = mica_data_table_open(cli_text(a, "--data"), &o, &d->table);
   if (status != MICA_OK) return status;
   cli_table_skipped(mica_data_table_skipped(d->table), mica_data_table_skipped_text(d->table));
+  status = train_change_data(a, d);
+  if (status != MICA_OK) return status;
   const mica_columns *c = mica_data_table_columns(d->table);
   if (!mica_columns_label(c))
     return mica_fail(MICA_ERR_INVALID, "%s: --label COLUMN names what to predict",

@@ -11,6 +11,7 @@
 
 #define THUMBNAIL  96   /* longest side of a picture on the page */
 #define MAP_POINTS 2000 /* exact t-SNE grows with the square */
+#define PICTURES   2000
 #define NONE_NAME  "none of these"
 
 /* ---- curves ---- */
@@ -140,7 +141,7 @@ mica_status mica_report_confusion(mica_report *report, const char *title, const 
 
 /* ---- pictures ---- */
 
-/* Thumbnails of k of the answers, all of one size, in one block. */
+/* Thumbnails of k items, all of one size, in one block. */
 typedef struct thumbnails {
   uint8_t *pixels;
   int32_t width, height, channels;
@@ -152,9 +153,9 @@ static int64_t shrunk(int64_t side, int64_t longest) {
   return side * THUMBNAIL / longest > 0 ? side * THUMBNAIL / longest : 1;
 }
 
-static mica_status thumbnails_make(const mica_answers *a, const int64_t *which, int64_t k,
+static mica_status thumbnails_make(const mica_dataset *data, const int64_t *item, int64_t k,
                                    thumbnails *out) {
-  const mica_shape shape = mica_dataset_shape(a->data);
+  const mica_shape shape = mica_dataset_shape(data);
   const int64_t h = shape.dim[0], w = shape.dim[1], c = shape.dim[2], longest = h > w ? h : w;
   const int64_t H = shrunk(h, longest), W = shrunk(w, longest);
   *out = (thumbnails){mica_calloc((size_t)(k ? k : 1), (size_t)(H * W * c)), (int32_t)W, (int32_t)H,
@@ -163,7 +164,7 @@ static mica_status thumbnails_make(const mica_answers *a, const int64_t *which, 
   mica_status status = out->pixels ? MICA_OK : MICA_ERR_MEMORY;
   if (status == MICA_OK) status = mica_tensor_create(MICA_U8, shape, &image);
   for (int64_t i = 0; i < k && status == MICA_OK; i++) {
-    status = mica_dataset_read(a->data, a->item[which[i]], mica_tensor_data(image));
+    status = mica_dataset_read(data, item[i], mica_tensor_data(image));
     if (status == MICA_OK) status = mica_image_cover(image, H, W, c, out->pixels + i * H * W * c);
   }
   mica_tensor_free(image);
@@ -173,6 +174,32 @@ static mica_status thumbnails_make(const mica_answers *a, const int64_t *which, 
 static mica_picture thumbnail(const thumbnails *t, int64_t i) {
   return (mica_picture){t->pixels + i * t->height * t->width * t->channels, t->width, t->height,
                         t->channels};
+}
+
+mica_status mica_report_pictures(mica_report *report, const char *title, const mica_dataset *data,
+                                 int64_t n, const mica_shown_item *shown, const char *caption) {
+  if (!data || n < 0 || n > PICTURES)
+    return mica_fail(MICA_ERR_INVALID, "report: pictures need a data set, and 0 to %d places",
+                     PICTURES);
+  int64_t *item = mica_calloc((size_t)n + 1, sizeof *item);
+  mica_tile *tile = mica_calloc((size_t)n + 1, sizeof *tile);
+  thumbnails t = {0};
+  mica_figure *figure = NULL;
+  mica_status status = item && tile ? MICA_OK : MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < n && status == MICA_OK; i++) item[i] = shown[i].item;
+  if (status == MICA_OK) status = thumbnails_make(data, item, n, &t);
+  for (int64_t i = 0; i < n && status == MICA_OK; i++)
+    tile[i] = (mica_tile){thumbnail(&t, i), shown[i].caption, shown[i].detail, shown[i].mark};
+  if (status == MICA_OK) status = mica_figure_image_grid(tile, n, NULL, &figure);
+  if (status == MICA_OK) status = mica_report_section(report, title);
+  if (status == MICA_OK)
+    status = place(report, figure, caption);
+  else
+    mica_figure_free(figure);
+  mica_free(t.pixels);
+  mica_free(tile);
+  mica_free(item);
+  return status;
 }
 
 typedef struct ranked {
@@ -188,40 +215,27 @@ static int harder(const void *a, const void *b) {
 
 mica_status mica_report_hardest(mica_report *report, const char *title, const mica_answers *a,
                                 int64_t count) {
-  if (!a->difficulty || !a->data || count < 1 || count > 2000)
+  if (!a->difficulty || !a->data || count < 1 || count > PICTURES)
     return mica_fail(MICA_ERR_INVALID, "report: hardest examples need pictures, a difficulty and 1 "
                                        "to 2000 places");
   if (count > a->n) count = a->n;
-  const size_t k = (size_t)(count ? count : 1);
-  ranked *r = mica_calloc((size_t)(a->n ? a->n : 1), sizeof *r);
-  int64_t *which = mica_calloc(k, sizeof *which);
-  mica_tile *tile = mica_calloc(k, sizeof *tile);
-  char(*detail)[80] = mica_calloc(k, sizeof *detail);
-  thumbnails t = {0};
-  mica_figure *figure = NULL;
-  mica_status status = r && which && tile && detail ? MICA_OK : MICA_ERR_MEMORY;
-  if (status == MICA_OK) {
-    for (int64_t i = 0; i < a->n; i++) r[i] = (ranked){a->difficulty[i], i};
-    qsort(r, (size_t)a->n, sizeof *r, harder);
-    for (int64_t i = 0; i < count; i++) which[i] = r[i].i;
-    status = thumbnails_make(a, which, count, &t);
-  }
+  ranked *r = mica_calloc((size_t)a->n + 1, sizeof *r);
+  mica_shown_item *shown = mica_calloc((size_t)count + 1, sizeof *shown);
+  char(*detail)[80] = mica_calloc((size_t)count + 1, sizeof *detail);
+  mica_status status = r && shown && detail ? MICA_OK : MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < a->n && status == MICA_OK; i++) r[i] = (ranked){a->difficulty[i], i};
+  if (status == MICA_OK && a->n) qsort(r, (size_t)a->n, sizeof *r, harder);
   for (int64_t i = 0; i < count && status == MICA_OK; i++) {
-    const int64_t truth = a->truth[which[i]], said = a->predicted[which[i]];
+    const int64_t k = r[i].i, truth = a->truth[k], said = a->predicted[k];
     snprintf(detail[i], sizeof detail[i], "as %.70s", class_name(a, said));
-    tile[i] = (mica_tile){thumbnail(&t, i), class_name(a, truth), detail[i],
-                          said == truth ? MICA_MARK_RIGHT : MICA_MARK_WRONG};
+    shown[i] = (mica_shown_item){a->item[k], class_name(a, truth), detail[i],
+                                 said == truth ? MICA_MARK_RIGHT : MICA_MARK_WRONG};
   }
-  if (status == MICA_OK) status = mica_figure_image_grid(tile, count, NULL, &figure);
-  if (status == MICA_OK) status = mica_report_section(report, title);
   if (status == MICA_OK)
-    status = place(report, figure, "Each with its label, and below it the answer.");
-  else
-    mica_figure_free(figure);
-  mica_free(t.pixels);
+    status = mica_report_pictures(report, title, a->data, count, shown,
+                                  "Each with its label, and below it the answer.");
   mica_free(detail);
-  mica_free(tile);
-  mica_free(which);
+  mica_free(shown);
   mica_free(r);
   return status;
 }
@@ -241,7 +255,7 @@ mica_status mica_report_map(mica_report *report, const char *title, const mica_e
   const size_t size = mica_dtype_size(features->dtype);
   mica_view rows = {0};
   double *y = mica_calloc(n, 4 * sizeof *y); /* pairs from the map, then x and y apart */
-  int64_t *which = mica_calloc(n, sizeof *which);
+  int64_t *which = mica_calloc(n, 2 * sizeof *which), *item = which + n;
   int32_t *group = mica_calloc(n, sizeof *group);
   const char **label = mica_calloc(n, sizeof *label);
   mica_picture *picture = mica_calloc(n, sizeof *picture);
@@ -255,12 +269,13 @@ mica_status mica_report_map(mica_report *report, const char *title, const mica_e
   if (status == MICA_OK) rows = mica_tensor_view(chosen);
   for (int64_t i = 0; i < count && status == MICA_OK; i++) {
     which[i] = i * a->n / count;
+    item[i] = a->item[which[i]];
     memcpy((char *)rows.data + (size_t)(i * rows.row_stride) * size,
            (const char *)features->data + (size_t)(which[i] * features->row_stride) * size,
            (size_t)rows.shape.dim[1] * size);
   }
   if (status == MICA_OK) status = mica_map_points(engine, &rows, NULL, y, NULL);
-  if (status == MICA_OK && a->data) status = thumbnails_make(a, which, count, &t);
+  if (status == MICA_OK && a->data) status = thumbnails_make(a->data, item, count, &t);
   for (int64_t i = 0; i < count && status == MICA_OK; i++) {
     const int64_t truth = a->truth[which[i]];
     y[2 * count + i] = y[2 * i];
