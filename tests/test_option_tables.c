@@ -96,6 +96,7 @@ static const char *const without_table[] = {
     "DATASET",          //
     "DATASET_STREAM",   //
     "DATA_TABLE",       //
+    "EXPLAIN",          //
     "ENCODE",           //
     "ENGINE",           //
     "GENERATOR",        //

@@ -7,6 +7,7 @@
 #include <mica/data.h>
 #include <mica/dataset.h>
 #include <mica/engine.h>
+#include <mica/explain.h>
 #include <mica/feature.h>
 #include <mica/generate.h>
 #include <mica/image.h>

@@ -45,7 +45,10 @@ enum {
   MICA_OP_BY_EXAMPLE = 1u << 1,
   /* backward asks mica_call_examples, and then gives the gradients of inputs that all examples
    * share by mica_call_grad_examples. Without it the tape runs backward once for each example. */
-  MICA_OP_CLOSED_FORM = 1u << 2
+  MICA_OP_CLOSED_FORM = 1u << 2,
+  /* Of a replacement (mica_override_backward): it reads all inputs and outputs, also those that the
+   * operation itself would not have saved. */
+  MICA_OP_SAVES_ALL = 1u << 3
 };
 
 typedef struct mica_op {

@@ -276,6 +276,10 @@ static bool write_record(mica_call *c) {
   const mica_op *op = c->op;
   for (uint32_t i = 0; i < t->overrides.n; i++)
     if (strcmp(t->overrides.v[i].name, op->name) == 0) op = t->overrides.v[i].op;
+  if (op != c->op && (op->flags & MICA_OP_SAVES_ALL)) {
+    for (int i = 0; i < c->n_in && i < 32; i++) s->saved_in |= s->in_slot[i] ? 1u << i : 0;
+    for (int i = 0; i < c->n_out; i++) s->saved_out |= 1u << i;
+  }
   record r = {op,
               c->ctx,
               t->links.n,

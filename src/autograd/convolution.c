@@ -1,20 +1,14 @@
 /* Convolution of lines, images and volumes, channels last, and the transposed forms, which are its
  * backward_data. */
+#include "autograd/convolution.h"
 #include "autograd/ranges.h"
 
 #include <mica/ops.h>
 
-#include "tensor/kernel/convolution.h"
-
 #include <string.h>
 
-typedef struct conv_context {
-  mica_convolution conv;
-  bool transposed;
-} conv_context;
-
 /* Gradients of weights and bias from `conv->n` images of x and gy; gw and gb may be NULL. */
-static mica_status weight_gradients(mica_call *c, const conv_context *o,
+static mica_status weight_gradients(mica_call *c, const mica_conv_context *o,
                                     const mica_convolution *conv, const void *x, const void *gy,
                                     void *gw, void *gb) {
   const mica_view *g = &c->grad_out[0];
@@ -31,7 +25,7 @@ static mica_status weight_gradients(mica_call *c, const conv_context *o,
 }
 
 /* The same for the images of each example. */
-static mica_status example_gradients(mica_call *c, const conv_context *o, int64_t examples) {
+static mica_status example_gradients(mica_call *c, const mica_conv_context *o, int64_t examples) {
   mica_convolution conv = o->conv;
   mica_view *gw = mica_call_grad_examples(c, 1), *gb = mica_call_grad_examples(c, 2);
   const size_t size = mica_dtype_size(c->grad_out[0].dtype);
@@ -51,7 +45,7 @@ static mica_status example_gradients(mica_call *c, const conv_context *o, int64_
 /* Backward of y = conv(x, w) + b, and of the transposed y = conv_data(x, w) + b, where x plays the
  * part of the result and y that of the input. */
 static void conv_backward(mica_call *c) {
-  const conv_context *o = c->ctx;
+  const mica_conv_context *o = c->ctx;
   const mica_convolution *conv = &o->conv;
   const void *gy = c->grad_out[0].data, *w = c->in[1].data;
   const int64_t examples = mica_call_examples(c);
@@ -185,7 +179,7 @@ static mica_var convolve(mica_tape *t, mica_var x, mica_var w, mica_var bias, co
   }
   mica_call_mixes(&c, 1);
   mica_call_mixes(&c, 2);
-  const conv_context context = {conv, transposed};
+  const mica_conv_context context = {conv, transposed};
   mica_call_context(&c, &context, sizeof context);
   if (mica_call_needs_grad(&c, 1)) mica_call_save_input(&c, 0);
   if (mica_call_needs_grad(&c, 0)) mica_call_save_input(&c, 1);

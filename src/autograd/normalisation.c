@@ -431,14 +431,15 @@ static bool column_statistics(mica_call *c, const mica_view *x, double **mean, d
   return true;
 }
 
-static bool act_ok(mica_activation act) {
-  return act == MICA_IDENTITY || act == MICA_RELU;
+/* The kernel does relu too, unless a replaced gradient of relu needs it by itself. */
+static bool fuses_relu(const mica_tape *t, mica_activation act) {
+  return act == MICA_RELU && !mica_overridden(t, "relu");
 }
 
 /* The activations that the kernel does not do itself come after it. */
 static mica_var then(mica_tape *t, mica_activation act, mica_var y) {
-  if (act == MICA_RELU) return mica_relu_made(t, y);
-  return act_ok(act) ? y : mica_activate(t, act, y);
+  if (fuses_relu(t, act)) return mica_relu_made(t, y);
+  return act == MICA_IDENTITY ? y : mica_activate(t, act, y);
 }
 
 mica_var mica_batch_norm_train(mica_tape *t, mica_var xv, mica_var gain, mica_var bias, double eps,
@@ -454,7 +455,7 @@ mica_var mica_batch_norm_train(mica_tape *t, mica_var xv, mica_var gain, mica_va
     return mica_call_fail(&c, MICA_ERR_SHAPE,
                           "expected float [..,C], gain and bias [C] of the same type:");
   if (!rows) return mica_call_fail(&c, MICA_ERR_SHAPE, "no rows to take statistics of:");
-  const batch_context o = {act == MICA_RELU, false};
+  const batch_context o = {fuses_relu(t, act), false};
   const size_t size = mica_dtype_size(x->dtype);
   const mica_view *y = mica_call_output(&c, x->dtype, x->shape);
   void *mean = mica_call_saved(&c, (size_t)cols * size),
@@ -507,7 +508,7 @@ mica_var mica_batch_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias
     return mica_call_fail(&c, MICA_ERR_UNSUPPORTED,
                           "given statistics get no gradient; detach them:");
   for (int i = 1; i < 5; i++) mica_call_mixes(&c, i);
-  const batch_context o = {act == MICA_RELU, true};
+  const batch_context o = {fuses_relu(t, act), true};
   const size_t size = mica_dtype_size(x->dtype);
   const mica_view *y = mica_call_output(&c, x->dtype, x->shape);
   void *mean = mica_call_saved(&c, (size_t)cols * size),

@@ -168,6 +168,12 @@ void mica_taps_clear(mica_tape *t) {
   t->taps.n = t->overrides.n = 0;
 }
 
+bool mica_overridden(const mica_tape *t, const char *op) {
+  for (uint32_t i = 0; i < t->overrides.n; i++)
+    if (strcmp(t->overrides.v[i].name, op) == 0) return true;
+  return false;
+}
+
 mica_status mica_override_backward(mica_tape *t, const char *op, const mica_op *replacement) {
   for (uint32_t i = 0; i < t->overrides.n; i++)
     if (strcmp(t->overrides.v[i].name, op) == 0) {

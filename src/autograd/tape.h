@@ -209,4 +209,8 @@ void mica_taps_keep(mica_tape *t, uint32_t n);
 /* Would a tap see a scope of that name opened here? */
 bool mica_taps_see(const mica_tape *t, const char *name);
 
+/* Has the backward of the operation of this name been replaced? Then what is fused with it must not
+ * be. */
+bool mica_overridden(const mica_tape *t, const char *op);
+
 #endif
