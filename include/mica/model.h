@@ -294,6 +294,10 @@ MICA_API mica_status mica_predict_scores(mica_session *session, const mica_view 
 /* Anomaly scores out [n], of the answering head, else of the first head that gives them. */
 MICA_API mica_status mica_anomaly_score(mica_session *session, const mica_view *examples,
                                         double *out);
+/* Thresholds of the scores by level of the head that mica_anomaly_score asks, out [n], n its
+ * outputs (mica_estimator_level_thresholds). */
+MICA_API mica_status mica_anomaly_thresholds(const mica_model *model, double rate,
+                                             mica_threshold_from from, int64_t n, double *out);
 /* Features out [n, mica_net_features]. */
 MICA_API mica_status mica_embed(mica_session *session, const mica_view *examples, float *out);
 

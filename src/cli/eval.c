@@ -1,4 +1,5 @@
 /* mica eval: a model on labelled pictures; rows of tables are measured in predict_table.c. */
+#include "cli/anomaly.h"
 #include "cli/features.h"
 #include "cli/table.h"
 #include "cli/train.h"
@@ -232,6 +233,7 @@ static int eval(job *j) {
   if (status == MICA_OK) status = open_model(j->engine, a->operand[0], &j->model);
   if (status == MICA_OK && mica_model_tokenizer(j->model)) return cli_text_eval(a, j->model);
   if (status == MICA_OK && mica_model_columns(j->model)) return cli_table_eval(a, j->model);
+  if (status == MICA_OK && cli_tells_anomalies(j->model)) return cli_anomaly_eval(a, j->model);
   if (status == MICA_OK) status = open_pictures(a, j->model, data, NULL, 0, &j->ds);
   if (status == MICA_OK) j->classes = mica_model_classes(j->model);
   int64_t *match = status == MICA_OK ? match_classes(j) : NULL;
@@ -268,6 +270,8 @@ static const cli_flag flags[] = {
      "language model"},
     {"--unknown", NULL, NULL, NULL,
      "count pictures of classes that the model does not know, which it should refuse"},
+    {"--normal", NULL, "A,B", NULL,
+     "anomalies: the normal classes (those of the training part, or good or normal)"},
     {"--strict", NULL, NULL, NULL, "stop at a picture or row that cannot be read"},
     CLI_COMMON_FLAGS};
 

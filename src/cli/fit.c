@@ -1,4 +1,5 @@
 /* mica fit: estimators on the features of a network, made into a model file. */
+#include "cli/anomaly.h"
 #include "cli/features.h"
 #include "cli/table.h"
 #include "cli/taps.h"
@@ -36,6 +37,8 @@ static const cli_flag flags[] = {
     {"--augment-passes", NULL, "N", "0",
      "fit on N passes over the training pictures, shifted (--crop) and mirrored (--flip) at "
      "random"},
+    {"--control", NULL, NULL, NULL,
+     "pictures with defects: compare with the same network of random weights too"},
     {"--crop", NULL, "N", "2", "with --augment-passes: random shifts of up to N pixels"},
     {"--flip", NULL, NULL, NULL, "with --augment-passes: mirror every other picture"},
     CLI_TABLE_FLAGS,
@@ -120,12 +123,16 @@ static mica_status embed_pictures(job *j) {
   return status;
 }
 
+static mica_status open_encoder(job *j) {
+  const mica_status status = open_model(j->engine, cli_text(j->a, "--encoder"), &j->model);
+  return status == MICA_OK ? cli_taps(j->a, j->model) : status;
+}
+
 static mica_status open_data(job *j, double validation) {
   const cli_args *a = j->a;
   const char *data = cli_text(a, "--data"), *encoder = cli_text(a, "--encoder");
   mica_status status = MICA_OK;
-  if (encoder) status = open_model(j->engine, encoder, &j->model);
-  if (encoder && status == MICA_OK) status = cli_taps(a, j->model);
+  if (encoder) status = open_encoder(j);
   if (status != MICA_OK) return status;
   if (is_feature_file(data)) {
     status = features_read(data, cli_text(a, "--labels"), validation, (uint64_t)j->seed, &j->f);
@@ -350,6 +357,19 @@ static mica_status tell(const job *j) {
   return MICA_OK;
 }
 
+/* Pictures with defects, several detectors or several categories: not one model, but a comparison.
+ */
+static bool compares_defects(const job *j) {
+  const char *data = cli_text(j->a, "--data");
+  mica_defects *d = NULL;
+  if (!cli_text(j->a, "--encoder") || !mica_defects_here(data) ||
+      mica_defects_open(data, &d) != MICA_OK)
+    return false;
+  const bool several = j->a->n_operands > 1 || mica_defects_categories(d) > 1;
+  mica_defects_free(d);
+  return several;
+}
+
 static int fit(job *j) {
   const cli_args *a = j->a;
   const char *out = cli_text(a, "--out");
@@ -366,6 +386,10 @@ static int fit(job *j) {
     mica_estimator *e;
     if (mica_estimator_create(j->engine, a->operand[i], &e) != MICA_OK) return cli_failed(a);
     mica_estimator_free(e);
+  }
+  if (compares_defects(j)) {
+    if (open_encoder(j) != MICA_OK) return cli_failed(a);
+    return cli_defects_compare(a, j->engine, j->model);
   }
   mica_status status = open_data(j, validation);
   for (int i = 0; i < a->n_operands && status == MICA_OK; i++)
@@ -409,5 +433,6 @@ const cli_verb verb_fit = {
     "  mica fit logistic --data features.npz -o probe.mica\n"
     "  mica fit gaussian --encoder resnet18 --taps layer1,layer2,layer3 --data normal/ -o "
     "part.mica\n"
+    "  mica fit gaussian one_class_svm --encoder resnet18 --taps pyramid --data mvtec/ --control\n"
     "  mica fit --add-class bolt --encoder parts.mica bolt1.jpg bolt2.jpg bolt3.jpg\n"
     "`mica list estimator` tells the estimators and their options."};

@@ -304,6 +304,19 @@ mica_status mica_anomaly_score(mica_session *s, const mica_view *x, double *out)
   return status;
 }
 
+mica_status mica_anomaly_thresholds(const mica_model *m, double rate, mica_threshold_from from,
+                                    int64_t n, double *out) {
+  mica_head *head = mica_head_hold_detector(m);
+  if (!head) return mica_fail(MICA_ERR_UNSUPPORTED, "no head of the model gives anomaly scores");
+  const int64_t outputs = mica_estimator_outputs(head->estimator);
+  const mica_status status =
+      n == outputs ? mica_estimator_level_thresholds(head->estimator, rate, from, out)
+                   : mica_fail(MICA_ERR_INVALID, "%lld thresholds asked for, the head has %lld",
+                               (long long)n, (long long)outputs);
+  mica_head_release(m, head);
+  return status;
+}
+
 mica_status mica_embed(mica_session *s, const mica_view *x, float *out) {
   const request r = {.features = out};
   return work(s, x, &r);

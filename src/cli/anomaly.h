@@ -1,0 +1,16 @@
+/* Verbs on models that tell anomalies. */
+#ifndef MICA_CLI_ANOMALY_H
+#define MICA_CLI_ANOMALY_H
+
+#include "cli/cli.h"
+
+/* Does the model's answering head tell anomalies only, without classes? */
+bool cli_tells_anomalies(const mica_model *model);
+/* mica eval of such a model on the pictures that --data names; an exit code. */
+int cli_anomaly_eval(const cli_args *a, mica_model *model);
+
+/* mica fit of several detectors, or on a folder of several categories, of pictures with and without
+ * defects: a comparison by folds; an exit code. */
+int cli_defects_compare(const cli_args *a, mica_engine *engine, mica_model *model);
+
+#endif
