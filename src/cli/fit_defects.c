@@ -182,7 +182,8 @@ static mica_status add_row(const job *j, mica_table *table, int network, int k) 
   if (status == MICA_OK) status = mica_table_text(table, j->a->operand[k]);
   snprintf(cell, sizeof cell, "%.2f +- %.2f %%", 100 * mean, 100 * error);
   if (status == MICA_OK) status = mica_table_shown(table, mean, cell);
-  if (status == MICA_OK) status = mica_table_number(table, o->kept, 0);
+  snprintf(cell, sizeof cell, "%.0f", o->kept);
+  if (status == MICA_OK) status = mica_table_shown(table, o->kept, cell);
   for (int s = 0; s < 3 && status == MICA_OK; s++) {
     snprintf(cell, sizeof cell, "%.2f %%", 100 * o->beyond[s]);
     status = mica_table_shown(table, o->beyond[s], isnan(o->beyond[s]) ? "" : cell);
