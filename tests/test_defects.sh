@@ -72,6 +72,9 @@ refused "asks which are normal" "--normal names their classes" "$mica" eval flat
 check "fits on augmented passes" "$mica" fit one_class_svm --encoder net.mica --taps pyramid --data flat --augment-passes 3 --flip
 check "on that many rows" grep -q "fitted on 48 rows of 24 features" log
 check "predicts" "$mica" predict along.mica parts/along/test/bright
+check "tells a score and an answer" test "$(grep -cE '^parts/along/test/bright/0[0-9]+.pgm,[0-9.]+,anomalous' log)" -ge 8
+check "predicts as JSON" "$mica" predict along.mica parts/along/test/good --json
+check "calls the good normal" test "$(grep -c '"answer": "normal"' log)" -ge 12
 
 check "compares detectors over folds and categories" "$mica" fit gaussian gaussian:distance=euclidean gaussian:reducer=npca one_class_svm --encoder net.mica --taps pyramid --data parts --control
 check "with random weights" test "$(grep -c '^random' log)" = 4

@@ -36,6 +36,18 @@ bool cli_tells_anomalies(const mica_model *model) {
   return answering(model, &facts) && facts.task == MICA_TASK_ANOMALY;
 }
 
+void cli_print_anomaly(const char *file, const mica_answer *answer, bool json) {
+  const char *what = answer->label < 0 ? "anomalous" : "normal";
+  if (json) {
+    printf("{\"file\": ");
+    cli_print_json(file);
+    printf(", \"anomaly\": %.6g, \"answer\": \"%s\"}\n", answer->anomaly, what);
+    return;
+  }
+  cli_print_csv(file);
+  printf(",%.6g,%s\n", answer->anomaly, what);
+}
+
 /* ---- which are normal ---- */
 
 static bool in_list(const char *list, const char *name) {

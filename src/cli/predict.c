@@ -1,4 +1,5 @@
 /* mica predict, mica embed: a model file put to work. */
+#include "cli/anomaly.h"
 #include "cli/features.h"
 #include "cli/table.h"
 #include "cli/taps.h"
@@ -110,8 +111,9 @@ static int predict(const cli_args *a, work *w) {
     code = cli_failed(a);
   }
   if (top > classes) top = classes;
-  const bool json = cli_on(a, "--json");
-  if (!json && code == EXIT_OK) printf("file,rank,class,probability\n");
+  const bool json = cli_on(a, "--json"), anomalies = cli_tells_anomalies(w->model);
+  if (!json && code == EXIT_OK)
+    printf("%s", anomalies ? "file,anomaly,answer\n" : "file,rank,class,probability\n");
   for (int64_t i = 0; i < w->files.n && code == EXIT_OK && !cli_interrupted(); i++) {
     mica_tensor *image = NULL;
     mica_answer answer;
@@ -123,6 +125,10 @@ static int predict(const cli_args *a, work *w) {
         status = mica_predict_probabilities(w->session, &x, classes, probability);
     }
     mica_tensor_free(image);
+    if (status == MICA_OK && anomalies) {
+      cli_print_anomaly(w->files.v[i], &answer, json);
+      continue;
+    }
     if (status == MICA_OK) {
       cli_print_answer(w->model, w->files.v[i], 0, &answer,
                        isnan(answer.probability) ? NULL : probability, classes, top, json);

@@ -34,28 +34,31 @@ void mica_defects_free(mica_defects *d) {
   mica_free(d);
 }
 
-/* FOLDER/A/B, where it is a folder; NULL else, which may be for lack of memory. */
-static char *below(const char *folder, const char *a, const char *b) {
+/* FOLDER/A/B, where it is a folder, else NULL. */
+static mica_status below(const char *folder, const char *a, const char *b, char **out) {
   char *first = mica_path_join(folder, a);
   char *path = first ? mica_path_join(first, b) : NULL;
+  *out = NULL;
   mica_free(first);
-  if (path && mica_is_folder(path)) return path;
-  mica_free(path);
-  return NULL;
+  if (!path) return MICA_ERR_MEMORY;
+  if (mica_is_folder(path))
+    *out = path;
+  else
+    mica_free(path);
+  return MICA_OK;
 }
 
 bool mica_defects_here(const char *path) {
-  char *good = below(path, "train", "good"), **folders = NULL;
+  char *good = NULL, **folders = NULL;
   int64_t n = 0;
-  bool here = good != NULL;
+  bool here = below(path, "train", "good", &good) == MICA_OK && good;
   mica_free(good);
   if (here || !mica_is_folder(path) || mica_folder_names(path, &folders, &n) != MICA_OK)
     return here;
   for (int64_t i = 0; i < n && !here; i++) {
     char *inner = mica_path_join(path, folders[i]);
-    good = inner ? below(inner, "train", "good") : NULL;
-    here = good != NULL;
-    mica_free(good);
+    here = inner && below(inner, "train", "good", &good) == MICA_OK && good;
+    if (inner) mica_free(good);
     mica_free(inner);
   }
   mica_names_free(folders, n);
@@ -69,8 +72,10 @@ static mica_status find_mask(const category *c, const char *kind, const char *fi
   static const char *const end[] = {"_mask.png", ".png"};
   const char *dot = strrchr(file, '.');
   const size_t stem = dot ? (size_t)(dot - file) : strlen(file);
-  char *folder = below(c->folder, "ground_truth", kind);
+  char *folder;
   *out = NULL;
+  const mica_status status = below(c->folder, "ground_truth", kind, &folder);
+  if (status != MICA_OK) return status;
   for (int i = 0; i < 2 && folder && !*out; i++) {
     char *name = mica_calloc(stem + strlen(end[i]) + 1, 1);
     if (name) {
@@ -126,12 +131,12 @@ static mica_status list_kind(category *c, const char *folder, const char *kind, 
 }
 
 static mica_status list_category(category *c) {
-  char *good = below(c->folder, "train", "good"), *test = mica_path_join(c->folder, "test");
-  char **kinds = NULL;
+  char *good = NULL, *test = mica_path_join(c->folder, "test"), **kinds = NULL;
   int64_t n = 0;
-  mica_status status = good && test ? list_kind(c, good, "good", MICA_PART_TRAIN) : MICA_ERR_MEMORY;
+  mica_status status = test ? below(c->folder, "train", "good", &good) : MICA_ERR_MEMORY;
+  if (status == MICA_OK && good) status = list_kind(c, good, "good", MICA_PART_TRAIN);
   if (status == MICA_OK && !c->n)
-    status = mica_fail(MICA_ERR_NOT_FOUND, "%s: no pictures in it", good);
+    status = mica_fail(MICA_ERR_NOT_FOUND, "%s/train/good: no pictures in it", c->folder);
   if (status == MICA_OK && mica_is_folder(test)) status = mica_folder_names(test, &kinds, &n);
   for (int64_t i = 0; i < n && status == MICA_OK; i++) {
     char *folder = mica_path_join(test, kinds[i]);
@@ -163,8 +168,10 @@ static mica_status add_category(mica_defects *d, const char *name, size_t length
 }
 
 static mica_status list_all(mica_defects *d, const char *path) {
-  char *good = below(path, "train", "good"), **folders = NULL;
+  char *good = NULL, **folders = NULL;
   int64_t n = 0;
+  mica_status status = below(path, "train", "good", &good);
+  if (status != MICA_OK) return status;
   if (good) {
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/') end--;
@@ -173,12 +180,13 @@ static mica_status list_all(mica_defects *d, const char *path) {
     mica_free(good);
     return add_category(d, path + begin, end - begin, mica_strdup(path));
   }
-  mica_status status = mica_is_folder(path) ? mica_folder_names(path, &folders, &n)
-                                            : mica_fail(MICA_ERR_NOT_FOUND, "%s: no folder", path);
+  status = mica_is_folder(path) ? mica_folder_names(path, &folders, &n)
+                                : mica_fail(MICA_ERR_NOT_FOUND, "%s: no folder", path);
   for (int64_t i = 0; i < n && status == MICA_OK; i++) {
     char *folder = mica_path_join(path, folders[i]);
-    good = folder ? below(folder, "train", "good") : NULL;
-    if (good)
+    good = NULL;
+    status = folder ? below(folder, "train", "good", &good) : MICA_ERR_MEMORY;
+    if (status == MICA_OK && good)
       status = add_category(d, folders[i], strlen(folders[i]), folder);
     else
       mica_free(folder);
