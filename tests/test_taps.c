@@ -11,8 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SIDE 16
-#define FEW  3
+#define SIDE   16
+#define FEW    3
+#define COMPAT "tests/compat/taps-0.1.0.mica"
 
 static mica_engine *engine;
 static char path[] = "/tmp/mica-test-taps-XXXXXX";
@@ -250,6 +251,7 @@ static void test_file(void **state) {
   assert_int_equal(mica_anomaly_score(s, &v, score), MICA_OK);
   mica_session_free(s);
   assert_int_equal(mica_model_save(m, path), MICA_OK);
+  if (getenv("MICA_WRITE_COMPAT")) assert_int_equal(mica_model_save(m, COMPAT), MICA_OK);
   mica_model_free(m);
 
   mica_archive *a;
@@ -272,6 +274,36 @@ static void test_file(void **state) {
   assert_int_equal(mica_archive_open(path, &a), MICA_OK);
   assert_non_null(strstr(mica_archive_metadata(a, "mica"), "\"format\":1"));
   mica_archive_close(a);
+}
+
+/* ---- compatibility ---- */
+
+/* What release 0.1.0 said of the first pictures of `examples`. MICA_WRITE_COMPAT=1 makes the file
+ * that later releases must read, and prints these. */
+static const double release_0_1_0[4] =
+#include "compat/taps-0.1.0.h"
+    ;
+
+static void test_earlier_release(void **state) {
+  (void)state;
+  static uint8_t pixels[4 * SIDE * SIDE];
+  double score[4];
+  mica_model *m;
+  mica_session *s;
+  examples(pixels, 4);
+  const mica_view v = mica_view_of(pixels, MICA_U8, MICA_SHAPE(4, SIDE, SIDE, 1));
+  if (mica_model_open(engine, COMPAT, &m)) fail_msg("%s", mica_last_error());
+  assert_string_equal(mica_net_tap(mica_model_net(m), 1, NULL), "stages.1");
+  assert_int_equal(mica_model_preprocess(m)->fit, MICA_FIT_WHOLE);
+  assert_int_equal(mica_session_create(m, &s), MICA_OK);
+  if (mica_anomaly_score(s, &v, score)) fail_msg("%s", mica_last_error());
+  for (int i = 0; i < 4; i++)
+    if (getenv("MICA_WRITE_COMPAT"))
+      printf("%.9g,\n", score[i]);
+    else
+      assert_near(score[i], release_0_1_0[i], 1e-4);
+  mica_session_free(s);
+  mica_model_free(m);
 }
 
 /* What a file says of taps is not believed. */
@@ -417,6 +449,7 @@ int main(void) {
                                      cmocka_unit_test(test_tokens_and_gradients),
                                      cmocka_unit_test(test_wrong_names),
                                      cmocka_unit_test(test_file),
+                                     cmocka_unit_test(test_earlier_release),
                                      cmocka_unit_test(test_hostile_files),
                                      cmocka_unit_test(test_whole_picture),
                                      cmocka_unit_test(test_failures)};
