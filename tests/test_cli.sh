@@ -208,7 +208,24 @@ def vit(d, depth, patch, side, classes):
                          ("mlp.fc1.bias", [4 * d]), ("mlp.fc2.weight", [d, 4 * d]), ("mlp.fc2.bias", [d])):
             t.append((b + n, shape))
     return t + [("norm.weight", [d]), ("norm.bias", [d]), ("head.weight", [classes, d]), ("head.bias", [classes])]
+def efficient(classes):  # B0
+    def norm(name, n): return [(name + "." + k, [n]) for k in ("weight", "bias", "running_mean", "running_var")]
+    t, inside, n = [("_conv_stem.weight", [32, 3, 3, 3])] + norm("_bn0", 32), 32, 0
+    for repeats, k, wide, out in ((1, 3, 1, 16), (2, 3, 6, 24), (2, 5, 6, 40), (3, 3, 6, 80), (3, 5, 6, 112),
+                                  (4, 5, 6, 192), (1, 3, 6, 320)):
+        for _ in range(repeats):
+            b, w, s = f"_blocks.{n}.", inside * wide, inside // 4
+            if wide > 1:
+                t += [(b + "_expand_conv.weight", [w, inside, 1, 1])] + norm(b + "_bn0", w)
+            t += [(b + "_depthwise_conv.weight", [w, 1, k, k])] + norm(b + "_bn1", w)
+            t += [(b + "_se_reduce.weight", [s, w, 1, 1]), (b + "_se_reduce.bias", [s]),
+                  (b + "_se_expand.weight", [w, s, 1, 1]), (b + "_se_expand.bias", [w]),
+                  (b + "_project_conv.weight", [out, w, 1, 1])] + norm(b + "_bn2", out)
+            inside, n = out, n + 1
+    return t + [("_conv_head.weight", [1280, 320, 1, 1])] + norm("_bn1", 1280) + [
+        ("_fc.weight", [classes, 1280]), ("_fc.bias", [classes])]
 write("r18.safetensors", basic(8, [2, 2, 2, 2], 7))
+write("b0.safetensors", efficient(3))
 write("r50.safetensors", basic(4, [3, 4, 6, 3], 5, True, "module."))
 write("r152.safetensors", basic(2, [3, 8, 36, 3], 5, True))
 write("vit.safetensors", vit(64, 3, 8, 32, 10))
@@ -222,6 +239,8 @@ PY
   check "the line to train with" 0 "mica train resnet:depth=18:width=8 --init r18.safetensors" "$mica" info r18.safetensors
   check "resnet50 behind a prefix" 0 "looks like resnet:depth=50.* 5 classes" "$mica" info r50.safetensors
   check "and all of that loads" 0 "100.0% of the parameters; 0 missing" "$mica" info r50.safetensors
+  check "efficientnet" 0 "looks like efficientnet in names of efficientnet_pytorch, .*224x224x3, 3 classes" "$mica" info b0.safetensors
+  check "and all of it loads as well" 0 "100.0% of the parameters; 0 missing" "$mica" info b0.safetensors
   check "resnet152 is not claimed" 0 "resnet152, which this version does not have" "$mica" info r152.safetensors
   check "timm's vit" 0 "looks like vit:patch=8:dim=64:depth=3:heads=1 in timm's names, pictures of 32x32x3, 10 classes" "$mica" info vit.safetensors
   check "all of it loads too" 0 "100.0% of the parameters; 0 missing" "$mica" info vit.safetensors

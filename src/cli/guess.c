@@ -109,6 +109,43 @@ static bool residual(look *l, architecture_guess *g) {
   return false;
 }
 
+/* ---- scaled inverted bottlenecks ---- */
+
+static int64_t elements_of(const mica_archive *f) {
+  int64_t n = 0;
+  for (int64_t i = 0; i < mica_archive_count(f); i++)
+    n += mica_shape_count(mica_archive_shape(f, i));
+  return n;
+}
+
+/* The variants differ in the stem's channels, the number of blocks or the head's channels. */
+static bool scaled(look *l, architecture_guess *g) {
+  static const struct {
+    int64_t stem, head, side, elements; /* elements: of the parameters without a classifier */
+    int blocks;
+  } variants[] = {{32, 1280, 224, 4007548, 16},  {32, 1280, 240, 6513184, 23},
+                  {32, 1408, 260, 7700994, 23},  {40, 1536, 300, 10696232, 26},
+                  {48, 1792, 380, 17548616, 32}, {48, 2048, 456, 28340784, 39},
+                  {56, 2304, 528, 40735704, 45}, {64, 2560, 600, 63786960, 55}};
+  if (!anchored(l, "_conv_stem.weight")) return false;
+  const mica_shape *stem = shape_of(l, 4, "_conv_stem.weight"),
+                   *head = shape_of(l, 4, "_conv_head.weight");
+  int blocks = 0;
+  while (blocks < 64 && shape_of(l, 4, "_blocks.%d._depthwise_conv.weight", blocks)) blocks++;
+  for (int b = 0; b < 8 && stem && head; b++) {
+    if (stem->dim[0] != variants[b].stem || head->dim[0] != variants[b].head ||
+        blocks != variants[b].blocks || elements_of(l->f) < variants[b].elements)
+      continue;
+    snprintf(g->spec, sizeof g->spec, "efficientnet");
+    if (b) snprintf(g->spec, sizeof g->spec, "efficientnet:variant=b%d", b);
+    snprintf(g->names, sizeof g->names, "names of efficientnet_pytorch");
+    g->problem = (mica_problem)MICA_PROBLEM_IMAGES(variants[b].side, variants[b].side, stem->dim[1],
+                                                   rows_of(l, "_fc"));
+    return true;
+  }
+  return false;
+}
+
 /* ---- vision transformers ---- */
 
 static bool transformer(look *l, architecture_guess *g) {
@@ -201,7 +238,7 @@ static bool perceptron(look *l, architecture_guess *g) {
 }
 
 void guess_architecture(const mica_archive *f, architecture_guess *out) {
-  static bool (*const forms[])(look *, architecture_guess *) = {residual, transformer,
+  static bool (*const forms[])(look *, architecture_guess *) = {residual, scaled, transformer,
                                                                 convolutional, perceptron};
   for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
     look l = {.f = f};
