@@ -131,6 +131,7 @@ refused "no such list" "none.csv" "$mica" train mlp $common --subset none.csv -o
 check "scores by a model, on the data it was trained on" "$mica" select half.mica --val-split 0 --keep 0.1 -o kept.csv
 check "by its score" grep -q '^# score: el2n, of 1 network (half.mica)' kept.csv
 check "scores by a run" "$mica" select half.mica.run noisy.mica.run --size 8 --channels 1 --val-split 0 --keep 0.1 -o kept.csv
+check "tells of other labels" said 'noisy.mica.run: was trained with --label-noise 0.1'
 check "by both" grep -q '^# score: el2n, mean of 2 networks (half.mica.run, ...)' kept.csv
 refused "no forgetting afterwards" "name an architecture" "$mica" select half.mica --score forgetting --val-split 0
 refused "not both" "expected runs, or models, not both" "$mica" select half.mica half.mica.run --val-split 0

@@ -99,6 +99,10 @@ static mica_status every_section(scene *s) {
   mica_status status = mica_report_curves(s->report, "Curves", epoch, 3);
   if (status == MICA_OK) status = mica_report_confusion(s->report, "Confusion", &s->answers);
   if (status == MICA_OK) status = mica_report_hardest(s->report, "Hardest", &s->answers, 5);
+  const mica_shown_item two[] = {{0, "a caption", "of two", MICA_MARK_WRONG},
+                                 {1, NULL, NULL, MICA_MARK_NONE}};
+  if (status == MICA_OK)
+    status = mica_report_pictures(s->report, "Pictures", s->answers.data, 2, two, "Two of them.");
   if (status == MICA_OK)
     status = mica_report_map(s->report, "Map", s->engine, &features, &s->answers, 10);
   return status;
@@ -141,8 +145,9 @@ static void the_sections_stand_on_the_page(void **state) {
   assert_int_equal(scene_make(&s), MICA_OK);
   if (every_section(&s)) fail_msg("%s", mica_last_error());
   char *html = page_of(s.report);
-  static const char *const wanted[] = {">Curves<", ">Confusion<", ">Hardest<",
-                                       ">Map<",    "as right",    "&lt;left&gt;"};
+  static const char *const wanted[] = {">Curves<",   ">Confusion<", ">Hardest<",
+                                       ">Pictures<", "a caption",   "Two of them.",
+                                       ">Map<",      "as right",    "&lt;left&gt;"};
   for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
     if (!stands(html, wanted[i])) fail_msg("the page lacks %s", wanted[i]);
   assert_false(stands(html, "none of these"));
@@ -165,6 +170,12 @@ static void what_cannot_be_drawn_is_refused(void **state) {
   assert_int_equal(mica_report_curves(s.report, "x", NULL, 0), MICA_ERR_INVALID);
   assert_int_equal(mica_report_hardest(s.report, "x", &s.answers, 0), MICA_ERR_INVALID);
   assert_int_equal(mica_report_hardest(s.report, "x", &s.answers, 2001), MICA_ERR_INVALID);
+  const mica_shown_item far = {1000000, NULL, NULL, MICA_MARK_NONE};
+  assert_int_equal(mica_report_pictures(s.report, "x", NULL, 1, &far, ""), MICA_ERR_INVALID);
+  assert_int_equal(mica_report_pictures(s.report, "x", s.answers.data, 2001, &far, ""),
+                   MICA_ERR_INVALID);
+  assert_int_equal(mica_report_pictures(s.report, "x", s.answers.data, 1, &far, ""),
+                   MICA_ERR_INVALID);
   assert_int_equal(mica_report_map(s.report, "x", s.engine, &features, &s.answers, 1),
                    MICA_ERR_INVALID);
   features.shape.dim[0]--;

@@ -352,6 +352,10 @@ static mica_status score_by_run(select_job *job, const char *folder, int64_t sou
     job->own->operand[0] = job->a->operand[0];
     set_value(job->own, "--data", job->path);
   }
+  const char *noise = status == MICA_OK ? mica_run_record_get(record, "label_noise") : NULL;
+  if (noise && strcmp(noise, cli_text(job->a, "--label-noise")) != 0)
+    fprintf(stderr, "%s: was trained with --label-noise %s; the scores are of other labels\n",
+            folder, noise);
   if (status == MICA_OK) status = mica_net_create(job->engine, spec, &job->data.problem, 0, &net);
   if (status == MICA_OK) {
     mica_load_options o = MICA_LOAD_OPTIONS;
