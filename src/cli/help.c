@@ -7,7 +7,7 @@
 // clang-format off
 const cli_group cli_groups[] = {
     {"make a model", {"train", "fit", "select"}},
-    {"put it to work", {"predict", "eval", "embed", "search", "generate"}},
+    {"put it to work", {"predict", "eval", "embed", "search", "generate", "explain"}},
     {"get what others published", {"model", "data"}},
     {"prove a claim", {"paper"}},
     {"look", {"info", "list", "help", "version"}},

@@ -20,6 +20,7 @@ extern const cli_verb verb_embed;
 extern const cli_verb verb_search;
 extern const cli_verb verb_select;
 extern const cli_verb verb_generate;
+extern const cli_verb verb_explain;
 extern const cli_verb verb_paper;
 extern const cli_verb verb_info;
 extern const cli_verb verb_model;
@@ -36,6 +37,7 @@ const cli_verb *const cli_verbs[] = {
     &verb_search,
     &verb_select,
     &verb_generate,
+    &verb_explain,
     &verb_paper,
     &verb_info,
     &verb_model,

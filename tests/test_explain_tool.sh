@@ -1,0 +1,54 @@
+# Saliency maps as a user asks for them.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mica=$MICA_BUILD/mica
+cd "$work" || exit 1
+
+check() { # name, then a command that must succeed; what mica said last stays in `log`
+  local name=$1 to=aside
+  shift
+  [ "$1" != "$mica" ] || to=log
+  if "$@" >"$to" 2>&1; then echo "ok $name"; else sed 's/^/# /' log aside; echo "not ok $name"; fi
+}
+refused() { # name, text of the message, then a command that must fail
+  local name=$1 text=$2
+  shift 2
+  if "$@" >log 2>&1; then echo "not ok $name"; return; fi
+  if grep -qF -- "$text" log; then echo "ok $name"; else sed 's/^/# /' log; echo "not ok $name"; fi
+}
+
+# 12x12 pictures: a bright third on top, in the middle or below.
+for class in 0 1 2; do
+  mkdir -p data/class$class
+  LC_ALL=C awk -v class=$class 'BEGIN {
+    srand(class + 1)
+    for (n = 0; n < 12; n++) {
+      file = sprintf("data/class%d/%02d.pgm", class, n)
+      printf "P5\n12 12\n255\n" >file
+      for (p = 0; p < 144; p++) printf "%c", (int(p / 48) == class ? 190 : 50) + int(40 * rand()) >file
+      close(file)
+    }
+  }'
+done
+check "a network" "$mica" train convnet:widths=4,6:convolutions=1 --data data --size 12 --channels 1 \
+  --epochs 2 --batch-size 6 -o net.mica
+check "one map" "$mica" explain net.mica data/class1/00.pgm -o heat.png
+check "it is a PNG" grep -q PNG heat.png
+check "the layers" "$mica" explain net.mica data/class1/00.pgm --layers
+check "are told" grep -q '^stages.1 .*6 x 6, 6 channels' log
+check "methods and layers" "$mica" explain net.mica --data data --limit 5 --class true --method grad_cam \
+  --method norm_grad:phase1=scaling:phase2=filter_norm --layer stages.0 --layer stages.1 -o sheet
+check "give a sheet" test -s sheet/report.html
+check "and a picture of each" test "$(find sheet -name '*.png' | wc -l)" = 20
+check "and arrays" "$mica" info sheet/maps.safetensors
+check "with the size of the pictures" grep -q 'grad_cam stages.0 .*\[5,12,12\]' log
+check "a step first" "$mica" explain net.mica data/class2/01.pgm --meta 0.01 --method rise:masks=20 --json -o rise.png
+check "as JSON" grep -qx '{"map":"rise.png"}' log
+refused "no picture" "give pictures, or --data" "$mica" explain net.mica
+refused "a wrong method" "norm_grad" "$mica" explain net.mica data/class0/00.pgm --method norm_grd
+refused "a wrong layer" "no layer 'stages.9'" "$mica" explain net.mica data/class0/00.pgm --layer stages.9 -o x.png
+refused "a wrong class" "no such class" "$mica" explain net.mica data/class0/00.pgm --class bolt
+refused "true without labels" "have no labels" "$mica" explain net.mica data/class0/00.pgm --class true
+refused "two maps in a file" "one map of one picture" \
+  "$mica" explain net.mica data/class0/00.pgm data/class0/01.pgm -o two.png
+check "nothing is left of a refusal" test ! -e two.png
