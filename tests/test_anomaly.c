@@ -97,6 +97,31 @@ static void test_small_statistics(void **state) {
   assert_true(isnan(mica_sigma_share(-1)));
 }
 
+/* The bootstrapped AUROC is DeLong's, ties and all, and so, nearly, is its interval. */
+static void test_auroc_bootstrap(void **state) {
+  (void)state;
+  enum { n = 300 };
+  double score[n];
+  bool positive[n], none[n] = {false};
+  mica_estimate by_law, by_resamples, no_interval;
+  for (int i = 0; i < n; i++) {
+    positive[i] = i % 3 == 0;
+    score[i] = floor(2 * (mica_random_normal(mica_key_seed(9), (uint64_t)i) + positive[i]));
+  }
+  const mica_key key = mica_key_seed(1);
+  assert_int_equal(mica_auroc(n, score, positive, 0.95, &by_law), MICA_OK);
+  assert_int_equal(mica_auroc_bootstrap(engine, key, n, score, positive, 0.95, 2000, &by_resamples),
+                   MICA_OK);
+  assert_near(by_resamples.value, by_law.value, 1e-12);
+  assert_near(by_resamples.interval.lo, by_law.interval.lo, 0.02);
+  assert_near(by_resamples.interval.hi, by_law.interval.hi, 0.02);
+  assert_int_equal(mica_auroc_bootstrap(engine, key, n, score, positive, 0.95, 0, &no_interval),
+                   MICA_OK);
+  assert_true(isnan(no_interval.interval.lo));
+  assert_int_equal(mica_auroc_bootstrap(engine, key, n, score, none, 0.95, 0, &no_interval),
+                   MICA_ERR_INVALID);
+}
+
 /* ---- levels ---- */
 
 static double share_above(const double *score, int64_t n, int64_t levels, int64_t l,
@@ -349,7 +374,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_ledoit_wolf),      cmocka_unit_test(test_components_kept),
       cmocka_unit_test(test_small_statistics), cmocka_unit_test(test_level_thresholds),
-      cmocka_unit_test(test_reducer_report),   cmocka_unit_test(test_support_vectors),
-      cmocka_unit_test(test_one_class_svm),    cmocka_unit_test(test_failures)};
+      cmocka_unit_test(test_auroc_bootstrap),  cmocka_unit_test(test_reducer_report),
+      cmocka_unit_test(test_support_vectors),  cmocka_unit_test(test_one_class_svm),
+      cmocka_unit_test(test_failures)};
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -294,6 +294,12 @@ MICA_API mica_status mica_calibration(int64_t n, int64_t classes, const double *
 MICA_API mica_status mica_auroc(int64_t n, const double *score, const bool *positive, double level,
                                 mica_estimate *out);
 
+/* The same area with a bootstrap interval of `resamples` resamples inside positives and negatives
+ * (0: none, NaN), which assumes nothing of the scores. */
+MICA_API mica_status mica_auroc_bootstrap(const mica_engine *engine, mica_key key, int64_t n,
+                                          const double *score, const bool *positive, double level,
+                                          int32_t resamples, mica_estimate *out);
+
 /* Average precision: sum over thresholds of precision times the gain of recall, tied scores as one
  * threshold; a bootstrap interval of `resamples` resamples inside positives and negatives (0: none,
  * NaN). */

@@ -91,7 +91,7 @@ mica_status mica_auroc(int64_t n, const double *score, const bool *positive, dou
   return MICA_OK;
 }
 
-/* ---- average precision ---- */
+/* ---- measures of resamples ---- */
 
 typedef struct {
   int64_t n;
@@ -99,6 +99,23 @@ typedef struct {
   const bool *positive;
   const int64_t *order;
 } ranking;
+
+static double area(void *ctx, const int32_t *count) {
+  const ranking *r = ctx;
+  double p = 0, q = 0, sum = 0;
+  for (int64_t at = 0, end; at < r->n; at = end) {
+    end = run_end(r->n, r->score, r->order, at);
+    double here_p = 0, here_q = 0;
+    for (int64_t i = at; i < end; i++) {
+      const double times = count ? count[r->order[i]] : 1;
+      *(r->positive[r->order[i]] ? &here_p : &here_q) += times;
+    }
+    sum += here_q * (p + here_p / 2);
+    p += here_p;
+    q += here_q;
+  }
+  return p > 0 && q > 0 ? sum / (p * q) : NAN;
+}
 
 static double average_precision(void *ctx, const int32_t *count) {
   const ranking *r = ctx;
@@ -117,26 +134,40 @@ static double average_precision(void *ctx, const int32_t *count) {
   return hits > 0 ? sum / hits : NAN;
 }
 
-mica_status mica_average_precision(const mica_engine *engine, mica_key key, int64_t n,
-                                   const double *score, const bool *positive, double level,
-                                   int32_t resamples, mica_estimate *out) {
+static mica_status resampled(const mica_engine *engine, mica_key key, const char *what,
+                             mica_resampled_fn measure, int64_t n, const double *score,
+                             const bool *positive, double level, int32_t resamples,
+                             mica_estimate *out) {
   int64_t positives, *order;
-  mica_status status = check("average precision", n, score, positive, level, &positives);
+  mica_status status = check(what, n, score, positive, level, &positives);
   if (!status) status = sorted(n, score, &order);
   if (status) return status;
   ranking r = {n, score, positive, order};
-  *out = (mica_estimate){average_precision(&r, NULL), {NAN, NAN}};
+  *out = (mica_estimate){measure(&r, NULL), {NAN, NAN}};
   if (resamples > 0) {
     int32_t *group = mica_malloc((size_t)n * sizeof *group);
     if (!group) status = MICA_ERR_MEMORY;
     for (int64_t i = 0; i < n && !status; i++) group[i] = positive[i];
     if (!status)
-      status = mica_bootstrap(engine, key, n, group, 2, resamples, level, average_precision, &r,
-                              &out->interval);
+      status =
+          mica_bootstrap(engine, key, n, group, 2, resamples, level, measure, &r, &out->interval);
     mica_free(group);
   }
   mica_free(order);
   return status;
+}
+
+mica_status mica_average_precision(const mica_engine *engine, mica_key key, int64_t n,
+                                   const double *score, const bool *positive, double level,
+                                   int32_t resamples, mica_estimate *out) {
+  return resampled(engine, key, "average precision", average_precision, n, score, positive, level,
+                   resamples, out);
+}
+
+mica_status mica_auroc_bootstrap(const mica_engine *engine, mica_key key, int64_t n,
+                                 const double *score, const bool *positive, double level,
+                                 int32_t resamples, mica_estimate *out) {
+  return resampled(engine, key, "AUROC", area, n, score, positive, level, resamples, out);
 }
 
 /* ---- thresholds ---- */

@@ -349,7 +349,7 @@ static const mica_claim_experiment experiments[] = {
     {0}};
 
 static const mica_option options[] = {
-    {"seeds", MICA_OPTION_INT, "12", 1, 1000, NULL, "repeats", offsetof(settings, seeds)},
+    {"seeds", MICA_OPTION_INT, "16", 1, 1000, NULL, "repeats", offsetof(settings, seeds)},
     {"images", MICA_OPTION_INT, "12000", 1, 48000, NULL, "of pre-training",
      offsetof(settings, images)},
     {"epochs", MICA_OPTION_INT, "2", 1, 1000, NULL, "of pre-training", offsetof(settings, epochs)},
