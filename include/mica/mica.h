@@ -16,6 +16,7 @@
 #include <mica/kv_cache.h>
 #include <mica/linear_algebra.h>
 #include <mica/loss.h>
+#include <mica/measure.h>
 #include <mica/model.h>
 #include <mica/network_analysis.h>
 #include <mica/nn.h>
