@@ -10,7 +10,7 @@ const cli_group cli_groups[] = {
     {"put it to work", {"predict", "eval", "embed", "search", "generate", "explain"}},
     {"get what others published", {"model", "data"}},
     {"prove a claim", {"paper"}},
-    {"look", {"info", "list", "help", "version"}},
+    {"look", {"info", "measure", "list", "help", "version"}},
     {NULL, {NULL}},
 };
 // clang-format on

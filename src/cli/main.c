@@ -19,6 +19,7 @@ extern const cli_verb verb_predict;
 extern const cli_verb verb_embed;
 extern const cli_verb verb_search;
 extern const cli_verb verb_select;
+extern const cli_verb verb_measure;
 extern const cli_verb verb_generate;
 extern const cli_verb verb_explain;
 extern const cli_verb verb_paper;
@@ -36,6 +37,7 @@ const cli_verb *const cli_verbs[] = {
     &verb_embed,
     &verb_search,
     &verb_select,
+    &verb_measure,
     &verb_generate,
     &verb_explain,
     &verb_paper,
