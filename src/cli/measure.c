@@ -44,7 +44,8 @@ const cli_verb verb_measure = {
     "examples: mica embed net.mica --data photos/ -o f.safetensors\n"
     "          mica measure f.safetensors --part test --report measured\n"
     "          mica measure f.safetensors --measures norms,rank:centre=false\n"
-    "          mica measure f.safetensors g.safetensors --measures cka,cka:kernel=rbf,procrustes\n\n"
+    "          mica measure f.safetensors g.safetensors --measures "
+    "cka,cka:kernel=rbf,procrustes\n\n"
     "Two files hold features of the same rows in the same order. Classes are looked at where the "
     "first\nhas labels. Measures of all pairs take a random sample of `rows` rows where there are "
     "more and\nsay so; all others look at every row."};

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "cli/features.h"
 #include "cli/row_source.h"
+#include "tensor/dtype.h"
 
 #include <math.h>
 #include <string.h>
@@ -55,7 +56,8 @@ static mica_status name_classes(const row_source *s, measure_job *job) {
   if (!job->names) status = MICA_ERR_MEMORY;
   for (; job->classes < n && !status; job->classes++) {
     char number[24];
-    const char *name = doc ? mica_json_string(mica_json_item(mica_json_root(doc), job->classes)) : NULL;
+    const char *name =
+        doc ? mica_json_string(mica_json_item(mica_json_root(doc), job->classes)) : NULL;
     snprintf(number, sizeof number, "%lld", (long long)job->classes);
     job->names[job->classes] = mica_strdup(name ? name : number);
     if (!job->names[job->classes]) status = MICA_ERR_MEMORY;
@@ -154,6 +156,10 @@ static mica_status measure(measure_job *job, uint64_t seed) {
 
 /* ---- what is told ---- */
 
+static bool is_whole(double v) {
+  return fabs(v) < 1e15 && !(v < floor(v)) && !(v > floor(v));
+}
+
 static mica_status print_text(const measure_job *job) {
   mica_table *t = NULL;
   char *text = NULL, previous[512] = "";
@@ -169,7 +175,9 @@ static mica_status print_text(const measure_job *job) {
       status = mica_table_text(t, strcmp(previous, job->spec[i]) ? job->spec[i] : "");
       snprintf(previous, sizeof previous, "%s", job->spec[i]);
       if (!status) status = mica_table_text(t, f->name);
-      if (!status) status = mica_table_number(t, f->values[0], 5);
+      if (!status)
+        status = is_whole(f->values[0]) ? mica_table_integer(t, (int64_t)f->values[0])
+                                        : mica_table_number(t, f->values[0], 5);
       if (!status) status = mica_table_text(t, f->meaning);
     }
   if (!status) status = mica_table_render(t, NULL, &text);

@@ -1,5 +1,5 @@
-/* The page of `mica measure`: the numbers in a table, a figure of all else that was found, and a map
- * of the rows. */
+/* The page of `mica measure`: the numbers in a table, a figure of all else that was found, and a
+ * map of the rows. */
 #include "cli/measure.h"
 
 #include "base/file.h"
@@ -44,8 +44,8 @@ static mica_status sample(const mica_finding *f, mica_figure **out) {
 static mica_status bars(const measure_job *job, const mica_finding *f, mica_figure **out) {
   mica_bar_chart_options o = MICA_BAR_CHART_OPTIONS;
   o.value.label = f->meaning;
-  return mica_figure_bar_chart((const char *const *)job->names, f->values, NULL, NULL, f->columns, 1,
-                               &o, out);
+  return mica_figure_bar_chart((const char *const *)job->names, f->values, NULL, NULL, f->columns,
+                               1, &o, out);
 }
 
 static mica_status matrix(const measure_job *job, const mica_finding *f, mica_figure **out) {
@@ -62,10 +62,8 @@ static mica_status draw(const measure_job *job, const mica_finding *f, mica_figu
   switch (f->form) {
   case MICA_FINDING_SERIES: return series(f, out);
   case MICA_FINDING_SAMPLE: return sample(f, out);
-  case MICA_FINDING_BY_CLASS:
-    return job->label && f->columns <= 200 ? bars(job, f, out) : MICA_OK;
-  case MICA_FINDING_MATRIX:
-    return job->label && f->columns <= 512 ? matrix(job, f, out) : MICA_OK;
+  case MICA_FINDING_BY_CLASS: return job->label && f->columns <= 200 ? bars(job, f, out) : MICA_OK;
+  case MICA_FINDING_MATRIX: return job->label && f->columns <= 512 ? matrix(job, f, out) : MICA_OK;
   default: return MICA_OK;
   }
 }
@@ -175,7 +173,8 @@ mica_status measure_report(const measure_job *job, const char *folder) {
   o.subtitle = job->a->operand[0];
   mica_status status = mica_report_create(&o, &report);
   if (!status)
-    status = mica_report_number(report, "rows", (double)mica_tensor_dim(job->x, 0), "count", "Rows");
+    status =
+        mica_report_number(report, "rows", (double)mica_tensor_dim(job->x, 0), "count", "Rows");
   if (!status)
     status = mica_report_number(report, "columns", (double)mica_tensor_dim(job->x, 1), "count",
                                 "Columns");

@@ -1,0 +1,97 @@
+# Measures of features as a user runs them: one file, two files, reports, and what is refused.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mica=$MICA_BUILD/mica
+if [ ! -x "$mica" ]; then echo "skip mica measure: this build has no tool"; exit 0; fi
+cd "$work" || exit 1
+
+check() { # name, then a command that must succeed; what mica said last is in `log`, others in `aside`
+  local name=$1 to=aside
+  shift
+  case $1 in "$mica") to=log ;; esac
+  if "$@" >"$to" 2>&1; then echo "ok $name"; else sed 's/^/# /' "$to"; echo "not ok $name"; fi
+}
+refused() { # name, exit code, text of the message, then a command that must fail
+  local name=$1 code=$2 text=$3
+  shift 3
+  "$@" >log 2>&1
+  if [ $? = "$code" ] && grep -qF -- "$text" log; then echo "ok $name"; else sed 's/^/# /' log; echo "not ok $name"; fi
+}
+
+cat >make.py <<'END'
+# .npy and .npz files without NumPy.
+import array, struct, zipfile
+def npy(code, shape, values):
+    head = "{'descr': '<%s', 'fortran_order': False, 'shape': %s, }" % (code, tuple(shape))
+    head += ' ' * (63 - (10 + len(head)) % 64) + '\n'
+    return b'\x93NUMPY\x01\x00' + struct.pack('<H', len(head)) + head.encode() + \
+        array.array({'f4': 'f', 'f8': 'd', 'i8': 'q'}[code], values).tobytes()
+def write(name, data):
+    open(name, 'wb').write(data)
+# Sixty rows in three clusters; the same turned by a right angle and doubled; twelve of them.
+rows = [((i * 37 % 20) / 10 + 8 * (i % 3 == 1), (i * 53 % 20) / 10 + 8 * (i % 3 == 2)) for i in range(60)]
+flat = [v for r in rows for v in r]
+turned = [v for r in rows for v in (-2 * r[1], 2 * r[0])]
+label = [i % 3 for i in range(60)]
+part = [2 if i % 5 == 4 else 0 for i in range(60)]
+write('f.npy', npy('f4', (60, 2), flat))
+write('turned.npy', npy('f8', (60, 2), turned))
+write('short.npy', npy('f4', (12, 2), flat[:24]))
+write('nan.npy', npy('f4', (2, 2), [1, 2, float('nan'), 4]))
+write('labels.npy', npy('i8', (60,), label))
+write('cut.npy', npy('f4', (60, 2), flat)[:200])
+with zipfile.ZipFile('f.npz', 'w') as z:
+    z.writestr('features.npy', npy('f4', (60, 2), flat))
+    z.writestr('labels.npy', npy('i8', (60,), label))
+    z.writestr('part.npy', npy('i8', (60,), part))
+END
+check "makes the features" python3 make.py
+
+check "measures a file" "$mica" measure f.npz
+check "tells rows, columns and classes" grep -q '^60 rows of 2 columns; 3 classes$' log
+check "finds the classes apart" grep -Eq 'nearest_mean_accuracy +1 ' log
+check "says what it compared" grep -Eq 'rows_compared +60 ' log
+check "measures a part" "$mica" measure f.npz --part test
+check "of as many rows" grep -q '^12 rows of 2 columns' log
+check "measures without labels" "$mica" measure f.npy
+check "leaves out what needs them" test "$(grep -c silhouette log)" = 0
+check "takes labels from a file" "$mica" measure f.npy --labels labels.npy --measures separation
+check "for that measure alone" test "$(grep -c norm_mean log)" = 0
+check "compares two files" "$mica" measure f.npy turned.npy --json \
+  --measures cka,cka:kernel=rbf:rows=40,cka:debiased,procrustes,cca:variance=1
+check "that are the same up to a rotation" python3 -c '
+import json, sys
+m = json.load(open("log"))["measures"]
+ones = [m[k]["cka"] for k in ("cka", "cka:kernel=rbf:rows=40", "cka:debiased")] + [m["cca:variance=1"]["cca_mean"]]
+sys.exit(not (all(abs(v - 1) < 1e-6 for v in ones) and abs(m["procrustes"]["procrustes"]) < 1e-6
+              and m["cka:kernel=rbf:rows=40"]["rows_compared"] == 40))'
+check "says the same on three threads" "$mica" measure f.npz turned.npy --json -j 3
+cp log three
+check "as on one" "$mica" measure f.npz turned.npy --json -j 1
+check "bit for bit" cmp log three
+check "writes a report" "$mica" measure f.npz turned.npy --report page
+check "tells where" grep -qx 'report: page/report.html' log
+for figure in spectrum_2 norms class_norms class_mean_cosines_6 map map_other; do
+  check "with the figure $figure" grep -q '<svg' page/$figure.svg
+done
+check "and numbers for programs" python3 -c '
+import json, sys
+s = json.load(open("page/summary.json"))
+sys.exit(not (s["rows"] == 60 and any(k.endswith(".effective_rank") for k in s)))'
+check "is among the components" "$mica" list measure
+check "with their options" grep -q 'bandwidth' log
+
+refused "other rows" 1 "f.npy has 60 rows and short.npy 12" "$mica" measure f.npy short.npy
+refused "a measure that is not there" 1 "did you mean 'rank'" "$mica" measure f.npy --measures ranks
+refused "an option out of range" 1 "rows" "$mica" measure f.npy --measures uniformity:rows=1
+refused "an empty specification" 1 "measure" "$mica" measure f.npy --measures rank,
+refused "a comparison of one" 1 "compares two sets" "$mica" measure f.npy --measures cka
+refused "classes without labels" 1 "no labels" "$mica" measure f.npy --measures separation
+refused "labels of other rows" 1 "labels" "$mica" measure short.npy --labels labels.npy
+refused "a number that is none" 1 "row 1" "$mica" measure nan.npy
+refused "a file cut short" 1 "cut.npy" "$mica" measure cut.npy
+refused "a file that is not there" 1 "gone.npy" "$mica" measure gone.npy
+refused "a part that is not told" 1 "tells no parts" "$mica" measure f.npy --part test
+refused "a picture" 2 "expected a file of features" "$mica" measure x.jpg
+refused "a picture beside features" 2 "expected a file of features" "$mica" measure f.npy x.jpg
+refused "a seed that is none" 2 "--seed" "$mica" measure f.npy --seed x
