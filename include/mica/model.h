@@ -97,7 +97,9 @@ MICA_API int64_t mica_net_features(const mica_net *net);
  * file names of parameters ("layer1", "blocks.3"), a pattern for several ("layer?", in the order of
  * a forward), or an output: "features", "tokens", "pyramid.0", or "pyramid" for all its maps, and
  * the features where they are not the last one's mean. n = 0: the architecture's own features
- * again. The classifier reads what it always did. MICA_ERR_NOT_FOUND for a name that is not there.
+ * again. The classifier reads what it always did. Gradients flow through taps, but not out of the
+ * inside of blocks that a network runs again in backward (`recompute`). MICA_ERR_NOT_FOUND for a
+ * name that is not there.
  */
 MICA_API mica_status mica_net_set_taps(mica_net *net, int64_t n, const char *const *names);
 /* How many there are, patterns written out; 0: the architecture's own features. */
