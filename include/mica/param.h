@@ -279,7 +279,9 @@ typedef mica_status (*mica_example_fn)(void *ctx, mica_param *q, int64_t first, 
 MICA_API mica_status mica_example_gradients(mica_tape *t, mica_fn fn, void *ctx, int n_in,
                                             const mica_var *in, int64_t at_once,
                                             mica_example_fn visit, void *visit_ctx);
-/* norm[i]: the Euclidean norm of example i's gradient over all parameters, in float64. */
+/* norm[i]: the Euclidean norm of example i's gradient over all parameters, in float64. The weight
+ * of a linear layer that is used once, at few positions, gives its norm without a gradient
+ * (Goodfellow 2015, arXiv 1510.01799): |gy|^2 |x|^2, or the sum over pairs of positions. */
 MICA_API mica_status mica_example_gradient_norms(mica_tape *t, mica_fn fn, void *ctx, int n_in,
                                                  const mica_var *in, int64_t at_once, double *norm);
 

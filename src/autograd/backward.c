@@ -128,6 +128,14 @@ mica_view *mica_call_grad_examples(mica_call *c, int i) {
   return &s->gin_view[i];
 }
 
+double *mica_call_example_squares(mica_call *c, int i) {
+  mica_tape *t = c->tape;
+  const struct mica_call_state *s = &c->state;
+  if (!mica_ok(t) || !mica_call_examples(c) || !t->examples.squares || !s->in_slot[i]) return NULL;
+  const value *v = &t->values.v[s->in_slot[i]];
+  return v->needs_grad && !v->batched && v->lone ? t->examples.squares : NULL;
+}
+
 /* ---- what an operation's backward asks for ---- */
 
 mica_view *mica_call_grad(mica_call *c, int i) {

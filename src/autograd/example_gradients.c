@@ -22,6 +22,7 @@
 typedef struct owner_use {
   void *owner;
   uint32_t first; /* the first record that uses it: the last on the way back */
+  int64_t times;
 } owner_use;
 
 typedef struct example_job {
@@ -32,6 +33,7 @@ typedef struct example_job {
   const mica_var *in;
   mica_example_visit visit;
   void *visit_ctx;
+  double *squares;
   int64_t first; /* example of the running part */
   owner_use *use;
   int64_t uses, room;
@@ -123,7 +125,10 @@ static void run_record(mica_tape *t, uint32_t at) {
 
 static bool note_use(example_job *j, void *owner, uint32_t at) {
   for (int64_t i = 0; i < j->uses; i++)
-    if (j->use[i].owner == owner) return true;
+    if (j->use[i].owner == owner) {
+      j->use[i].times++;
+      return true;
+    }
   if (j->uses == j->room) {
     const int64_t room = j->room ? 2 * j->room : 64;
     owner_use *more = mica_realloc_array(j->use, (size_t)room, sizeof *more);
@@ -134,7 +139,7 @@ static bool note_use(example_job *j, void *owner, uint32_t at) {
     j->use = more;
     j->room = room;
   }
-  j->use[j->uses++] = (owner_use){owner, at};
+  j->use[j->uses++] = (owner_use){owner, at, 1};
   return true;
 }
 
@@ -149,6 +154,16 @@ static bool note_uses(example_job *j, uint32_t first) {
         return false;
   }
   return true;
+}
+
+/* Where norms are asked for, an operation may give that of an owner that nobody else uses. */
+static void mark_lone(const example_job *j) {
+  mica_tape *t = j->t;
+  for (uint32_t i = 1; i < t->values.n && j->squares; i++) {
+    value *v = &t->values.v[i];
+    for (int64_t k = 0; k < j->uses && v->sink; k++)
+      if (j->use[k].owner == v->owner) v->lone = j->use[k].times == 1;
+  }
 }
 
 /* Add up what came to the owner's leaves, and hand it over. */
@@ -196,6 +211,7 @@ static void backward(example_job *j, uint32_t first, mica_var loss) {
   value *v = &t->values.v[loss.slot];
   v->batched = true; /* one example: whatever it is */
   if (!note_uses(j, first) || !mica_grad_buffer(t, v)) return;
+  mark_lone(j);
   for (int64_t i = 0; i < t->examples.n; i++)
     if (v->view.dtype == MICA_F32)
       ((float *)v->grad)[i] = 1;
@@ -212,7 +228,8 @@ static void backward(example_job *j, uint32_t first, mica_var loss) {
 static bool run_part(example_job *j, int64_t n) {
   mica_tape *t = j->t;
   const graph_mark graph = mica_graph_begin(t);
-  t->examples = (example_run){.n = n, .at = -1};
+  t->examples =
+      (example_run){.n = n, .at = -1, .squares = j->squares ? j->squares + j->first : NULL};
   mica_var loss;
   forward(j, n, &loss);
   bool apart = true;
@@ -236,7 +253,8 @@ static bool run_part(example_job *j, int64_t n) {
 }
 
 mica_status mica_examples_run(mica_tape *t, mica_fn fn, void *ctx, int n_in, const mica_var *in,
-                              int64_t at_once, mica_example_visit visit, void *visit_ctx) {
+                              int64_t at_once, mica_example_visit visit, void *visit_ctx,
+                              double *squares) {
   const int64_t examples = n_in > 0 ? mica_dim(t, in[0], 0) : 0;
   if (mica_ok(t) && (n_in < 1 || n_in > 32 || at_once < 0))
     mica_latch(t, MICA_ERR_INVALID, "example gradients: %d inputs, expected 1 to 32", n_in);
@@ -247,7 +265,7 @@ mica_status mica_examples_run(mica_tape *t, mica_fn fn, void *ctx, int n_in, con
   if (mica_ok(t) && t->examples.n)
     mica_latch(t, MICA_ERR_STATE, "example gradients: they cannot be taken inside themselves");
   if (!mica_ok(t)) return mica_tape_status(t);
-  example_job j = {t, fn, ctx, n_in, in, visit, visit_ctx, 0, NULL, 0, 0};
+  example_job j = {t, fn, ctx, n_in, in, visit, visit_ctx, squares, 0, NULL, 0, 0};
   const bool no_queue = t->no_queue, to_sinks = t->to_sinks, marking = t->marking;
   const int no_grad = t->no_grad;
   t->no_queue = true;

@@ -221,6 +221,55 @@ mica_var mica_matmul(mica_tape *t, mica_var a, mica_var b) {
 
 /* ---- linear ---- */
 
+/* What |gy[e]^T x[e]|^2 is made of without forming the product (Goodfellow 2015, Rochette et al.
+ * 2019): over all pairs of an example's rows, the product of what gy's and what x's have in common.
+ */
+typedef struct pair_job {
+  const mica_view *gy, *x;
+  int64_t rows, o, i; /* of an example */
+  double *squares;
+} pair_job;
+
+static double inner(const mica_view *v, int64_t a, int64_t b, int64_t n) {
+  double s[8] = {0};
+  if (v->dtype == MICA_F32) {
+    const float *p = (const float *)v->data + a * v->row_stride;
+    const float *q = (const float *)v->data + b * v->row_stride;
+    int64_t k = 0;
+    for (; k + 8 <= n; k += 8)
+      for (int j = 0; j < 8; j++) s[j] += (double)p[k + j] * (double)q[k + j];
+    for (; k < n; k++) s[0] += (double)p[k] * (double)q[k];
+  } else {
+    const double *p = (const double *)v->data + a * v->row_stride;
+    const double *q = (const double *)v->data + b * v->row_stride;
+    for (int64_t k = 0; k < n; k++) s[k & 7] += p[k] * q[k];
+  }
+  return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+static void pair_range(void *ctx, int64_t begin, int64_t end) {
+  const pair_job *j = ctx;
+  for (int64_t e = begin; e < end; e++) {
+    double sum = 0;
+    for (int64_t p = e * j->rows; p < (e + 1) * j->rows; p++)
+      for (int64_t q = e * j->rows; q <= p; q++)
+        sum += (p == q ? 1 : 2) * inner(j->gy, p, q, j->o) * inner(j->x, p, q, j->i);
+    j->squares[e] += sum;
+  }
+}
+
+/* Add the norms of the weight's gradients where that is asked for, allowed and less work. */
+static bool linear_squares(mica_call *c, int64_t examples, int64_t rows, int64_t o, int64_t i) {
+  double *squares = rows * (o + i) < o * i ? mica_call_example_squares(c, 1) : NULL;
+  const mica_dtype dtype = c->grad_out[0].dtype;
+  if (!squares || (dtype != MICA_F32 && dtype != MICA_F64) || c->in[0].dtype != dtype) return false;
+  mica_view gy = c->grad_out[0];
+  gy.row_stride = o;
+  pair_job job = {&gy, &c->in[0], rows, o, i, squares};
+  mica_parallel_for(mica_tape_engine(c->tape), examples, pair_range, &job);
+  return true;
+}
+
 /* gw[e] = gy[e]^T x[e] and gb[e], the column sums of gy[e], over the rows of each example. */
 static mica_status linear_examples(mica_call *c, int64_t examples) {
   const mica_view *x = &c->in[0], *gy = &c->grad_out[0];
@@ -228,7 +277,9 @@ static mica_status linear_examples(mica_call *c, int64_t examples) {
   const int64_t rows = mica_view_rows(x) / examples;
   const size_t size = mica_dtype_size(gy->dtype);
   mica_status status = MICA_OK;
-  mica_view *gw = mica_call_grad_examples(c, 1), *gb = mica_call_grad_examples(c, 2);
+  const bool squared = linear_squares(c, examples, rows, o, i);
+  mica_view *gw = squared ? NULL : mica_call_grad_examples(c, 1);
+  mica_view *gb = mica_call_grad_examples(c, 2);
   if (gw) {
     mica_gemm_args g = {.dtype = gy->dtype,
                         .trans_a = true,

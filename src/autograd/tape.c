@@ -220,7 +220,7 @@ void mica_value_drop_grad(mica_tape *t, value *v) {
   v->grad_buffer = 0;
   v->grad = NULL;
   v->grad_kind = GRAD_NONE;
-  v->per_example = false;
+  v->per_example = v->lone = false;
 }
 
 void mica_value_drop_handle(mica_tape *t, uint32_t slot) {

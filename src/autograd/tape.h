@@ -24,6 +24,7 @@ typedef struct value {
   bool needs_grad, kept, retain, marked;
   bool batched;      /* has a part for each example (example_gradients.c) ... */
   bool per_example;  /* ... or has none, and its gradient is [examples, ...] */
+  bool lone;         /* its owner is used nowhere else */
   bool graph;        /* some record points to it: the slot stays until the reset */
   uint8_t grad_kind; /* value_grad */
   uint32_t grad_buffer;
@@ -100,6 +101,7 @@ typedef struct example_run {
   int64_t at;        /* the example whose gradients of shared tensors are formed; -1: the batch's */
   bool closed;       /* the running backward forms them for all examples at once */
   const char *mixed; /* the first operation that mixed examples */
+  double *squares;   /* [n] squared norms, to be added to instead of gradients; NULL: gradients */
 } example_run;
 
 #define VEC(type)                                                                                  \

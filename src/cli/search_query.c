@@ -30,19 +30,6 @@ static const char *ending(const char *path) {
   return dot ? dot : "";
 }
 
-static void put_csv(mica_bytes *b, const char *text) {
-  if (!strpbrk(text, ",\"\r\n")) {
-    mica_bytes_text(b, text);
-    return;
-  }
-  mica_bytes_byte(b, '"');
-  for (; *text; text++) {
-    if (*text == '"') mica_bytes_byte(b, '"');
-    mica_bytes_byte(b, *text);
-  }
-  mica_bytes_byte(b, '"');
-}
-
 /* What a query is called: its picture, else its number. */
 static const char *query_name(const search_job *job, int64_t at, char *buf, size_t n) {
   row_source_name(&job->queries, at, buf, n);
@@ -62,14 +49,14 @@ static void put_lines(const search_job *job, const answers *t, int64_t i, mica_b
   for (int64_t j = 0; j < t->k; j++) {
     const int64_t row = t->row[i * t->k + j];
     if (row < 0) break;
-    put_csv(b, query_name(job, t->piece.which[i], query, sizeof query));
+    mica_bytes_csv(b, query_name(job, t->piece.which[i], query, sizeof query));
     mica_bytes_printf(b, ",%lld,%lld,%.9g", (long long)j + 1,
                       (long long)mica_index_ids(job->index)[row],
                       search_score(job->index, t->score[i * t->k + j]));
     if (label) mica_bytes_printf(b, ",%lld", (long long)label[row]);
     if (has_names(job->index)) {
       mica_bytes_byte(b, ',');
-      put_csv(b, mica_index_name(job->index, row, name, sizeof name));
+      mica_bytes_csv(b, mica_index_name(job->index, row, name, sizeof name));
     }
     mica_bytes_byte(b, '\n');
   }
