@@ -21,7 +21,7 @@ need = @[ -e $(1) ] || { echo "make $@: there is no $(2) in this tree ($(1))" >&
 
 .DEFAULT_GOAL := all
 .PHONY: all test demo bench claims sanitize sanitize-thread valgrind fuzz embedded embedded-arm64 \
-  install format format-check docs clean help
+  install format format-check abi docs clean help
 
 all: ## build the library, the tool and the tests into build/
 	@scripts/setup --check build || { echo "make: install what is missing, or run scripts/setup" >&2; exit 1; }
@@ -92,6 +92,11 @@ format-check: ## fail when a source is not formatted
 	@scripts/setup format
 	@scripts/sources | xargs -r clang-format --dry-run -Werror
 
+abi: ## compare the library's binary interface with the recorded one (T=record: record it)
+	@scripts/setup build abi
+	$(call build,build-abi,-DCMAKE_BUILD_TYPE=RelWithDebInfo -DMICA_TESTS=OFF) --target libmica.so
+	@scripts/abi $(if $(T),$(T),check) build-abi/libmica.so
+
 docs: ## build the reference manual with Doxygen; fails on a warning or an undocumented function
 	@scripts/setup docs
 	@scripts/check_headers
@@ -100,7 +105,7 @@ docs: ## build the reference manual with Doxygen; fails on a warning or an undoc
 	@echo "manual: build/docs/html/index.html"
 
 clean: ## remove every build folder
-	@rm -rf build build-embedded build-arm64 build-sanitize build-tsan build-valgrind build-fuzz
+	@rm -rf build build-abi build-embedded build-arm64 build-sanitize build-tsan build-valgrind build-fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
