@@ -1,4 +1,5 @@
-/* mica measure: what features are like, and how alike two sets of them are. */
+/* mica measure: what features are like, how alike two sets of them are, and what is in a network.
+ */
 #include "cli/measure.h"
 
 #include <string.h>
@@ -7,6 +8,7 @@
 // clang-format off
 static const measure_subject subjects[] = {
     {"a file of features (.npy, .npz, .safetensors)", measure_takes_features, measure_features},
+    {"a model file (.mica)", measure_takes_model, measure_network},
     {NULL, NULL, NULL},
 };
 // clang-format on
@@ -30,12 +32,15 @@ static const cli_flag flags[] = {
     {"--part", NULL, "P", "all", "rows to look at: train, val, test or all"},
     {"--report", NULL, "DIR", NULL,
      "DIR/report.html: spectrum, lengths, class means, a map; figures beside it"},
+    {"--data", NULL, "PATH", NULL,
+     "of a model: pictures for its rectifiers and its accuracy without the small gains"},
+    {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
     {"--seed", NULL, "N", "0", "of samples, where a measure looks at pairs of rows"},
     CLI_COMMON_FLAGS};
 
 const cli_verb verb_measure = {
     "measure",
-    "FEATURES [FEATURES]",
+    "FEATURES [FEATURES] | MODEL",
     "what features are like: lengths, rank, classes; how alike two encoders are",
     flags,
     1,
@@ -45,7 +50,8 @@ const cli_verb verb_measure = {
     "          mica measure f.safetensors --part test --report measured\n"
     "          mica measure f.safetensors --measures norms,rank:centre=false\n"
     "          mica measure f.safetensors g.safetensors --measures "
-    "cka,cka:kernel=rbf,procrustes\n\n"
+    "cka,cka:kernel=rbf,procrustes\n"
+    "          mica measure net.mica --data photos/ --report inside\n\n"
     "Two files hold features of the same rows in the same order. Classes are looked at where the "
     "first\nhas labels. Measures of all pairs take a random sample of `rows` rows where there are "
     "more and\nsay so; all others look at every row."};

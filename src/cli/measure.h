@@ -33,4 +33,9 @@ int measure_features(const cli_args *a);
 /* DIR/report.html and the figures beside it. */
 mica_status measure_report(const measure_job *job, const char *folder);
 
+/* ---- networks ---- */
+
+bool measure_takes_model(const char *path);
+int measure_network(const cli_args *a);
+
 #endif

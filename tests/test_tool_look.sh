@@ -1,4 +1,4 @@
-# Saliency maps as a user asks for them.
+# Saliency maps, and what is in a network, as a user asks for them.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mica=$MICA_BUILD/mica
@@ -52,3 +52,9 @@ refused "true without labels" "have no labels" "$mica" explain net.mica data/cla
 refused "two maps in a file" "one map of one picture" \
   "$mica" explain net.mica data/class0/00.pgm data/class0/01.pgm -o two.png
 check "nothing is left of a refusal" test ! -e two.png
+check "what is in the network" "$mica" measure net.mica --data data --report inside
+check "gains" grep -q '^batch norm: 2 layers, 10 channels' log
+check "rectifiers" grep -q 'of 10 channels never fire on 36 pictures' log
+check "a curve" grep -q '90.0 % of the channels' log
+check "a page" test -s inside/report.html
+refused "a network without batch norm" "batch norm" sh -c "'$mica' train mlp:hidden=4 --data data --size 12 --channels 1 --epochs 1 -o mlp.mica && '$mica' measure mlp.mica"
