@@ -78,6 +78,15 @@ static mica_status validate(void *ctx) {
   return status;
 }
 
+static mica_status rank(void *ctx) {
+  (void)ctx;
+  mica_estimate each[2][3], mean[2];
+  double score[60 * 3];
+  for (int i = 0; i < 180; i++) score[i] = golden_x[i];
+  return mica_one_vs_rest(engine, mica_key_seed(1), 60, 3, score, golden_y, 0.95, 10, each[0],
+                          each[1], &mean[0], &mean[1]);
+}
+
 static mica_status numerics(void *ctx) {
   (void)ctx;
   mica_view x = test_rows(golden_x, 60, 5);
@@ -97,6 +106,8 @@ static void test_algorithms(void **state) {
   (void)state;
   assert_int_equal(validate(NULL), MICA_OK);
   assert_true(fail_each(validate, NULL) > 20);
+  assert_int_equal(rank(NULL), MICA_OK);
+  assert_true(fail_each(rank, NULL) > 8);
   assert_int_equal(numerics(NULL), MICA_OK);
   assert_true(fail_each(numerics, NULL) > 20);
 }

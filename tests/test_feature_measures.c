@@ -30,6 +30,84 @@ static void test_auroc(void **state) {
   assert_int_equal(mica_auroc(2, score, positive, 0, &e), MICA_ERR_INVALID);
 }
 
+static void test_one_vs_rest(void **state) {
+  (void)state;
+  mica_engine *engine = test_engine(2), *alone = test_engine(1);
+  mica_estimate area[4], precision[4], mean_area, mean_precision, one, again[4], mean[2];
+  double score[80 * 4], column[80];
+  int64_t truth[80];
+  bool positive[80];
+  for (int i = 0; i < 80; i++) {
+    truth[i] = i % 3; /* the fourth class has no rows */
+    for (int c = 0; c < 4; c++)
+      score[4 * i + c] = floor(3 * golden_score[(7 * i + c) % 80]) + (truth[i] == c);
+  }
+  assert_int_equal(mica_one_vs_rest(engine, mica_key_seed(1), 80, 4, score, truth, 0.95, 200, area,
+                                    precision, &mean_area, &mean_precision),
+                   MICA_OK);
+  assert_true(isnan(area[3].value) && isnan(precision[3].value));
+  double sum = 0;
+  for (int c = 0; c < 3; c++) {
+    for (int i = 0; i < 80; i++) {
+      column[i] = score[4 * i + c];
+      positive[i] = truth[i] == c;
+    }
+    assert_int_equal(mica_auroc(80, column, positive, 0.95, &one), MICA_OK);
+    assert_true(one.value == area[c].value && one.interval.lo == area[c].interval.lo);
+    assert_int_equal(
+        mica_average_precision(engine, mica_key_seed(1), 80, column, positive, 0.95, 0, &one),
+        MICA_OK);
+    assert_true(one.value == precision[c].value);
+    assert_true(precision[c].interval.lo < one.value && one.value < precision[c].interval.hi);
+    sum += area[c].value / 3;
+  }
+  assert_near(mean_area.value, sum, 1e-15);
+  assert_true(mean_area.interval.lo < sum && sum < mean_area.interval.hi);
+  assert_true(mean_precision.interval.hi - mean_precision.interval.lo < 0.4);
+  /* The same bits on one thread; without resamples no interval. */
+  assert_int_equal(mica_one_vs_rest(alone, mica_key_seed(1), 80, 4, score, truth, 0.95, 200, again,
+                                    precision, &mean[0], &mean[1]),
+                   MICA_OK);
+  assert_true(mean[0].interval.lo == mean_area.interval.lo);
+  assert_int_equal(mica_one_vs_rest(alone, mica_key_seed(1), 80, 4, score, truth, 0.95, 0, again,
+                                    precision, &mean[0], &mean[1]),
+                   MICA_OK);
+  assert_true(isnan(mean[0].interval.lo) && mean[0].value == mean_area.value);
+  assert_int_equal(mica_one_vs_rest(alone, mica_key_seed(1), 80, 2, score, truth, 0.95, 0, again,
+                                    precision, &mean[0], &mean[1]),
+                   MICA_ERR_INVALID);
+  assert_int_equal(mica_one_vs_rest(alone, mica_key_seed(1), 0, 4, score, truth, 0.95, 0, again,
+                                    precision, &mean[0], &mean[1]),
+                   MICA_ERR_INVALID);
+  score[5] = NAN;
+  assert_int_equal(mica_one_vs_rest(alone, mica_key_seed(1), 80, 4, score, truth, 0.95, 0, again,
+                                    precision, &mean[0], &mean[1]),
+                   MICA_ERR_NUMERIC);
+  mica_engine_free(engine);
+  mica_engine_free(alone);
+}
+
+static void test_bands(void **state) {
+  (void)state;
+  /* 5 classes; the last column is "none of these". */
+  const int64_t counts[5 * 6] = {4, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0,  0,
+                                 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0};
+  const int64_t trained[5] = {19, 20, 100, 100, 101};
+  mica_band band[MICA_BANDS];
+  assert_int_equal(mica_by_band(counts, 5, trained, 20, 100, 0.95, band), MICA_OK);
+  assert_true(band[MICA_BAND_FEW].classes == 1 && band[MICA_BAND_FEW].rows == 5);
+  assert_near(band[MICA_BAND_FEW].accuracy.value, 0.8, 1e-15);
+  /* The class without rows counts in no band. */
+  assert_true(band[MICA_BAND_MEDIUM].classes == 2 && band[MICA_BAND_MEDIUM].rows == 7);
+  assert_near(band[MICA_BAND_MEDIUM].accuracy.value, 4.0 / 7, 1e-15);
+  assert_near(band[MICA_BAND_MEDIUM].mean_recall, 0.55, 1e-15);
+  assert_true(band[MICA_BAND_MANY].accuracy.value == 1 &&
+              band[MICA_BAND_MANY].accuracy.interval.lo < 0.8);
+  assert_int_equal(mica_by_band(counts, 5, trained, 0, 1000, 0.95, band), MICA_OK);
+  assert_true(band[MICA_BAND_FEW].rows == 0 && isnan(band[MICA_BAND_FEW].accuracy.value));
+  assert_int_equal(mica_by_band(counts, 5, trained, 5, 4, 0.95, band), MICA_ERR_INVALID);
+}
+
 static void test_ranking(void **state) {
   (void)state;
   mica_engine *engine = test_engine(2);
@@ -232,6 +310,7 @@ static void test_cross_validation(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_auroc),         cmocka_unit_test(test_ranking),
+      cmocka_unit_test(test_one_vs_rest),   cmocka_unit_test(test_bands),
       cmocka_unit_test(test_probabilities), cmocka_unit_test(test_counts),
       cmocka_unit_test(test_comparison),    cmocka_unit_test(test_regression),
       cmocka_unit_test(test_splits),        cmocka_unit_test(test_cross_validation),

@@ -153,6 +153,43 @@ static void the_network_answers_without_a_head(void **state) {
   mica_model_free(m);
 }
 
+/* Features that were made before give the bits that the pictures give. */
+static void a_head_answers_features(void **state) {
+  (void)state;
+  mica_model *m = with_prototypes(), *bare = headless(engine);
+  const int64_t width = mica_net_features(mica_model_net(m)), n = 70; /* more than one piece */
+  float *x = malloc((size_t)(2 * n * width) * sizeof *x);
+  mica_answer answer[2][70];
+  mica_session *s;
+  assert_true(x != NULL && bare != NULL);
+  mica_tensor *images = pictures(1, (int)n, 5);
+  const mica_view v = mica_tensor_view(images);
+  const mica_view features = mica_view_of(x, MICA_F32, MICA_SHAPE(n, width));
+  assert_int_equal(mica_session_create(m, &s), MICA_OK);
+  assert_int_equal(mica_embed(s, &v, x), MICA_OK);
+  assert_int_equal(mica_predict(s, &v, answer[0]), MICA_OK);
+  mica_session_take_features(s, true);
+  assert_int_equal(mica_predict(s, &features, answer[1]), MICA_OK);
+  for (int i = 0; i < n; i++)
+    assert_true(answer[0][i].label == answer[1][i].label &&
+                answer[0][i].anomaly == answer[1][i].anomaly);
+  assert_int_equal(mica_embed(s, &features, x + n * width), MICA_OK);
+  assert_memory_equal(x, x + n * width, (size_t)(n * width) * sizeof *x);
+  assert_int_equal(mica_predict(s, &v, answer[0]), MICA_ERR_SHAPE);
+  mica_session_take_features(s, false);
+  assert_int_equal(mica_predict(s, &v, answer[0]), MICA_OK);
+  mica_session_free(s);
+  assert_int_equal(mica_session_create(bare, &s), MICA_OK);
+  mica_session_take_features(s, true);
+  assert_int_equal(mica_predict(s, &features, answer[1]), MICA_ERR_UNSUPPORTED);
+  assert_non_null(strstr(mica_last_error(), "reads no features"));
+  mica_session_free(s);
+  mica_tensor_free(images);
+  mica_model_free(m);
+  mica_model_free(bare);
+  free(x);
+}
+
 static void a_head_knows_and_refuses_and_learns(void **state) {
   (void)state;
   mica_model *m = with_prototypes();
@@ -420,6 +457,7 @@ static void failing_memory_is_an_error(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_network_answers_without_a_head),
+      cmocka_unit_test(a_head_answers_features),
       cmocka_unit_test(a_head_knows_and_refuses_and_learns),
       cmocka_unit_test(several_heads_stand_side_by_side),
       cmocka_unit_test(a_file_gives_the_same_answers),

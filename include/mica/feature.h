@@ -270,6 +270,20 @@ MICA_API mica_status mica_by_class(const int64_t *counts, int64_t classes, doubl
                                    mica_class_measures *by_class, double *macro_f1,
                                    double *balanced_accuracy);
 
+/* Classes by how many training rows they had: few (fewer than `few`), many (more than `many`) and
+ * medium between them; 20 and 100 are usual (Liu et al. 2019). */
+enum { MICA_BAND_FEW, MICA_BAND_MEDIUM, MICA_BAND_MANY, MICA_BANDS };
+typedef struct mica_band {
+  int64_t classes, rows;  /* classes of the band that occur in the truth, and their rows */
+  mica_estimate accuracy; /* over the rows, with Wilson's interval; NaN without rows */
+  double mean_recall;     /* mean over the classes; NaN without classes */
+} mica_band;
+
+/* By band, out [MICA_BANDS], from a confusion matrix and the training rows of each class [classes];
+ * few at most many. */
+MICA_API mica_status mica_by_band(const int64_t *counts, int64_t classes, const int64_t *trained,
+                                  int64_t few, int64_t many, double level, mica_band *out);
+
 /* Share of rows whose true class is among the k best scores [N, classes]. A tie counts against the
  * truth. */
 MICA_API mica_status mica_top_k_accuracy(int64_t n, int64_t classes, const double *score,
@@ -306,6 +320,17 @@ MICA_API mica_status mica_auroc_bootstrap(const mica_engine *engine, mica_key ke
 MICA_API mica_status mica_average_precision(const mica_engine *engine, mica_key key, int64_t n,
                                             const double *score, const bool *positive, double level,
                                             int32_t resamples, mica_estimate *out);
+
+/* Each class against the rest by its column of score [n, classes]: areas under the ROC curve with
+ * DeLong's intervals and average precisions, [classes] each, and their means over the classes that
+ * can be measured (those with some of the rows but not all; NaN for others). Intervals of the
+ * average precisions and means are of a bootstrap with `resamples` resamples inside the classes (0:
+ * none, NaN), whose memory is 4 n bytes a class. */
+MICA_API mica_status mica_one_vs_rest(const mica_engine *engine, mica_key key, int64_t n,
+                                      int64_t classes, const double *score, const int64_t *truth,
+                                      double level, int32_t resamples, mica_estimate *auroc,
+                                      mica_estimate *precision, mica_estimate *mean_auroc,
+                                      mica_estimate *mean_precision);
 
 /* The largest F1 over all thresholds ("score >= threshold is positive") and that threshold. */
 MICA_API mica_status mica_best_f1(int64_t n, const double *score, const bool *positive, double *f1,

@@ -268,6 +268,11 @@ typedef struct mica_session mica_session;
 MICA_API mica_status mica_session_create(mica_model *model, mica_session **out);
 MICA_API void mica_session_free(mica_session *session);
 
+/* From now on the session's examples are features [n, D] as mica_embed gives them, float32, which
+ * go to the heads without the network (true), or what the model reads (false). The network's own
+ * classifier does not answer features: MICA_ERR_UNSUPPORTED. */
+MICA_API void mica_session_take_features(mica_session *session, bool features);
+
 typedef struct mica_answer {
   int64_t label;      /* the class, or MICA_CLASS_NONE */
   const char *name;   /* of the class, or "none of these"; valid for as long as the model */

@@ -1,5 +1,7 @@
-/* mica eval: a model on labelled pictures; rows of tables are measured in predict_table.c. */
+/* mica eval: a model, or two on the same examples, on labelled pictures or files of features; rows
+ * of tables are measured in predict_table.c. */
 #include "cli/anomaly.h"
+#include "cli/classes.h"
 #include "cli/features.h"
 #include "cli/table.h"
 #include "cli/train.h"
@@ -22,17 +24,37 @@ typedef struct job {
   mica_dataset *ds;
   int64_t classes, known, unknown; /* of the model; examples of classes that it knows, and others */
   int64_t n, *truth, *predicted;   /* truth MICA_CLASS_NONE: a class that the model does not know */
-  double *probability, *anomaly;   /* [n, classes], [n]; NaN where the model gives none */
+  double *score, *anomaly;         /* [n, classes], [n]; NaN where the model gives none */
+  bool scored, probable;           /* there are scores, and they are probabilities */
+  features f;                      /* where the data are a file of features */
+  int64_t *trained;                /* [classes] training examples in the data; NULL: not known */
 } job;
+
+/* Examples in a file of features rather than pictures. */
+static bool of_features(const job *j) {
+  return is_feature_file(cli_text(j->a, "--data"));
+}
+
+static const char *what(const job *j) {
+  return of_features(j) ? "rows" : "pictures";
+}
+
+static int64_t data_classes(const job *j) {
+  return of_features(j) ? j->f.classes : mica_dataset_classes(j->ds);
+}
+
+static const char *data_class(const job *j, int64_t i) {
+  return of_features(j) ? j->f.names[i] : mica_dataset_class(j->ds, i);
+}
 
 /* The model's class for each of the data set's, by name. */
 static int64_t *match_classes(const job *j) {
-  const int64_t n = mica_dataset_classes(j->ds);
+  const int64_t n = data_classes(j);
   int64_t *match = mica_calloc((size_t)n + 1, sizeof *match);
   for (int64_t i = 0; match && i < n; i++) {
     match[i] = MICA_CLASS_NONE;
     for (int64_t c = 0; c < j->classes && match[i] < 0; c++)
-      if (strcmp(mica_model_class(j->model, c), mica_dataset_class(j->ds, i)) == 0) match[i] = c;
+      if (strcmp(mica_model_class(j->model, c), data_class(j, i)) == 0) match[i] = c;
   }
   return match;
 }
@@ -62,17 +84,36 @@ static int64_t *choose_items(job *j, const int64_t *match) {
   return item;
 }
 
+/* What the model's answers can be ranked by: probabilities, or as many scores as classes. */
+static void find_scores(job *j, const mica_answer *answer) {
+  mica_head_facts facts = {0};
+  j->probable = j->scored = !isnan(answer->probability);
+  for (int64_t i = 0; i < mica_model_heads(j->model) && !j->scored; i++)
+    j->scored = mica_model_head(j->model, i, &facts) == MICA_OK && facts.answers &&
+                facts.outputs == j->classes;
+}
+
 static mica_status answer_piece(job *j, mica_session *session, const mica_view *x, int64_t from,
                                 mica_answer *answer) {
   const int64_t m = x->shape.dim[0];
+  double *score = j->score + from * j->classes;
   mica_status status = mica_predict(session, x, answer);
   for (int64_t i = 0; i < m && status == MICA_OK; i++) {
     j->predicted[from + i] = answer[i].label;
     j->anomaly[from + i] = answer[i].anomaly;
   }
-  if (status == MICA_OK && !isnan(answer[0].probability))
-    status = mica_predict_probabilities(session, x, j->classes, j->probability + from * j->classes);
+  if (status == MICA_OK && !from) find_scores(j, answer);
+  if (status == MICA_OK && j->scored)
+    status = j->probable ? mica_predict_probabilities(session, x, j->classes, score)
+                         : mica_predict_scores(session, x, j->classes, score);
   return status;
+}
+
+static mica_status make_room(job *j) {
+  j->predicted = mica_calloc((size_t)j->n + 1, sizeof *j->predicted);
+  j->anomaly = mica_calloc((size_t)j->n + 1, sizeof *j->anomaly);
+  j->score = mica_calloc((size_t)(j->n * j->classes) + 1, sizeof *j->score);
+  return j->predicted && j->anomaly && j->score ? MICA_OK : MICA_ERR_MEMORY;
 }
 
 /* Item k turned out unreadable: it leaves the list. */
@@ -99,7 +140,7 @@ static mica_status read_piece(job *j, int64_t *item, int64_t from, uint8_t *pixe
   return MICA_OK;
 }
 
-static mica_status answer_all(job *j, int64_t *item) {
+static mica_status answer_pictures(job *j, int64_t *item) {
   const mica_preprocess *p = mica_model_preprocess(j->model);
   const int64_t size = p->height * p->width * p->channels;
   const bool shown = isatty(2) && !cli_on(j->a, "--json");
@@ -107,12 +148,7 @@ static mica_status answer_all(job *j, int64_t *item) {
   mica_session *session = NULL;
   mica_answer answer[PIECE];
   uint8_t *pixels = mica_malloc((size_t)(PIECE * size));
-  j->predicted = mica_calloc((size_t)j->n + 1, sizeof *j->predicted);
-  j->anomaly = mica_calloc((size_t)j->n + 1, sizeof *j->anomaly);
-  j->probability = mica_calloc((size_t)(j->n * j->classes) + 1, sizeof *j->probability);
-  mica_status status =
-      pixels && j->predicted && j->anomaly && j->probability ? MICA_OK : MICA_ERR_MEMORY;
-  for (int64_t i = 0; i < j->n * j->classes && status == MICA_OK; i++) j->probability[i] = NAN;
+  mica_status status = pixels ? make_room(j) : MICA_ERR_MEMORY;
   if (status == MICA_OK) status = mica_session_create(j->model, &session);
   for (int64_t from = 0, m = 0; from < j->n && status == MICA_OK; from += m) {
     status = read_piece(j, item, from, pixels, size, &m);
@@ -131,30 +167,78 @@ static mica_status answer_all(job *j, int64_t *item) {
   return status;
 }
 
-/* What is told of the answers. */
+/* ---- files of features ---- */
+
+/* The rows of the test part, or all where there is none: known classes first; labels by name. */
+static mica_status answer_features(job *j, const int64_t *match) {
+  const int64_t width = j->f.width, net = mica_net_features(mica_model_net(j->model));
+  const bool test = j->f.part[MICA_PART_TEST].n > 0;
+  int64_t all = 0;
+  mica_session *session = NULL;
+  mica_answer answer[PIECE];
+  float *x = NULL;
+  for (int k = 0; k < MICA_PART_COUNT; k++) all += j->f.part[k].n;
+  if (width != net)
+    return mica_fail(MICA_ERR_SHAPE, "%s: rows of %lld features, the model's network gives %lld",
+                     cli_text(j->a, "--data"), (long long)width, (long long)net);
+  j->truth = mica_calloc((size_t)all + 1, sizeof *j->truth);
+  x = mica_malloc((size_t)(all * width + 1) * sizeof *x);
+  mica_status status = j->truth && x ? MICA_OK : MICA_ERR_MEMORY;
+  for (int unknown = 0; unknown <= cli_on(j->a, "--unknown") && status == MICA_OK; unknown++)
+    for (int k = 0; k < MICA_PART_COUNT; k++) {
+      const feature_part *part = &j->f.part[k];
+      for (int64_t i = 0; i < part->n && (!test || k == MICA_PART_TEST); i++) {
+        const int64_t truth = match[part->label[i]];
+        if ((truth < 0) != unknown) continue;
+        memcpy(x + j->n * width, (const float *)mica_tensor_data(part->x) + i * width,
+               (size_t)width * sizeof *x);
+        j->truth[j->n++] = truth;
+        *(unknown ? &j->unknown : &j->known) += 1;
+      }
+    }
+  if (status == MICA_OK) status = make_room(j);
+  if (status == MICA_OK) status = mica_session_create(j->model, &session);
+  if (status == MICA_OK) mica_session_take_features(session, true);
+  for (int64_t from = 0; from < j->n && status == MICA_OK; from += PIECE) {
+    const int64_t m = j->n - from < PIECE ? j->n - from : PIECE;
+    const mica_view v = mica_view_of(x + from * width, MICA_F32, MICA_SHAPE(m, width));
+    status = answer_piece(j, session, &v, from, answer);
+  }
+  mica_session_free(session);
+  mica_free(x);
+  return status;
+}
+
+/* Examples of each class of the model in the training part, where the data have one. */
+static mica_status count_training(job *j, const int64_t *match) {
+  const feature_part *part = &j->f.part[MICA_PART_TRAIN];
+  const bool rows = of_features(j);
+  const int64_t n = rows ? part->n : mica_dataset_count(j->ds);
+  const int64_t *label = rows ? part->label : mica_tensor_data(mica_dataset_labels(j->ds));
+  if (rows ? !part->n || !j->f.part[MICA_PART_TEST].n
+           : !mica_dataset_part_count(j->ds, MICA_PART_TRAIN) ||
+                 !mica_dataset_part_count(j->ds, MICA_PART_TEST))
+    return MICA_OK;
+  j->trained = mica_calloc((size_t)j->classes + 1, sizeof *j->trained);
+  if (!j->trained) return MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < n; i++)
+    if (match[label[i]] >= 0 && (rows || mica_dataset_part_of(j->ds, i) == MICA_PART_TRAIN))
+      j->trained[match[label[i]]]++;
+  return MICA_OK;
+}
+
+/* ---- what is told of the answers ---- */
+
 typedef struct measures {
-  mica_estimate accuracy, auroc;
-  double log_loss, refused, recognised; /* "none of these" among known and among unknown */
-  double macro_f1, balanced_accuracy;
-  mica_class_measures *by_class;
+  class_measures of;
+  mica_estimate auroc;        /* of the unknown against the known */
+  double refused, recognised; /* "none of these" among known and among unknown */
 } measures;
 
-static mica_status measure(job *j, measures *m) {
-  int64_t *counts = mica_calloc((size_t)(j->classes * (j->classes + 1)) + 1, sizeof *counts);
+static mica_status measure(job *j, const class_answers *c, measures *m) {
   bool *positive = mica_calloc((size_t)j->n + 1, sizeof *positive);
-  *m = (measures){.log_loss = NAN, .refused = NAN, .recognised = NAN};
-  m->auroc = (mica_estimate){NAN, {NAN, NAN}};
-  m->by_class = mica_calloc((size_t)j->classes + 1, sizeof *m->by_class);
-  mica_status status = counts && positive && m->by_class ? MICA_OK : MICA_ERR_MEMORY;
-  if (status == MICA_OK)
-    status = mica_accuracy(j->known, j->truth, j->predicted, 0.95, &m->accuracy);
-  if (status == MICA_OK)
-    status = mica_confusion(j->known, j->truth, j->predicted, j->classes, counts);
-  if (status == MICA_OK)
-    status =
-        mica_by_class(counts, j->classes, 0.95, m->by_class, &m->macro_f1, &m->balanced_accuracy);
-  if (status == MICA_OK && !isnan(j->probability[0]))
-    status = mica_log_loss(j->known, j->classes, j->probability, j->truth, &m->log_loss);
+  *m = (measures){.refused = NAN, .recognised = NAN, .auroc = {NAN, {NAN, NAN}}};
+  mica_status status = positive ? class_measure(j->a, j->engine, c, &m->of) : MICA_ERR_MEMORY;
   int64_t none[2] = {0};
   for (int64_t i = 0; i < j->n && status == MICA_OK; i++) {
     positive[i] = j->truth[i] < 0;
@@ -164,117 +248,203 @@ static mica_status measure(job *j, measures *m) {
   if (j->unknown) m->recognised = (double)none[1] / (double)j->unknown;
   if (status == MICA_OK && j->known && j->unknown && !isnan(j->anomaly[0]))
     status = mica_auroc(j->n, j->anomaly, positive, 0.95, &m->auroc);
-  mica_free(counts);
   mica_free(positive);
   return status;
 }
 
-static void print_json(const job *j, const measures *m) {
-  const struct {
-    const char *name;
-    double value;
-  } numbers[] = {{"accuracy", m->accuracy.value},
-                 {"accuracy_low", m->accuracy.interval.lo},
-                 {"accuracy_high", m->accuracy.interval.hi},
-                 {"balanced_accuracy", m->balanced_accuracy},
-                 {"macro_f1", m->macro_f1},
-                 {"loss", m->log_loss},
-                 {"none_of_known", m->refused},
-                 {"none_of_unknown", m->recognised},
-                 {"unknown_auroc", m->auroc.value},
-                 {"unknown_auroc_low", m->auroc.interval.lo},
-                 {"unknown_auroc_high", m->auroc.interval.hi}};
+/* The first model against the second on the same examples. */
+static mica_status compare(const job *j, const job *other, mica_comparison *out) {
+  int64_t *second = mica_malloc((size_t)(j->known + 1) * sizeof *second);
+  if (!second) return MICA_ERR_MEMORY;
+  mica_status status = MICA_OK;
+  if (other->known != j->known)
+    status = mica_fail(MICA_ERR_INVALID,
+                       "the models know the classes of %lld and of %lld of the examples: two are "
+                       "compared on the same",
+                       (long long)j->known, (long long)other->known);
+  for (int64_t i = 0; i < j->known && status == MICA_OK; i++) {
+    const char *truth = mica_model_class(j->model, j->truth[i]);
+    if (strcmp(truth, mica_model_class(other->model, other->truth[i])) != 0)
+      status = mica_fail(MICA_ERR_INVALID, "the models know different classes of the examples");
+    second[i] = other->predicted[i] == other->truth[i] ? j->truth[i] : MICA_CLASS_NONE;
+  }
+  if (status == MICA_OK) status = mica_compare(j->known, j->truth, j->predicted, second, 0.95, out);
+  mica_free(second);
+  return status;
+}
+
+static void print_json(const job *j, const class_answers *c, const measures *m,
+                       const mica_comparison *pair) {
   mica_bytes b = {0};
   mica_json_writer w = {.out = &b};
   mica_json_begin_object(&w);
   mica_json_put_int(&w, "examples", j->known);
   mica_json_put_int(&w, "unknown_examples", j->unknown);
-  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-    mica_json_put_double(&w, numbers[i].name, numbers[i].value);
+  class_write_json(&w, c, &m->of);
+  mica_json_put_double(&w, "none_of_known", m->refused);
+  mica_json_put_double(&w, "none_of_unknown", m->recognised);
+  mica_json_put_double(&w, "unknown_auroc", m->auroc.value);
+  mica_json_put_double(&w, "unknown_auroc_low", m->auroc.interval.lo);
+  mica_json_put_double(&w, "unknown_auroc_high", m->auroc.interval.hi);
+  if (pair) {
+    mica_json_put_double(&w, "difference", pair->difference.value);
+    mica_json_put_double(&w, "difference_low", pair->difference.interval.lo);
+    mica_json_put_double(&w, "difference_high", pair->difference.interval.hi);
+    mica_json_put_double(&w, "p_value", pair->p_value);
   }
-  mica_json_write_name(&w, "recall");
-  mica_json_begin_object(&w);
-  for (int64_t c = 0; c < j->classes; c++) {
-    if (!m->by_class[c].support) continue;
-    mica_json_put_double(&w, mica_model_class(j->model, c), m->by_class[c].recall.value);
-  }
-  mica_json_end_object(&w);
   mica_json_end_object(&w);
   mica_bytes_byte(&b, 0);
   if (b.data) printf("%s\n", b.data);
   mica_bytes_free(&b);
 }
 
-static void print_text(const job *j, const measures *m) {
-  printf("%lld pictures: accuracy %.2f%% (%.2f to %.2f)", (long long)j->known,
-         100 * m->accuracy.value, 100 * m->accuracy.interval.lo, 100 * m->accuracy.interval.hi);
-  if (!isnan(m->log_loss)) printf(", cross-entropy %.4f", m->log_loss);
+static void print_text(const job *j, const class_answers *c, const measures *m,
+                       const mica_comparison *pair) {
+  const mica_estimate *a = &m->of.accuracy;
+  printf("%lld %s: accuracy %.2f%% (%.2f to %.2f)", (long long)j->known, what(j), 100 * a->value,
+         100 * a->interval.lo, 100 * a->interval.hi);
+  if (!isnan(m->of.log_loss)) printf(", cross-entropy %.4f", m->of.log_loss);
   if (m->refused > 0) printf(", %.2f%% answered \"none of these\"", 100 * m->refused);
   printf("\n");
-  for (int64_t c = 0; c < j->classes; c++)
-    if (m->by_class[c].support)
-      printf("  %-20s %6.2f%%  of %lld\n", mica_model_class(j->model, c),
-             100 * m->by_class[c].recall.value, (long long)m->by_class[c].support);
-  if (!j->unknown) return;
-  printf("%lld pictures of classes that it does not know: %.2f%% answered \"none of these\"",
-         (long long)j->unknown, 100 * m->recognised);
-  if (!isnan(m->auroc.value))
-    printf(", AUROC %.4f (%.4f to %.4f)", m->auroc.value, m->auroc.interval.lo,
-           m->auroc.interval.hi);
-  printf("\n");
+  class_print(c, &m->of);
+  if (j->unknown) {
+    printf("%lld %s of classes that it does not know: %.2f%% answered \"none of these\"",
+           (long long)j->unknown, what(j), 100 * m->recognised);
+    if (!isnan(m->auroc.value))
+      printf(", AUROC %.4f (%.4f to %.4f)", m->auroc.value, m->auroc.interval.lo,
+             m->auroc.interval.hi);
+    printf("\n");
+  }
+  if (pair)
+    printf(
+        "%s is more accurate than %s by %.2f%% (%.2f to %.2f), p = %.3g: %lld right by the first "
+        "alone, %lld by the second\n",
+        j->a->operand[0], j->a->operand[1], 100 * pair->difference.value,
+        100 * pair->difference.interval.lo, 100 * pair->difference.interval.hi, pair->p_value,
+        (long long)pair->first, (long long)pair->second);
 }
 
-static int eval(job *j) {
-  const cli_args *a = j->a;
-  const char *data = cli_text(a, "--data");
+/* Everything that is told of the first model, and of it against the second. */
+static mica_status tell(job *j, const job *other) {
+  const char *folder = cli_text(j->a, "--report");
+  const char **names = mica_calloc((size_t)j->classes + 1, sizeof *names);
   measures m = {0};
-  if (!data) return cli_usage(a, "--data is missing");
-  mica_status status = cli_engine(a, &j->engine);
-  if (status == MICA_OK) status = open_model(j->engine, a->operand[0], &j->model);
-  if (status == MICA_OK && mica_model_tokenizer(j->model)) return cli_text_eval(a, j->model);
-  if (status == MICA_OK && mica_model_columns(j->model)) return cli_table_eval(a, j->model);
-  if (status == MICA_OK && cli_tells_anomalies(j->model)) return cli_anomaly_eval(a, j->model);
-  if (status == MICA_OK) status = open_pictures(a, j->model, data, NULL, 0, &j->ds);
-  if (status == MICA_OK) j->classes = mica_model_classes(j->model);
-  int64_t *match = status == MICA_OK ? match_classes(j) : NULL;
-  int64_t *item = match ? choose_items(j, match) : NULL;
-  if (status == MICA_OK && !item) status = MICA_ERR_MEMORY;
+  mica_comparison pair;
+  if (!names) return MICA_ERR_MEMORY;
+  for (int64_t c = 0; c < j->classes; c++) names[c] = mica_model_class(j->model, c);
+  const class_answers c = {.what = what(j),
+                           .n = j->known,
+                           .classes = j->classes,
+                           .names = names,
+                           .truth = j->truth,
+                           .predicted = j->predicted,
+                           .score = j->scored ? j->score : NULL,
+                           .probable = j->probable,
+                           .trained = j->trained};
+  mica_status status = measure(j, &c, &m);
+  if (status == MICA_OK && other) status = compare(j, other, &pair);
+  if (status == MICA_OK && folder) status = class_report(j->a, &c, &m.of, folder);
+  if (status == MICA_OK)
+    (cli_on(j->a, "--json") ? print_json : print_text)(j, &c, &m, other ? &pair : NULL);
+  if (status == MICA_OK && folder) cli_result(j->a, "report", folder);
+  class_measures_free(&m.of);
+  mica_free(names);
+  return status;
+}
+
+/* The answers of the model to the examples that --data names. */
+static mica_status answer(job *j) {
+  const char *data = cli_text(j->a, "--data");
+  int64_t *item = NULL;
+  mica_status status = of_features(j) ? features_read(data, cli_text(j->a, "--labels"), 0, 0, &j->f)
+                                      : open_pictures(j->a, j->model, data, NULL, 0, &j->ds);
+  for (int k = 0; k < MICA_PART_COUNT && status == MICA_OK; k++)
+    if (j->f.part[k].n && !j->f.part[k].label)
+      status = mica_fail(MICA_ERR_NOT_FOUND, "%s: no labels; --labels names a file of them", data);
+  if (status != MICA_OK) return status;
+  j->classes = mica_model_classes(j->model);
+  int64_t *match = match_classes(j);
+  if (!match) return MICA_ERR_MEMORY;
+  if (of_features(j)) {
+    status = answer_features(j, match);
+  } else {
+    item = choose_items(j, match);
+    status = !item ? MICA_ERR_MEMORY : j->known ? answer_pictures(j, item) : MICA_OK;
+  }
   if (status == MICA_OK && !j->known)
-    status = mica_fail(MICA_ERR_INVALID, "%s: no picture of a class that the model knows", data);
-  if (status == MICA_OK) status = answer_all(j, item);
-  if (status == MICA_OK) status = measure(j, &m);
-  if (status == MICA_OK) (cli_on(a, "--json") ? print_json : print_text)(j, &m);
-  mica_free(m.by_class);
+    status = mica_fail(MICA_ERR_INVALID, "%s: no example of a class that the model knows", data);
+  if (status == MICA_OK) status = count_training(j, match);
   mica_free(match);
   mica_free(item);
+  return status;
+}
+
+static bool classifies(const mica_model *m) {
+  return !mica_model_tokenizer(m) && !mica_model_columns(m) && !cli_tells_anomalies(m);
+}
+
+static int eval(job *j, job *other) {
+  const cli_args *a = j->a;
+  if (!cli_text(a, "--data")) return cli_usage(a, "--data is missing");
+  mica_status status = cli_engine(a, &j->engine);
+  if (status == MICA_OK) status = open_model(j->engine, a->operand[0], &j->model);
+  if (status == MICA_OK && other) status = open_model(j->engine, a->operand[1], &other->model);
+  if (status == MICA_OK && other && !(classifies(j->model) && classifies(other->model)))
+    return cli_usage(a, "two models are compared where both tell classes of pictures or features");
+  if (status == MICA_OK && mica_model_tokenizer(j->model)) return cli_text_eval(a, j->model);
+  if (status == MICA_OK && mica_model_columns(j->model) && !of_features(j))
+    return cli_table_eval(a, j->model);
+  if (status == MICA_OK && cli_tells_anomalies(j->model)) return cli_anomaly_eval(a, j->model);
+  if (status == MICA_OK) status = answer(j);
+  if (status == MICA_OK && other) status = answer(other);
+  if (status == MICA_OK) status = tell(j, other);
   return status == MICA_OK ? EXIT_OK : cli_failed(a);
 }
 
+static void job_free(job *j) {
+  mica_free(j->truth);
+  mica_free(j->predicted);
+  mica_free(j->anomaly);
+  mica_free(j->score);
+  mica_free(j->trained);
+  features_free(&j->f);
+  mica_dataset_free(j->ds);
+  mica_model_free(j->model);
+}
+
 static int run(const cli_args *a) {
-  job j = {.a = a};
+  job j = {.a = a}, other = {.a = a};
   cli_catch_interrupt();
-  const int code = eval(&j);
-  mica_free(j.truth);
-  mica_free(j.predicted);
-  mica_free(j.anomaly);
-  mica_free(j.probability);
-  mica_dataset_free(j.ds);
-  mica_model_free(j.model);
+  const int code = eval(&j, a->n_operands > 1 ? &other : NULL);
+  job_free(&j);
+  job_free(&other);
   mica_engine_free(j.engine);
   return code;
 }
 
 static const cli_flag flags[] = {
     {"--data", NULL, "DIR", NULL,
-     "pictures or rows with labels: the test part, or all where there is none; a text for a "
-     "language model"},
+     "pictures, rows or a file of features with labels: the test part, or all where there is none; "
+     "a "
+     "text for a language model"},
+    {"--labels", NULL, "FILE", NULL, ".npy file of labels for a file of features"},
     {"--unknown", NULL, NULL, NULL,
      "count pictures of classes that the model does not know, which it should refuse"},
     {"--normal", NULL, "A,B", NULL,
      "anomalies: the normal classes (those of the training part, or good or normal)"},
+    CLI_CLASSES_FLAGS,
     {"--strict", NULL, NULL, NULL, "stop at a picture or row that cannot be read"},
     CLI_COMMON_FLAGS};
 
-const cli_verb verb_eval = {
-    "eval", "MODEL", "measure a model on labelled pictures or rows, or on a text", flags, 1, 1,
-    run,    NULL};
+const cli_verb verb_eval = {"eval",
+                            "MODEL [OTHER]",
+                            "measure a model on labelled pictures, rows or features, or on a text",
+                            flags,
+                            1,
+                            2,
+                            run,
+                            "Two models are compared on the same examples.\n"
+                            "examples:\n"
+                            "  mica eval parts.mica --data photos/ --report page/\n"
+                            "  mica eval parts.mica older.mica --data photos/\n"
+                            "  mica eval probe.mica --data features.safetensors --bands 20,100"};

@@ -36,16 +36,16 @@ bool cli_tells_anomalies(const mica_model *model) {
   return answering(model, &facts) && facts.task == MICA_TASK_ANOMALY;
 }
 
-void cli_print_anomaly(const char *file, const mica_answer *answer, bool json) {
+void cli_print_anomaly_row(const char *file, int64_t row, const mica_answer *answer, bool json) {
   const char *what = answer->label < 0 ? "anomalous" : "normal";
-  if (json) {
-    printf("{\"file\": ");
-    cli_print_json(file);
-    printf(", \"anomaly\": %.6g, \"answer\": \"%s\"}\n", answer->anomaly, what);
-    return;
-  }
-  cli_print_csv(file);
-  printf(",%.6g,%s\n", answer->anomaly, what);
+  if (json) printf("{\"file\": ");
+  (json ? cli_print_json : cli_print_csv)(file);
+  if (row) printf(json ? ", \"row\": %lld" : ",%lld", (long long)row);
+  printf(json ? ", \"anomaly\": %.6g, \"answer\": \"%s\"}\n" : ",%.6g,%s\n", answer->anomaly, what);
+}
+
+void cli_print_anomaly(const char *file, const mica_answer *answer, bool json) {
+  cli_print_anomaly_row(file, 0, answer, json);
 }
 
 /* ---- which are normal ---- */

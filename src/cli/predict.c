@@ -1,6 +1,7 @@
 /* mica predict, mica embed: a model file put to work. */
 #include "cli/anomaly.h"
 #include "cli/features.h"
+#include "cli/row_source.h"
 #include "cli/table.h"
 #include "cli/taps.h"
 #include "cli/text.h"
@@ -97,10 +98,92 @@ static mica_status read_one(const work *w, int64_t i, mica_tensor **out) {
   return mica_model_read(w->model, 1, &path, out);
 }
 
+/* ---- files of features ---- */
+
+static bool all_features(const cli_args *a) {
+  for (int i = 1; i < a->n_operands; i++)
+    if (!is_feature_file(a->operand[i])) return false;
+  return a->n_operands > 1;
+}
+
+/* What is printed of a piece of rows, the first of which is number `from`. */
+typedef struct printed {
+  const cli_args *a;
+  const char *file;
+  int64_t top, classes;
+  bool anomalies;
+  double *probability; /* [PIECE, classes] */
+} printed;
+
+static mica_status print_rows(const work *w, const printed *p, const mica_view *x, int64_t from) {
+  const bool json = cli_on(p->a, "--json");
+  mica_answer answer[PIECE];
+  mica_status status = mica_predict(w->session, x, answer);
+  const bool probable = status == MICA_OK && !p->anomalies && !isnan(answer[0].probability);
+  if (probable) status = mica_predict_probabilities(w->session, x, p->classes, p->probability);
+  for (int64_t i = 0; i < x->shape.dim[0] && status == MICA_OK; i++)
+    if (p->anomalies)
+      cli_print_anomaly_row(p->file, from + i + 1, &answer[i], json);
+    else
+      cli_print_answer(w->model, p->file, from + i + 1, &answer[i],
+                       probable ? p->probability + i * p->classes : NULL, p->classes, p->top, json);
+  return status;
+}
+
+/* All rows of one file, a piece in memory at a time. */
+static mica_status predict_rows(const work *w, printed *p) {
+  const int64_t width = mica_net_features(mica_model_net(w->model));
+  row_source s;
+  void *rows = NULL;
+  int64_t which[PIECE], cursor = 0, m = 1;
+  mica_status status = row_source_features(p->file, NULL, NULL, &s);
+  if (status == MICA_OK && s.width != width)
+    status = mica_fail(MICA_ERR_SHAPE, "%s: rows of %lld features, the model's network gives %lld",
+                       p->file, (long long)s.width, (long long)width);
+  if (status == MICA_OK &&
+      !(rows = mica_malloc((size_t)(PIECE * width) * mica_dtype_size(s.dtype))))
+    status = MICA_ERR_MEMORY;
+  for (int64_t from = 0; status == MICA_OK && m > 0; from += m) {
+    mica_tensor *x = NULL;
+    status = row_source_next(&s, &cursor, PIECE, rows, which, &m);
+    if (status != MICA_OK || !m) break;
+    const mica_view raw = mica_view_of(rows, s.dtype, MICA_SHAPE(m, width));
+    status = mica_tensor_from_view(&raw, MICA_F32, &x);
+    if (status == MICA_OK) {
+      const mica_view view = mica_tensor_view(x);
+      status = print_rows(w, p, &view, from);
+    }
+    mica_tensor_free(x);
+    if (status == MICA_OK && cli_interrupted()) status = mica_fail(MICA_ERR_CANCELLED, "stopped");
+  }
+  mica_free(rows);
+  row_source_close(&s);
+  return status;
+}
+
+static int predict_features(const cli_args *a, work *w, int64_t top) {
+  printed p = {.a = a, .classes = mica_model_classes(w->model)};
+  p.anomalies = cli_tells_anomalies(w->model);
+  p.top = top < p.classes ? top : p.classes;
+  p.probability = mica_malloc((size_t)(PIECE * p.classes + 1) * sizeof *p.probability);
+  mica_status status = p.probability ? MICA_OK : MICA_ERR_MEMORY;
+  mica_session_take_features(w->session, true);
+  if (!cli_on(a, "--json"))
+    printf("%s", p.anomalies ? "file,row,anomaly,answer\n" : "file,row,rank,class,probability\n");
+  for (int i = 1; i < a->n_operands && status == MICA_OK; i++) {
+    p.file = a->operand[i];
+    status = predict_rows(w, &p);
+  }
+  mica_free(p.probability);
+  return status == MICA_OK ? EXIT_OK : cli_failed(a);
+}
+
 static int predict(const cli_args *a, work *w) {
   int64_t top;
+  const bool given = all_features(a);
   if (!cli_int(a, "--top", 1, 1000, &top)) return EXIT_USAGE;
-  if (begin(a, w, true) != MICA_OK) return cli_failed(a);
+  if (begin(a, w, !given) != MICA_OK) return cli_failed(a);
+  if (given) return predict_features(a, w, top);
   if (mica_model_columns(w->model)) return cli_table_predict(a, w->model, w->session);
   const int64_t classes = mica_model_classes(w->model);
   double *probability = malloc((size_t)(classes + 1) * sizeof *probability);
@@ -247,12 +330,14 @@ static const cli_flag embed_flags[] = {
 const cli_verb verb_predict = {
     "predict",
     "MODEL FILE...",
-    "tell the classes of pictures or rows, as CSV or JSON lines",
+    "tell the classes of pictures, rows or features, as CSV or JSON lines",
     predict_flags,
     2,
     -1,
     run_predict,
-    "FILE may be a folder, or - for names on standard input. For a model of rows it is a "
+    "FILE may be a folder, or - for names on standard input; .npy, .npz and .safetensors files "
+    "hold "
+    "features, which go to the model's head. For a model of rows it is a "
     "table, or - for one on standard input. A model of clicks tells the probability of one, which "
     "is the label's second value."};
 const cli_verb verb_embed = {"embed",

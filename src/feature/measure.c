@@ -75,6 +75,35 @@ mica_status mica_by_class(const int64_t *counts, int64_t classes, double level,
   return MICA_OK;
 }
 
+mica_status mica_by_band(const int64_t *counts, int64_t classes, const int64_t *trained,
+                         int64_t few, int64_t many, double level, mica_band *out) {
+  mica_status status = check_rows("measures by band", classes, level);
+  if (!status && few > many)
+    status = mica_fail(MICA_ERR_INVALID, "bands: few is below %lld and many above %lld",
+                       (long long)few, (long long)many);
+  if (status) return status;
+  double hits[MICA_BANDS] = {0}, recall[MICA_BANDS] = {0};
+  for (int b = 0; b < MICA_BANDS; b++) out[b] = (mica_band){0};
+  for (int64_t c = 0; c < classes; c++) {
+    const int b = trained[c] < few    ? MICA_BAND_FEW
+                  : trained[c] > many ? MICA_BAND_MANY
+                                      : MICA_BAND_MEDIUM;
+    const double right = (double)counts[c * (classes + 1) + c];
+    int64_t support = 0;
+    for (int64_t p = 0; p <= classes; p++) support += counts[c * (classes + 1) + p];
+    if (!support) continue;
+    out[b].classes++;
+    out[b].rows += support;
+    hits[b] += right;
+    recall[b] += right / (double)support;
+  }
+  for (int b = 0; b < MICA_BANDS; b++) {
+    out[b].accuracy = proportion(hits[b], (double)out[b].rows, level);
+    out[b].mean_recall = out[b].classes ? recall[b] / (double)out[b].classes : NAN;
+  }
+  return MICA_OK;
+}
+
 mica_status mica_top_k_accuracy(int64_t n, int64_t classes, const double *score,
                                 const int64_t *truth, int64_t k, double level, mica_estimate *out) {
   mica_status status = check_rows("top-k accuracy", n, level);

@@ -14,6 +14,7 @@
 struct mica_session {
   mica_model *model;
   mica_tape *tape;
+  bool features; /* examples are features */
 };
 
 mica_status mica_session_create(mica_model *model, mica_session **out) {
@@ -35,6 +36,10 @@ void mica_session_free(mica_session *s) {
   if (!s) return;
   mica_tape_free(s->tape);
   mica_free(s);
+}
+
+void mica_session_take_features(mica_session *s, bool features) {
+  s->features = features;
 }
 
 /* ---- examples ---- */
@@ -83,7 +88,11 @@ static mica_status check_part(const part *p, const mica_view *x, int64_t n) {
 
 static mica_status check(const mica_session *s, const mica_view *x) {
   part p[PARTS_MAX];
-  const int n = parts_of(s->model, p);
+  int n = 1;
+  if (s->features)
+    p[0] = (part){"features", MICA_F32, MICA_SHAPE(0, mica_net_features(mica_model_net(s->model)))};
+  else
+    n = parts_of(s->model, p);
   mica_status status = MICA_OK;
   const int64_t examples = x->shape.rank > 0 ? x->shape.dim[0] : 0;
   for (int i = 0; i < n && status == MICA_OK; i++) status = check_part(&p[i], &x[i], examples);
@@ -202,7 +211,27 @@ static mica_status by_network(mica_session *s, const request *r, mica_var logits
   return MICA_OK;
 }
 
+/* Features that are given: only heads read them. */
+static mica_status work_features(mica_session *s, const mica_view *x, const request *r) {
+  const int64_t width = mica_net_features(mica_model_net(s->model));
+  mica_status status = check(s, x);
+  const int64_t n = status == MICA_OK ? x->shape.dim[0] : 0;
+  if (status == MICA_OK && !r->head && !r->features)
+    status = mica_fail(MICA_ERR_UNSUPPORTED,
+                       "the network's own classifier answers and reads no features; a head does");
+  if (status == MICA_OK && r->features && n)
+    memcpy(r->features, x->data, (size_t)(n * width) * sizeof(float));
+  for (int64_t begin = 0; begin < n && r->head && status == MICA_OK; begin += PIECE) {
+    const int64_t m = begin + PIECE < n ? PIECE : n - begin;
+    const mica_view v =
+        mica_view_of((float *)x->data + begin * width, MICA_F32, MICA_SHAPE(m, width));
+    status = by_head(s, r, &v, begin);
+  }
+  return status;
+}
+
 static mica_status work(mica_session *s, const mica_view *x, const request *r) {
+  if (s->features) return work_features(s, x, r);
   const int64_t width = mica_net_features(mica_model_net(s->model));
   const bool own = r->label || r->best || r->probability || r->score;
   mica_status status = check(s, x);
