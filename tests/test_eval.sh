@@ -106,3 +106,16 @@ refused "a detector is not compared" "both tell classes" "$mica" eval lr.mica no
 refused "features without labels" "no labels" "$mica" eval lr.mica --data bare.safetensors
 refused "bands that are none" "expected FEW,MANY" "$mica" eval lr.mica --data three.safetensors --bands 20
 refused "bands the wrong way round" "expected FEW,MANY" "$mica" eval lr.mica --data three.safetensors --bands 9,3
+
+check "learning curves" "$mica" fit naive_bayes logistic --data three.safetensors --sizes 6,30,150 --repeats 3 --scale minmax --figure curves.svg
+check "are a table" grep -qE '^ +150 +0\.[0-9]+ \(0\.[0-9]+ to 0\.[0-9]+\) ' log
+check "tell the crossover" grep -qE '^naive_bayes and logistic (do not )?cross' log
+check "are drawn" grep -q '<svg' curves.svg
+check "learning curves as JSON" "$mica" fit naive_bayes logistic --data three.safetensors --sizes 6,150 --json
+holds "end with the crossover" 'm["first"] == "naive_bayes" and m["second"] == "logistic" and "crossover" in m'
+check "one object a point" test "$(grep -c '"errors"' log)" = 4
+refused "sizes out of order" "ascending" "$mica" fit logistic --data three.safetensors --sizes 30,6
+refused "more than there are" "expected 3 (the classes) to 200" "$mica" fit logistic --data three.safetensors --sizes 6,3000
+refused "a model of curves" "leave --out away" "$mica" fit logistic --data three.safetensors --sizes 6 -o x.mica
+refused "another scaling" "expected none, minmax" "$mica" fit logistic --data three.safetensors --sizes 6 --scale unit
+refused "curves without labels" "no test part" "$mica" fit logistic --data bare.safetensors --sizes 6

@@ -411,6 +411,39 @@ MICA_API mica_status mica_cross_validate(const mica_engine *engine, const mica_f
                                          int32_t folds, uint64_t seed, double level, int32_t n,
                                          mica_contender *contenders, int64_t *predicted);
 
+/* ---- learning curves ---- */
+
+/* What is done to each column, as the drawn training rows have it: to [0, 1], or to mean 0 and
+ * standard deviation 1. A constant column is shifted only. Test rows may leave [0, 1]. */
+typedef enum mica_scaling { MICA_SCALE_NONE, MICA_SCALE_MINMAX, MICA_SCALE_STANDARD } mica_scaling;
+
+typedef struct mica_learning_curve_options {
+  uint32_t size;
+  const int64_t *sizes; /* [n_sizes] numbers of training rows: at least the classes of the data */
+  int32_t n_sizes;
+  int32_t repeats; /* draws of each size */
+  mica_scaling scaling;
+  uint64_t seed;
+  mica_progress_fn progress;
+  void *progress_ctx;
+} mica_learning_curve_options;
+#define MICA_LEARNING_CURVE_OPTIONS                                                                \
+  { sizeof(mica_learning_curve_options), NULL, 0, 5, MICA_SCALE_NONE, 0, NULL, NULL }
+
+/* Fit each of n estimators (specifications) on `repeats` random draws of each size from data, the
+ * same draws for all, and test on `test` [M, D] with labels [M]: error [n, n_sizes, repeats],
+ * shares of wrong answers. A draw that lacks a class of the data is drawn again, up to 100 times,
+ * then one row of each class is drawn first. Memory: 8 D (largest size + M) bytes. */
+MICA_API mica_status mica_learning_curve(const mica_engine *engine, const mica_fit_data *data,
+                                         const mica_view *test, const int64_t *test_label,
+                                         const mica_learning_curve_options *options, int32_t n,
+                                         const char *const *spec, double *error);
+
+/* The size (not whole) at which two curves of n points cross, on a line through the logarithms of
+ * the ascending sizes; where they cross several times the last, NaN where never. */
+MICA_API double mica_crossover(int32_t n, const int64_t *sizes, const double *first,
+                               const double *second);
+
 #ifdef __cplusplus
 }
 #endif

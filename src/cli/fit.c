@@ -1,5 +1,6 @@
 /* mica fit: estimators on the features of a network, made into a model file. */
 #include "cli/anomaly.h"
+#include "cli/curve.h"
 #include "cli/features.h"
 #include "cli/table.h"
 #include "cli/taps.h"
@@ -33,6 +34,7 @@ static const cli_flag flags[] = {
      "add a class to the model --encoder from the pictures that are the operands"},
     {"--seed", NULL, "N", "0", "of folds and held-out shares"},
     {"--strict", NULL, NULL, NULL, "stop at a picture or row that cannot be read"},
+    CLI_CURVE_FLAGS,
     CLI_TAPS_FLAGS,
     {"--augment-passes", NULL, "N", "0",
      "fit on N passes over the training pictures, shifted (--crop) and mirrored (--flip) at "
@@ -396,6 +398,8 @@ static int fit(job *j) {
     status = cli_with_levels(j->engine, a->operand[i], &j->f.levels, &j->spec[i]);
   if (status == MICA_OK && !j->f.part[MICA_PART_TRAIN].n)
     status = mica_fail(MICA_ERR_INVALID, "%s: no training examples", cli_text(a, "--data"));
+  if (status == MICA_OK && cli_text(a, "--sizes"))
+    return cli_fit_curve(a, j->engine, &j->f, (const char *const *)j->spec);
   if (status == MICA_OK) status = compare(j);
   if (status == MICA_OK) status = fit_heads(j);
   if (status == MICA_OK && out) status = mica_model_save(j->model, out);
@@ -431,6 +435,9 @@ const cli_verb verb_fit = {
     "  mica fit prototypes --encoder resnet18 --data photos/ -o parts.mica\n"
     "  mica fit logistic ridge knn prototypes --encoder net.mica --data photos/\n"
     "  mica fit logistic --data features.npz -o probe.mica\n"
+    "  mica fit naive_bayes logistic --data features.npz --sizes 20,50,100,500 --scale minmax "
+    "--figure "
+    "curves.svg\n"
     "  mica fit gaussian --encoder resnet18 --taps layer1,layer2,layer3 --data normal/ -o "
     "part.mica\n"
     "  mica fit gaussian one_class_svm --encoder resnet18 --taps pyramid --data mvtec/ --control\n"
