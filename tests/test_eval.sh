@@ -95,6 +95,7 @@ check "of two classes" "$mica" eval two.mica --data two.safetensors --json
 holds "the second is positive" 'm["auroc"] == m["class_auroc"]["nut"] and m["auroc_low"] < m["auroc"]'
 check "classes that it does not know" "$mica" eval lr.mica --data four.safetensors --unknown --json
 holds "are counted apart" 'm["examples"] == 180 and m["unknown_examples"] == 60'
+holds "bands by what the model was fitted on" '[m["bands"][b]["classes"] for b in ("few", "medium", "many")] == [1, 1, 1]'
 
 check "compares two models" "$mica" eval lr.mica nb.mica --data three.safetensors --json
 holds "with an interval" 'm["difference_low"] <= m["difference"] <= m["difference_high"] and 0 < m["p_value"] <= 1'

@@ -190,6 +190,30 @@ static void a_head_answers_features(void **state) {
   free(x);
 }
 
+static void a_head_remembers_its_examples(void **state) {
+  (void)state;
+  mica_model *m = with_prototypes(), *back;
+  const int64_t counts[KNOWN] = {5, 0, 7}, wrong[KNOWN] = {5, -1, 7};
+  int64_t n[KNOWN + 1];
+  assert_false(mica_model_examples(m, KNOWN, n));
+  assert_int_equal(mica_model_set_examples(m, "none", counts), MICA_ERR_NOT_FOUND);
+  assert_int_equal(mica_model_set_examples(m, "parts", wrong), MICA_ERR_INVALID);
+  assert_int_equal(mica_model_set_examples(m, "parts", counts), MICA_OK);
+  assert_int_equal(mica_model_save(m, path), MICA_OK);
+  assert_int_equal(mica_model_open(engine, path, &back), MICA_OK);
+  assert_true(mica_model_examples(back, KNOWN, n));
+  assert_memory_equal(n, counts, sizeof counts);
+  assert_false(mica_model_examples(back, KNOWN + 1, n));
+  mica_tensor *five = pictures(4, 5, 9);
+  const mica_view v = mica_tensor_view(five);
+  assert_int_equal(mica_head_add_class(back, "upright", &v), MICA_OK);
+  assert_true(mica_model_examples(back, KNOWN + 1, n));
+  assert_true(n[2] == 7 && n[KNOWN] == 5);
+  mica_tensor_free(five);
+  mica_model_free(m);
+  mica_model_free(back);
+}
+
 static void a_head_knows_and_refuses_and_learns(void **state) {
   (void)state;
   mica_model *m = with_prototypes();
@@ -436,7 +460,9 @@ static mica_status grow_it(void *ctx) {
 }
 
 static void save_known(void) {
+  const int64_t counts[KNOWN] = {5, 6, 7};
   mica_model *m = with_prototypes();
+  assert_int_equal(mica_model_set_examples(m, "parts", counts), MICA_OK);
   assert_int_equal(mica_model_save(m, path), MICA_OK);
   mica_model_free(m);
 }
@@ -458,6 +484,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_network_answers_without_a_head),
       cmocka_unit_test(a_head_answers_features),
+      cmocka_unit_test(a_head_remembers_its_examples),
       cmocka_unit_test(a_head_knows_and_refuses_and_learns),
       cmocka_unit_test(several_heads_stand_side_by_side),
       cmocka_unit_test(a_file_gives_the_same_answers),

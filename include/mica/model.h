@@ -229,6 +229,13 @@ MICA_API mica_status mica_model_put_head(mica_model *model, const char *name,
 /* Let another head answer; NULL: the network's own classifier. */
 MICA_API mica_status mica_model_answer_with(mica_model *model, const char *head);
 
+/* Keep how many rows of each class [classes of the head] a head was fitted on; a class that is
+ * added later counts its examples. To be done before other threads use the model. */
+MICA_API mica_status mica_model_set_examples(mica_model *model, const char *head,
+                                             const int64_t *examples);
+/* The same of the first `classes` classes of the answering head: false where it is not known. */
+MICA_API bool mica_model_examples(const mica_model *model, int64_t classes, int64_t *out);
+
 /* What is known of a head. */
 typedef struct mica_head_facts {
   char name[65];

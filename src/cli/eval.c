@@ -209,18 +209,23 @@ static mica_status answer_features(job *j, const int64_t *match) {
   return status;
 }
 
-/* Examples of each class of the model in the training part, where the data have one. */
+/* Examples of each class that the model was fitted on, else those of the data's training part,
+ * where they have one. */
 static mica_status count_training(job *j, const int64_t *match) {
   const feature_part *part = &j->f.part[MICA_PART_TRAIN];
   const bool rows = of_features(j);
   const int64_t n = rows ? part->n : mica_dataset_count(j->ds);
   const int64_t *label = rows ? part->label : mica_tensor_data(mica_dataset_labels(j->ds));
-  if (rows ? !part->n || !j->f.part[MICA_PART_TEST].n
-           : !mica_dataset_part_count(j->ds, MICA_PART_TRAIN) ||
-                 !mica_dataset_part_count(j->ds, MICA_PART_TEST))
-    return MICA_OK;
   j->trained = mica_calloc((size_t)j->classes + 1, sizeof *j->trained);
   if (!j->trained) return MICA_ERR_MEMORY;
+  if (mica_model_examples(j->model, j->classes, j->trained)) return MICA_OK;
+  if (rows ? !part->n || !j->f.part[MICA_PART_TEST].n
+           : !mica_dataset_part_count(j->ds, MICA_PART_TRAIN) ||
+                 !mica_dataset_part_count(j->ds, MICA_PART_TEST)) {
+    mica_free(j->trained);
+    j->trained = NULL;
+    return MICA_OK;
+  }
   for (int64_t i = 0; i < n; i++)
     if (match[label[i]] >= 0 && (rows || mica_dataset_part_of(j->ds, i) == MICA_PART_TRAIN))
       j->trained[match[label[i]]]++;

@@ -276,8 +276,20 @@ static void head_name(const job *j, int i, char out[65]) {
   out[n] = 0;
 }
 
+/* How many rows of each class the head has seen, for `mica eval`. */
+static mica_status keep_examples(const job *j, const char *name) {
+  const feature_part *train = &j->f.part[MICA_PART_TRAIN];
+  int64_t *count = mica_calloc((size_t)j->f.classes + 1, sizeof *count);
+  if (!count) return MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < train->n; i++) count[train->label[i]]++;
+  const mica_status status = mica_model_set_examples(j->model, name, count);
+  mica_free(count);
+  return status;
+}
+
 static mica_status fit_head(job *j, int i) {
   const feature_part *held = &j->f.part[MICA_PART_VALIDATION];
+  const feature_part *train = &j->f.part[MICA_PART_TRAIN];
   const char *reject = cli_text(j->a, "--reject");
   mica_view held_out = {0};
   mica_estimator *e = NULL;
@@ -309,8 +321,11 @@ static mica_status fit_head(job *j, int i) {
     head_name(j, i, name);
     status =
         mica_model_put_head(j->model, name, e, classes ? (const char *const *)j->f.names : NULL);
-    if (status == MICA_OK && i == j->best) status = mica_model_answer_with(j->model, name);
-    if (status == MICA_OK) return MICA_OK; /* the model has it */
+    if (status == MICA_OK) { /* the model has it */
+      if (classes && train->label) status = keep_examples(j, name);
+      if (status == MICA_OK && i == j->best) status = mica_model_answer_with(j->model, name);
+      return status;
+    }
   }
   mica_estimator_free(e);
   return status;

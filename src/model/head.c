@@ -25,6 +25,7 @@ static void head_free(mica_head *head) {
   if (!head) return;
   mica_estimator_free(head->estimator);
   mica_free(head->classes);
+  mica_free(head->examples);
   mica_free(head);
 }
 
@@ -215,6 +216,33 @@ mica_status mica_model_answer_with(mica_model *m, const char *name) {
   return found ? MICA_OK : mica_fail(MICA_ERR_NOT_FOUND, "the model has no head '%.64s'", name);
 }
 
+mica_status mica_model_set_examples(mica_model *m, const char *name, const int64_t *examples) {
+  const int at = find(m, name);
+  if (at < 0) return mica_fail(MICA_ERR_NOT_FOUND, "the model has no head '%.64s'", name);
+  const int64_t n = mica_estimator_classes(m->head[at]->estimator);
+  int64_t *copy = mica_calloc((size_t)n + 1, sizeof *copy);
+  if (!copy) return MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < n; i++) {
+    if (examples[i] < 0) {
+      mica_free(copy);
+      return mica_fail(MICA_ERR_INVALID, "head '%s': %lld examples of class %lld", name,
+                       (long long)examples[i], (long long)i);
+    }
+    copy[i] = examples[i];
+  }
+  mica_free(m->head[at]->examples);
+  m->head[at]->examples = copy;
+  return MICA_OK;
+}
+
+bool mica_model_examples(const mica_model *m, int64_t classes, int64_t *out) {
+  mica_head *head = mica_head_hold(m);
+  const bool known = head && head->examples && classes <= mica_estimator_classes(head->estimator);
+  if (known) memcpy(out, head->examples, (size_t)classes * sizeof *out);
+  mica_head_release(m, head);
+  return known;
+}
+
 void mica_model_drop_heads(mica_model *m) {
   for (int i = 0; i < m->n_heads; i++) mica_head_release(m, m->head[i]);
   m->n_heads = 0;
@@ -250,15 +278,19 @@ static mica_status begin_change(mica_model *m, mica_head **out, int *at) {
   if (!head) return MICA_ERR_MEMORY;
   *head = *old;
   head->estimator = NULL;
+  head->examples = NULL;
   head->owners = 1;
   head->classes = mica_calloc((size_t)n + 2, sizeof *head->classes);
-  mica_status status =
-      head->classes ? copy_estimator(m, old->estimator, &head->estimator) : MICA_ERR_MEMORY;
+  if (old->examples) head->examples = mica_calloc((size_t)n + 2, sizeof *head->examples);
+  mica_status status = head->classes && !head->examples == !old->examples
+                           ? copy_estimator(m, old->estimator, &head->estimator)
+                           : MICA_ERR_MEMORY;
   if (status != MICA_OK) {
     head_free(head);
     return status;
   }
   memcpy(head->classes, old->classes, (size_t)n * sizeof *head->classes);
+  if (head->examples) memcpy(head->examples, old->examples, (size_t)n * sizeof *head->examples);
   *out = head;
   return MICA_OK;
 }
@@ -292,6 +324,7 @@ mica_status mica_head_add_class(mica_model *m, const char *name, const mica_view
   }
   if (status == MICA_OK && !(head->classes[n] = mica_model_keep_text(m, name, strlen(name))))
     status = MICA_ERR_MEMORY;
+  if (status == MICA_OK && head->examples) head->examples[n] = examples->shape.dim[0];
   mica_tensor_free(features);
   if (status == MICA_OK)
     publish(m, at, head, false);

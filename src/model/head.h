@@ -10,6 +10,7 @@ typedef struct mica_head {
   char name[65];
   mica_estimator *estimator;
   const char **classes; /* mica_estimator_classes of them; the texts are the model's */
+  int64_t *examples;    /* [classes] rows of the fit; NULL: not known */
   int owners;           /* under the model's lock */
 } mica_head;
 

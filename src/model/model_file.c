@@ -161,6 +161,13 @@ static void write_head(mica_json_writer *w, const mica_head *head, const mica_re
   mica_json_begin_object(w);
   mica_json_put_text(w, "name", head->name);
   write_texts(w, "classes", head->classes, mica_estimator_classes(head->estimator));
+  if (head->examples) {
+    mica_json_write_name(w, "examples");
+    mica_json_begin_array(w);
+    for (int64_t i = 0; i < mica_estimator_classes(head->estimator); i++)
+      mica_json_write_int(w, head->examples[i]);
+    mica_json_end_array(w);
+  }
   mica_json_put_text(w, "features", "features");
   mica_json_put_text(w, "record", mica_record_json(record));
   mica_json_write_name(w, "tensors");
@@ -445,6 +452,24 @@ static mica_status read_tensor(const mica_archive *archive, const char *head, co
   return status;
 }
 
+/* How many rows of each class the head was fitted on, where the file tells. */
+static mica_status read_examples(mica_model *m, const char *head, const mica_json *array,
+                                 int64_t n) {
+  if (!array) return MICA_OK;
+  if (mica_json_type_of(array) != MICA_JSON_ARRAY || mica_json_count(array) != n)
+    return mica_fail(MICA_ERR_FORMAT, "head '%.64s': examples are no list of %lld counts", head,
+                     (long long)n);
+  int64_t *counts = mica_calloc((size_t)n + 1, sizeof *counts);
+  mica_status status = counts ? MICA_OK : MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < n && status == MICA_OK; i++)
+    if (!mica_json_int64(mica_json_item(array, i), &counts[i]) || counts[i] < 0)
+      status = mica_fail(MICA_ERR_FORMAT, "head '%.64s': examples[%lld] is no count", head,
+                         (long long)i);
+  if (status == MICA_OK) status = mica_model_set_examples(m, head, counts);
+  mica_free(counts);
+  return status;
+}
+
 static mica_status read_head(mica_model *m, const mica_archive *archive, const mica_json *object) {
   const char *name, *features, *json, **classes = NULL;
   const mica_json *names, *tensors;
@@ -479,7 +504,10 @@ static mica_status read_head(mica_model *m, const mica_archive *archive, const m
       status == MICA_OK && mica_estimator_task(estimator) == MICA_TASK_CLASSIFICATION;
   if (status == MICA_OK)
     status = mica_model_put_head(m, name, estimator, classifies ? classes : NULL);
-  if (status != MICA_OK) mica_estimator_free(estimator);
+  if (status != MICA_OK)
+    mica_estimator_free(estimator);
+  else
+    status = read_examples(m, name, mica_json_get(object, "examples"), n);
   mica_free(classes);
   mica_record_free(record);
   return status;
