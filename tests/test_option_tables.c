@@ -108,6 +108,7 @@ static const char *const without_table[] = {
     "INTERACTIONS",     //
     "KMEANS",           //
     "KV_CACHE",         //
+    "LEARNING_CURVE",   //
     "LINE_CHART",       //
     "LOAD",             //
     "LONG_CONVOLUTION", //
