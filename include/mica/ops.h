@@ -511,7 +511,7 @@ MICA_API mica_var mica_pad_edges(mica_tape *t, mica_var x, mica_pad_mode mode,
 typedef struct mica_unfold_options {
   uint32_t size;
   int32_t kernel[3], stride[3], dilation[3];
-  int32_t pad[6]; /* before and after the first axis, the second, .. */
+  int32_t pad[6]; /* before and after the first axis, the second, the third */
 } mica_unfold_options;
 /* clang-format off */
 #define MICA_UNFOLD_OPTIONS                                                                        \
@@ -543,17 +543,14 @@ typedef enum mica_phase_order {
 MICA_API mica_var mica_pixel_shuffle(mica_tape *t, mica_var x, int64_t r, mica_phase_order order);
 MICA_API mica_var mica_pixel_unshuffle(mica_tape *t, mica_var x, int64_t r, mica_phase_order order);
 
-typedef enum mica_edge { /* what lies outside */
-                         MICA_EDGE_ZEROS,
-                         MICA_EDGE_BORDER, /* the nearest pixel */
-                         MICA_EDGE_REFLECT /* mirrored about the outermost centres with
-                                              align_corners, else about the outer edges */
-} mica_edge;
+/* What lies outside: zeros, the nearest pixel, or the picture mirrored about its outermost centres
+ * with align_corners, else about its outer edges. */
+typedef enum mica_edge { MICA_EDGE_ZEROS, MICA_EDGE_BORDER, MICA_EDGE_REFLECT } mica_edge;
 typedef struct mica_grid_sample_options {
   uint32_t size;
   mica_interpolation kind; /* MICA_NEAREST, MICA_BILINEAR or MICA_BICUBIC */
   mica_edge edge;
-  bool align_corners; /* -1 and 1 are the outermost pixels' centres; else their outer edges */
+  bool align_corners; /* the outermost pixels lie at -1 and 1; else their outer edges do */
 } mica_grid_sample_options;
 #define MICA_GRID_SAMPLE_OPTIONS                                                                   \
   { sizeof(mica_grid_sample_options), MICA_BILINEAR, MICA_EDGE_ZEROS, false }

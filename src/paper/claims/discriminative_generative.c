@@ -387,6 +387,7 @@ static const mica_paper_functions functions = {
     .components = "estimator:naive_bayes estimator:logistic",
     .smoke = "seeds=1:dimensions=50,100:draws=1:simulated_test=2000:encoder_images=1500:"
              "encoder_epochs=1:pool=1500:test=500:sizes=20,50,1000",
+    .recorded = MICA_VERDICT_MECHANISM,
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_discriminative_generative;
