@@ -412,6 +412,7 @@ static const mica_paper_functions functions = {
                   "explainer:gradient_input explainer:guided explainer:deconvnet "
                   "explainer:excitation explainer:rise",
     .smoke = "seeds=1:train_scenes=300:epochs=1:scenes=30:meta_scenes=6:layers=1,4",
+    .recorded = MICA_VERDICT_NOT_SHOWN,
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_saliency;
