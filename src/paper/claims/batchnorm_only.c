@@ -17,6 +17,9 @@ typedef struct settings {
 
 enum { SIDE = 14, BATCH = 128 };
 
+/* Of Fashion-MNIST's training pixels. */
+static const float pixel_mean = 0.2860f, pixel_deviation = 0.3530f;
+
 /* ---- data: pictures pooled to half their size, in three equal channels ---- */
 
 static mica_status pooled(mica_claim_cell *cell, mica_part part, int64_t n, mica_tensor **x,
@@ -36,7 +39,8 @@ static mica_status pooled(mica_claim_cell *cell, mica_part part, int64_t n, mica
       for (int64_t c = 0; c < SIDE; c++) {
         const float *at = from + 2 * r * 2 * SIDE + 2 * c;
         const float mean = 0.25f * (at[0] + at[1] + at[2 * SIDE] + at[2 * SIDE + 1]);
-        for (int64_t k = 0; k < 3; k++) to[3 * (r * SIDE + c) + k] = mean;
+        for (int64_t k = 0; k < 3; k++)
+          to[3 * (r * SIDE + c) + k] = (mean - pixel_mean) / pixel_deviation;
       }
   }
   mica_tensor_free(full);
@@ -260,8 +264,8 @@ static const mica_claim_experiment experiments[] = {
     {0}};
 
 static const mica_option options[] = {
-    {"seeds", MICA_OPTION_INT, "5", 1, 1000, NULL, "seeds", offsetof(settings, seeds)},
-    {"images", MICA_OPTION_INT, "5000", 128, 60000, NULL, "training images",
+    {"seeds", MICA_OPTION_INT, "8", 1, 1000, NULL, "seeds", offsetof(settings, seeds)},
+    {"images", MICA_OPTION_INT, "8000", 128, 60000, NULL, "training images",
      offsetof(settings, images)},
     {"tests", MICA_OPTION_INT, "2000", 1, 10000, NULL, "test images", offsetof(settings, tests)},
     {"epochs", MICA_OPTION_INT, "3", 1, 1000, NULL, "of training", offsetof(settings, epochs)},

@@ -721,6 +721,7 @@ static const mica_paper_functions functions = {
                   "score:sum_margin",
     .smoke = "seeds=1:images=2000:epochs=2:score_epochs=1:score_seeds=1:noise_epochs=1:keep=0.5:"
              "noise=0.1:moments=1:windows=0.1:averages=1",
+    .recorded = MICA_VERDICT_MECHANISM,
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_data_diet;
