@@ -285,6 +285,7 @@ static const mica_paper_functions functions = {
     .components = "mask:random initialiser:uniform initialiser:normal initialiser:orthogonal "
                   "initialiser:binary",
     .smoke = "seeds=1:images=300:tests=200:epochs=1:depths=8",
+    .recorded = MICA_VERDICT_NOT_SHOWN,
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_batchnorm_only;
