@@ -35,7 +35,7 @@ test: ## install what is missing, build, run every test (T=name: some of them)
 demo: ## train on images, text and clicks, teach new classes, write reports (under 5 minutes)
 	@scripts/setup build test demo
 	$(call need,scripts/demo,demo)
-	$(call build,$(BUILD),-DCMAKE_BUILD_TYPE=Release)
+	$(call build,$(BUILD),-DCMAKE_BUILD_TYPE=Release) --target mica_tool example_fashion example_clicks
 	@scripts/demo $(BUILD)
 
 bench: ## measure speed beside PyTorch and the machine's peak (T=case: one of them)
