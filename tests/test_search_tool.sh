@@ -155,6 +155,24 @@ check "all of it" test "$(wc -l <log)" -eq 4
 check "asks with the data set itself" "$mica" search query photos.index photos --no-self -k 1
 check "embeds the same" "$mica" embed net.mica --data photos -o photos.safetensors
 check "asks with features of pictures" "$mica" search query photos.index photos.safetensors -k 1
+check "draws a grid" "$mica" search query photos.index new -k 2 --grid grid.svg
+check "of queries and neighbours" test "$(grep -o '<image' grid.svg | wc -l)" -eq 9
+check "draws classes that are right or wrong" "$mica" search query photos.index photos --no-self -k 3 --grid grid.html --show 4
+check "on a page" grep -q 'class0' grid.html
+check "with the pictures asked for" test "$(grep -o '<image' grid.html | wc -l)" -eq 16
+check "draws rows of features" "$mica" search query photos.safetensors photos.safetensors --no-self -k 2 --data photos --grid features.svg -o grid.csv
+check "with their pictures" test "$(grep -o '<image' features.svg | wc -l)" -eq 36
+check "and says where" grep -qx 'grid: features.svg' log
+check "embeds files" "$mica" embed net.mica new -o new.npy
+check "builds an index of files" "$mica" search build new --encoder net.mica -o new.index
+check "draws files" "$mica" search query new.index new --grid new.svg -k 3
+check "each of them" test "$(grep -o '<image' new.svg | wc -l)" -eq 12
+mkdir -p moved && cp -r photos/class1 photos/class2 moved/
+refused "pictures of something else" "are not those of the index" "$mica" search query photos.index photos --data moved --grid no.svg
+refused "a grid without pictures" "--grid needs pictures" "$mica" search query line.index line.npy --grid no.svg
+refused "a grid of features beside files" "--query-data" "$mica" search query new.index new.npy --grid no.svg
+refused "a grid of an unknown kind" ".svg or .html" "$mica" search query photos.index photos --grid no.jpg
+check "and draws nothing then" test ! -e no.svg
 : >new/broken.png
 check "passes over what it cannot read" "$mica" search query photos.index new -k 1
 check "with a line about it" grep -q '^skipped: new/broken.png' log

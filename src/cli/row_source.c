@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/features.h"
+#include "cli/picture_book.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -211,7 +212,7 @@ static bool has_folders(const char *folder) {
   return found;
 }
 
-static bool is_picture(const char *path) {
+bool is_picture_file(const char *path) {
   static const char *const ends[] = {".png", ".jpg", ".jpeg", ".pgm", ".ppm"};
   const char *dot = strrchr(path, '.');
   for (size_t i = 0; dot && i < sizeof ends / sizeof *ends; i++)
@@ -224,7 +225,7 @@ static bool is_heap_of_pictures(const char *folder) {
   bool picture = false;
   if (!mica_is_folder(folder) || has_folders(folder)) return false;
   DIR *d = opendir(folder);
-  for (struct dirent *e; d && !picture && (e = readdir(d));) picture = is_picture(e->d_name);
+  for (struct dirent *e; d && !picture && (e = readdir(d));) picture = is_picture_file(e->d_name);
   if (d) closedir(d);
   return picture;
 }
@@ -265,7 +266,7 @@ mica_status row_source_pictures(const cli_args *a, mica_model *model, const char
   if (!status && !p->height)
     status = mica_fail(MICA_ERR_UNSUPPORTED, "the encoder reads rows, not pictures");
   if (!status) status = mica_session_create(model, &out->session);
-  const bool heap = n != 1 || is_picture(paths[0]) || is_heap_of_pictures(paths[0]);
+  const bool heap = n != 1 || is_picture_file(paths[0]) || is_heap_of_pictures(paths[0]);
   if (!status && !heap) {
     status = open_pictures(a, model, paths[0], NULL, 0, &out->ds);
     if (!status) status = class_names(out->ds, &out->classes);
@@ -330,4 +331,13 @@ const char *row_source_name(const row_source *s, int64_t at, char *buf, size_t n
   if (s->ds) return mica_dataset_name(s->ds, s->id[at], buf, n);
   snprintf(buf, n, "%s", s->file[s->id[at]]);
   return buf;
+}
+
+mica_status row_source_picture(const row_source *s, int64_t at, mica_tensor **out) {
+  *out = NULL;
+  if (s->ds) {
+    const picture_book book = {.ds = s->ds, .n = mica_dataset_count(s->ds)};
+    return picture_book_read(&book, s->id[at], out);
+  }
+  return picture_of_file(s->file[s->id[at]], out);
 }

@@ -41,6 +41,11 @@ mica_status row_source_next(row_source *s, int64_t *cursor, int64_t most, void *
                             int64_t *m);
 /* The file or item behind a place, "" for a row of a file of features; returns buf. */
 const char *row_source_name(const row_source *s, int64_t at, char *buf, size_t n);
+/* The picture behind a place of a source of pictures: as the model is given it, or the file's own,
+ * scaled down. */
+mica_status row_source_picture(const row_source *s, int64_t at, mica_tensor **out);
+/* Is this the name of a picture? */
+bool is_picture_file(const char *path);
 void row_source_close(row_source *s);
 
 #endif

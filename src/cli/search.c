@@ -320,6 +320,12 @@ static const cli_flag flags[] = {
     {"--index-part", NULL, "P", "all", "the same of a file of features in the index's place"},
     {"-k", NULL, "N", "10", "query: neighbours of each"},
     {"--no-self", NULL, NULL, NULL, "leave the row with the query's own number out of its answer"},
+    {"--grid", NULL, "FILE", NULL,
+     "query: a figure, .svg or .html, of queries and neighbours as pictures"},
+    {"--show", NULL, "N", "12", "query: queries in that figure, evenly spaced"},
+    {"--data", NULL, "DIR", NULL,
+     "query: the pictures that the rows are from; an index of pictures knows its own"},
+    {"--query-data", NULL, "DIR", NULL, "query: those of the queries, where they are others"},
     {"--measures", NULL, "LIST", MICA_RETRIEVAL_MEASURES, "eval: what to measure"},
     {"--truth", NULL, "FILE", NULL,
      "eval: lines \"query,id\" or \"query,id,grade\" say what is right; else equal labels do"},
@@ -342,6 +348,8 @@ const cli_verb verb_search = {
     "examples: mica embed net.mica --data photos/ -o f.safetensors\n"
     "          mica search build f.safetensors --part train -o f.index\n"
     "          mica search query f.index f.safetensors --part test -k 5\n"
+    "          mica search query f.index f.safetensors --part test --data photos/ --grid "
+    "grid.html\n"
     "          mica search eval f.index f.safetensors --part test    measures by equal labels\n"
     "          mica search build photos/ --encoder resnet18 -o photos.index\n"
     "          mica search query photos.index new.jpg\n"

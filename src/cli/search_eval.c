@@ -185,6 +185,9 @@ static mica_status print_text(const evaluation *e) {
     if (mica_retrieval_unanswerable(r))
       printf("; %lld queries have no right answer and are left out",
              (long long)mica_retrieval_unanswerable(r));
+    if (e->depth && e->depth < mica_index_count(e->job.index))
+      printf("; lists end at rank %lld: right answers beyond it count as not found",
+             (long long)e->depth);
     printf("\n%s", text);
   }
   mica_free(text);

@@ -1,5 +1,6 @@
 /* mica search query: the neighbours of each query, printed or written. */
 #include "cli/search.h"
+#include "cli/search_grid.h"
 
 #include "base/buffer.h"
 #include "base/file.h"
@@ -23,6 +24,7 @@ typedef struct output {
   int64_t *id;
   double *score;
   bool arrays;
+  search_grid *grid; /* NULL: none */
 } output;
 
 static const char *ending(const char *path) {
@@ -101,6 +103,8 @@ static void put_json(const search_job *job, const answers *t, int64_t i, mica_by
 static mica_status put(output *o, const answers *t) {
   mica_bytes b = {0};
   for (int64_t i = 0; i < t->piece.m; i++) {
+    if (o->grid)
+      search_grid_take(o->grid, t->piece.which[i], t->row + i * t->k, t->score + i * t->k);
     for (int64_t j = 0; j < t->k && o->arrays; j++) {
       const int64_t row = t->row[i * t->k + j], to = t->piece.which[i] * t->k + j;
       if (row < 0) continue;
@@ -167,11 +171,13 @@ static mica_status begin_answers(const search_job *job, int64_t k, answers *t) {
   return t->row && t->score ? search_piece_begin(job, most, &t->piece) : MICA_ERR_MEMORY;
 }
 
-static mica_status answer_all(search_job *job, int64_t k, const char *path) {
+static mica_status answer_all(search_job *job, int64_t k, int64_t shown, const char *path) {
   answers t = {0};
   output o = {0};
   mica_status status = begin_answers(job, k, &t);
   if (!status) status = begin_output(job, k, path, &o);
+  const char *grid = cli_text(job->a, "--grid");
+  if (!status && grid) status = search_grid_begin(job, grid, k, shown, &o.grid);
   while (!status) {
     status = search_piece_next(job, &t.piece);
     if (status || !t.piece.m) break;
@@ -180,6 +186,8 @@ static mica_status answer_all(search_job *job, int64_t k, const char *path) {
     if (!status) status = put(&o, &t);
   }
   if (!status) status = end_output(&o, k, path);
+  if (!status && grid) status = search_grid_write(o.grid);
+  search_grid_free(o.grid);
   mica_writer_close(o.csv);
   mica_free(o.id);
   mica_free(o.score);
@@ -191,13 +199,17 @@ static mica_status answer_all(search_job *job, int64_t k, const char *path) {
 
 int cli_search_query(const cli_args *a) {
   search_job job;
-  int64_t k;
+  int64_t k, shown;
   const char *out = cli_text(a, "--out");
   if (a->n_operands < 3) return cli_usage(a, "expected query INDEX QUERIES");
-  if (!cli_int(a, "-k", 1, 1000000, &k)) return EXIT_USAGE;
+  if (!cli_int(a, "-k", 1, 1000000, &k) || !cli_int(a, "--show", 1, 90, &shown)) return EXIT_USAGE;
   mica_status status = search_open(a, &job);
-  if (!status) status = answer_all(&job, k, out);
+  if (!status) status = answer_all(&job, k, shown, out);
   if (!status && out) cli_result(a, "neighbours", out);
+  /* Behind lines on standard output there is no place for one of another kind. */
+  if (!status && cli_text(a, "--grid") && out) cli_result(a, "grid", cli_text(a, "--grid"));
+  if (!status && cli_text(a, "--grid") && !out)
+    fprintf(stderr, "grid: %s\n", cli_text(a, "--grid"));
   const int code = status ? cli_failed(a) : EXIT_OK;
   search_close(&job);
   return code;
