@@ -60,7 +60,8 @@ static mica_status make_net(mica_claim_cell *cell, mica_net **out) {
            (long long)o->width);
   mica_status status = mica_net_create(cell->engine, spec, &problem, mica_random_bits(key, 0), out);
   mica_params *p = status == MICA_OK ? mica_net_params(*out) : NULL;
-  if (status == MICA_OK) status = mica_params_initialise(p, "conv,linear=normal | bn=uniform", NULL);
+  if (status == MICA_OK)
+    status = mica_params_initialise(p, "conv,linear=normal | bn=uniform", NULL);
   if (status == MICA_OK) status = mica_params_train_only(p, cell->arm->spec);
   if (status == MICA_OK) status = mica_params_decay_only(p, "all");
   if (status == MICA_OK && cell->arm->own)
