@@ -41,7 +41,8 @@ demo: ## train on images, text and clicks, teach new classes, write reports (und
 bench: ## measure speed beside PyTorch and the machine's peak (T=case: one of them)
 	@scripts/setup build test bench
 	$(call build,$(BUILD),-DCMAKE_BUILD_TYPE=Release)
-	@scripts/bench $(BUILD) $(T)
+	@scripts/bench_peers $(BUILD)
+	@bench/run.py $(BUILD) $(T)
 
 claims: ## run the claims of all papers that this release carries
 	$(call need,src/paper,paper)

@@ -1,0 +1,85 @@
+"""What bench/run.py measures: one entry a workload and phase.
+
+name, phase  as bench/bench.c knows them
+batch        0: the workload's own
+examples     of a repetition, for "a second"
+unit         what is counted in a second
+flop         of a repetition, float32: two for each multiplication and addition (three times the forward
+             pass for training); the limit is then the rate of the matrix product
+bytes        read and written at least; the limit is then the rate of `stream`
+bf16         is measured in bf16, too
+peers        program, and the settings that it is given in turn to find its fastest; where a list is
+             marked compiled, these are a peer of their own
+memory       the peak of both sides is compared
+"""
+from dataclasses import dataclass, field
+
+LAYOUTS = [[], ["--channels-last"]]
+COMPILED_LAYOUTS = [["--compiled"], ["--compiled", "--channels-last"]]
+FOREACH = [[], ["--foreach"]]
+
+
+@dataclass
+class Workload:
+    name: str
+    phase: str
+    batch: int = 0
+    examples: int = 1
+    unit: str = "examples/s"
+    flop: float = 0
+    bytes: float = 0
+    bf16: bool = False
+    program: str = ""
+    settings: list = field(default_factory=lambda: [[]])
+    compiled: list = field(default_factory=list)
+    memory: bool = False
+    python: str = "torch"  # which pythons run the peer: those with PyTorch, or the system's
+
+    @property
+    def title(self):
+        return self.phase + ("-%d" % self.batch if self.batch else "")
+
+
+def network(name, forward, train_batch, infer, train=True, settings=LAYOUTS, unit="images/s",
+            compiled=COMPILED_LAYOUTS):
+    """A training step, and answers for the batches of `infer`; forward: operations of one example."""
+    program = "torch_networks.py"
+    rows = []
+    if train:
+        foreach = settings if settings is LAYOUTS else FOREACH
+        rows.append(Workload(name, "train", 0, train_batch, unit, 3 * forward * train_batch, 0, True,
+                             program, foreach, compiled[:1], True))
+    for batch in infer:
+        rows.append(Workload(name, "infer", batch, batch, unit, forward * batch, 0, batch > 1, program,
+                             settings, compiled))
+    return rows
+
+
+GROWING = [["--growing"] + more for more in ([], ["--compiled"], ["--compiled", "--packed"])]
+TOKEN = 2 * 12 * 6 * 384 * 384  # operations of a token in the decoder's layers, without attention
+
+WORKLOADS = [
+    *network("resnet8", 18.3e6, 128, (1, 64)),
+    *network("resnet18", 1.11e9, 64, (1, 64)),
+    *network("resnet18-224", 3.63e9, 16, (1,), train=False),
+    *network("resnet50", 8.18e9, 8, (1, 64)),
+    *network("vit-tiny", 0.73e9, 64, (1, 64), settings=[[]], compiled=[["--compiled"]]),
+    *network("vit-small", 9.2e9, 16, (1, 64), train=False, settings=[[]], compiled=[["--compiled"]]),
+    *network("gpt-256", 256 * (TOKEN + 2 * 256 * 384 + 6 * 2 * 256 * 384), 8, (), settings=[[]],
+             unit="texts/s", compiled=[["--compiled"]]),
+    *network("gpt-1024", 1024 * (TOKEN + 2 * 256 * 384 + 6 * 2 * 1024 * 384), 2, (), settings=[[]],
+             unit="texts/s", compiled=[["--compiled"]]),
+    Workload("gpt", "generate", 0, 200, "tokens/s", 200 * TOKEN, 0, False, "torch_generation.py",
+             [[], *GROWING, ["--compiled"], ["--compiled", "--packed"]]),
+    Workload("deepfm", "train", 0, 2048, "rows/s", 2048 * 6 * (39 * 16 * 400 + 2 * 400 * 400), 0, False,
+             "torch_clicks.py", [[], ["--one-table"], ["--foreach"], ["--one-table", "--foreach"]], [], True),
+    Workload("dlrm-adam", "train", 0, 2048, "rows/s",
+             2048 * 6 * (13 * 512 + 512 * 256 + 256 * 64 + 64 * 16 + 367 * 512 + 512 * 256 + 27 * 27 * 16),
+             0, False, "torch_clicks.py", FOREACH, [], True),
+    Workload("dlrm-adagrad", "train", 0, 2048, "rows/s",
+             2048 * 6 * (13 * 512 + 512 * 256 + 256 * 64 + 64 * 16 + 367 * 512 + 512 * 256 + 27 * 27 * 16),
+             0, False, "torch_clicks.py", FOREACH, [], True),
+    Workload("deepfm", "infer", 0, 2048, "rows/s", 2048 * 2 * (39 * 16 * 400 + 2 * 400 * 400), 0, False,
+             "torch_clicks.py", [[], ["--one-table"]]),
+    Workload("deepfm", "infer", 1, 1, "rows/s", 0, 0, False, "torch_clicks.py", [[], ["--one-table"]]),
+]
