@@ -4,6 +4,7 @@
 #include "support/test.h"
 
 #include "base/file.h"
+#include "data/archive.h"
 
 #include <mica/data.h>
 
@@ -95,6 +96,56 @@ static void test_hostile_safetensors(void **state) {
   for (int i = 0; i < 8; i++) bytes[i] = (uint8_t)((uint64_t)(deep + 8) >> 8 * i);
   refuse(bytes, deep + 16, MICA_ERR_FORMAT, "nested");
   free(bytes);
+}
+
+/* What lies in the file as it would in memory is lent from a mapping that outlives the archive and
+ * that keeps writes to itself; all else is not. */
+static void test_mapped_tensors(void **state) {
+  (void)state;
+  float a[16], b[3] = {1, 2, 3};
+  bool c[64] = {true};
+  for (int i = 0; i < 16; i++) a[i] = (float)i;
+  const mica_named_view tensors[] = {{"a", mica_view_of(a, MICA_F32, MICA_SHAPE(4, 4))},
+                                     {"b", mica_view_of(b, MICA_F32, MICA_SHAPE(3))},
+                                     {"c", mica_view_of(b, MICA_F32, MICA_SHAPE(3))},
+                                     {"d", mica_view_of(c, MICA_BOOL, MICA_SHAPE(40))},
+                                     {"e", mica_view_of(NULL, MICA_F32, MICA_SHAPE(0))}};
+  mica_archive *f;
+  mica_tensor *t[5], *again;
+  assert_int_equal(mica_safetensors_write(path, tensors, 5, NULL, 0), MICA_OK);
+  assert_int_equal(mica_archive_open(path, &f), MICA_OK);
+  assert_int_equal(mica_archive_borrow(f, 0, &t[0]), MICA_OK);
+  assert_null(t[0]); /* not mapped */
+  assert_int_equal(mica_archive_map_file(f), MICA_OK);
+  assert_int_equal(mica_archive_map_file(f), MICA_OK);
+  for (int i = 0; i < 5; i++) {
+    const char name[] = {(char)('a' + i), 0};
+    assert_int_equal(mica_archive_borrow(f, mica_archive_find(f, name), &t[i]), MICA_OK);
+  }
+  assert_int_equal(mica_archive_borrow(f, 5, &again), MICA_OK);
+  assert_null(again);
+  assert_non_null(t[0]);
+  assert_non_null(t[1]); /* behind 64 bytes */
+  assert_null(t[2]);     /* behind 76 */
+  assert_null(t[3]);
+  assert_null(t[4]);
+  mica_archive_close(f);
+  assert_int_equal(mica_tensor_dim(t[0], 1), 4);
+  assert_memory_equal(mica_tensor_data(t[0]), a, sizeof a);
+  assert_memory_equal(mica_tensor_data(t[1]), b, sizeof b);
+  mica_tensor_free(t[0]);
+  ((float *)mica_tensor_data(t[1]))[0] = 9;
+  assert_int_equal(mica_archive_open(path, &f), MICA_OK);
+  assert_int_equal(mica_archive_read(f, mica_archive_find(f, "b"), &again), MICA_OK);
+  assert_memory_equal(mica_tensor_data(again), b, sizeof b);
+  mica_tensor_free(again);
+  mica_tensor_free(t[1]);
+  mica_archive_close(f);
+  const uint8_t none[64] = {2, 0, 0, 0, 0, 0, 0, 0, '{', '}'};
+  assert_int_equal(mica_archive_open_memory(none, 10, "none", &f), MICA_OK);
+  assert_int_equal(mica_archive_map_file(f), MICA_OK);
+  assert_null(f->map);
+  mica_archive_close(f);
 }
 
 static void test_safetensors_round_trip(void **state) {
@@ -457,6 +508,7 @@ int main(void) {
       cmocka_unit_test(test_foreign_files),
       cmocka_unit_test(test_truncated_files),
       cmocka_unit_test(test_hostile_npy),
+      cmocka_unit_test_setup_teardown(test_mapped_tensors, setup, teardown),
       cmocka_unit_test_setup_teardown(test_npz_round_trip, setup, teardown),
       cmocka_unit_test(test_hostile_pickles),
       cmocka_unit_test(test_real_checkpoint),

@@ -296,6 +296,29 @@ static void look(mica_model *m, mica_answer answer[FEW]) {
   mica_session_free(s);
 }
 
+/* The weights of an opened file lie in it: saving over it, which puts another file in its place,
+ * leaves the model as it was, and both say the same. */
+static void a_model_outlives_its_file(void **state) {
+  (void)state;
+  mica_model *m, *again;
+  mica_answer before[FEW], after[FEW];
+  if (mica_model_open(engine, good, &m)) fail_msg("%s", mica_last_error());
+  assert_int_equal(mica_model_save(m, bad), MICA_OK);
+  if (mica_model_open(engine, bad, &again)) fail_msg("%s", mica_last_error());
+  look(m, before);
+  assert_int_equal(mica_model_save(m, bad), MICA_OK);
+  look(again, after);
+  for (int i = 0; i < FEW; i++) {
+    assert_int_equal(before[i].label, after[i].label);
+    assert_memory_equal(&before[i].probability, &after[i].probability, sizeof(double));
+  }
+  assert_int_equal(unlink(bad), 0);
+  look(again, after);
+  assert_int_equal(before[0].label, after[0].label);
+  mica_model_free(m);
+  mica_model_free(again);
+}
+
 static void files_of_earlier_releases_answer_as_they_did(void **state) {
   (void)state;
   mica_model *m;
@@ -326,6 +349,7 @@ int main(void) {
       cmocka_unit_test(deep_and_missing_parts_are_refused),
       cmocka_unit_test(what_is_no_number_or_no_object_is_refused),
       cmocka_unit_test(bytes_in_memory_open_too),
+      cmocka_unit_test(a_model_outlives_its_file),
       cmocka_unit_test(a_cut_file_is_refused_wherever_it_is_cut),
       cmocka_unit_test(files_of_earlier_releases_answer_as_they_did),
   };

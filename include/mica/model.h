@@ -172,8 +172,11 @@ typedef struct mica_model mica_model;
 MICA_API mica_status mica_model_create(mica_net *net, const mica_preprocess *preprocess,
                                        const char *const *classes, const char *training,
                                        mica_model **out);
-/* Read a model file. MICA_ERR_UNSUPPORTED for a file of a newer format, MICA_ERR_FORMAT where a
- * field or tensor is not as expected; the message names it. */
+/* Open a model file. MICA_ERR_UNSUPPORTED for a file of a newer format, MICA_ERR_FORMAT where a
+ * field or tensor is not as expected; the message names it. Large weights stay in the file, which
+ * is mapped until the model is freed: put another one in its place by renaming, as all writers
+ * here do, for the system ends a process that looks at what was cut off a mapped file. Where
+ * others may overwrite the file in place, open its bytes with mica_model_open_memory. */
 MICA_API mica_status mica_model_open(mica_engine *engine, const char *path, mica_model **out);
 /* The same from a file's bytes in memory, which are not needed afterwards; `name` is for messages.
  */

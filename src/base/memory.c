@@ -4,7 +4,7 @@
  * after it. An aligned block is carved out of a larger one and keeps that one's address in the word
  * before its first byte.
  */
-#include <mica/base.h>
+#include "base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +37,17 @@ static void *resize(void *block, size_t bytes) {
   return got;
 }
 
+/* A block of zeros. The system's calloc knows which memory is still untouched and so zero. */
+static void *zeroed(size_t bytes) {
+  if (hooks.realloc_fn == system_realloc && bytes && bytes <= PTRDIFF_MAX) {
+    void *got = calloc(1, bytes);
+    if (got) return got;
+  }
+  void *block = resize(NULL, bytes);
+  if (block) memset(block, 0, bytes);
+  return block;
+}
+
 static bool product(size_t n, size_t size, size_t *bytes) {
   if (size && n > SIZE_MAX / size) {
     mica_fail(MICA_ERR_MEMORY, "out of memory: %zu elements of %zu bytes asked for", n, size);
@@ -52,10 +63,7 @@ void *mica_malloc(size_t bytes) {
 
 void *mica_calloc(size_t n, size_t size) {
   size_t bytes;
-  if (!product(n, size, &bytes)) return NULL;
-  void *block = resize(NULL, bytes);
-  if (block) memset(block, 0, bytes);
-  return block;
+  return product(n, size, &bytes) ? zeroed(bytes) : NULL;
 }
 
 void *mica_realloc_array(void *block, size_t n, size_t size) {
@@ -81,19 +89,27 @@ void mica_free(void *block) {
   if (block) hooks.free_fn(hooks.ctx, block);
 }
 
-void *mica_malloc_aligned(size_t bytes) {
+static void *aligned(size_t bytes, void *(*take)(size_t bytes)) {
   size_t extra = sizeof(void *) + ALIGNMENT - 1;
   if (bytes > SIZE_MAX - extra) {
     mica_fail(MICA_ERR_MEMORY, "out of memory: %zu bytes asked for", bytes);
     return NULL;
   }
-  unsigned char *block = resize(NULL, bytes + extra);
+  unsigned char *block = take(bytes + extra);
   if (!block) return NULL;
   unsigned char *after = block + sizeof(void *);
   size_t past = (uintptr_t)after % ALIGNMENT;
   unsigned char *aligned = past ? after + (ALIGNMENT - past) : after;
   memcpy(aligned - sizeof(void *), &block, sizeof block);
   return aligned;
+}
+
+void *mica_malloc_aligned(size_t bytes) {
+  return aligned(bytes, mica_malloc);
+}
+
+void *mica_calloc_aligned(size_t bytes) {
+  return aligned(bytes, zeroed);
 }
 
 void mica_free_aligned(void *block) {

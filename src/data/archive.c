@@ -144,6 +144,7 @@ void mica_archive_close(mica_archive *a) {
   mica_free(a->entry);
   mica_free(a->pair);
   mica_free(a->order);
+  mica_archive_unmap(a);
   mica_zip_close(&a->zip);
   mica_source_close(&a->source);
   mica_free(a);

@@ -37,6 +37,8 @@ typedef struct mica_archive_entry {
   uint64_t extent; /* bytes from there that the payload takes in the file */
 } mica_archive_entry;
 
+typedef struct mica_archive_map mica_archive_map;
+
 struct mica_archive {
   const char *format;
   mica_source source;
@@ -45,7 +47,8 @@ struct mica_archive {
   mica_archive_entry *entry;
   int64_t *order; /* entries sorted by name */
   int64_t pairs, pairs_capacity;
-  mica_text_pair *pair; /* both strings owned */
+  mica_text_pair *pair;  /* both strings owned */
+  mica_archive_map *map; /* of the whole file, NULL: it is read */
 };
 
 /* Append an entry; the archive takes entry->name over, also when it fails. */
@@ -63,6 +66,14 @@ mica_status mica_archive_open_torch_old(mica_archive *archive);
 /* The first bytes of each format. */
 bool mica_is_npy(const uint8_t *head, size_t n);
 bool mica_is_torch_old(const uint8_t *head, size_t n);
+
+/* Map the file, which must be one that is replaced by renaming (see base/file.h); one that cannot
+ * be mapped, or lies in memory, stays as it is. */
+mica_status mica_archive_map_file(mica_archive *archive);
+void mica_archive_unmap(mica_archive *archive); /* tensors that are lent keep the mapping */
+/* Tensor i as it lies in the mapping: writing to it changes this process's copy alone. NULL, with
+ * MICA_OK, where its bytes are not there in the tensor's own form and at a multiple of 64. */
+mica_status mica_archive_borrow(const mica_archive *archive, int64_t i, mica_tensor **out);
 
 /* Every tensor has a name and no two have the same one. */
 mica_status mica_check_names(const mica_named_view *tensors, int64_t n);

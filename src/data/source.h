@@ -1,8 +1,9 @@
 /* Bytes at an offset, from a file or from memory.
  *
  * Files are read with pread rather than mapped: a mapped file that another process cuts short kills
- * the reader with a signal, and a library inside somebody's program must answer with an error. A
- * source has no position, so any number of threads may read it at once.
+ * the reader with a signal, and a library inside somebody's program must answer with an error. (A
+ * model file is mapped all the same, for its weights: see archive_map.c.) A source has no position,
+ * so any number of threads may read it at once.
  */
 #ifndef MICA_DATA_SOURCE_H
 #define MICA_DATA_SOURCE_H

@@ -7,66 +7,75 @@
 #include "model/checkpoint.h"
 
 #include "base/buffer.h"
+#include "data/archive.h"
 
 #include <string.h>
 
 /* ---- layouts ---- */
 
-/* axes[i]: which of our dimensions is dimension i of the reference; *from is our shape, for
- * MICA_LAYOUT_FLATTEN with the columns taken apart. */
-static int reference_axes(const mica_param *q, mica_shape *from, int axes[MICA_MAX_RANK]) {
+/* Every layout is a batch of transposed matrices: the same elements, [batch, rows, columns] here
+ * and [batch, columns, rows] in the reference. With one row, or one column, both are the same. */
+typedef struct order {
+  int64_t batch, rows, columns;
+} order;
+
+static order order_of(const mica_param *q) {
   const mica_layout l = mica_param_layout(q);
-  *from = *mica_tensor_shape(mica_param_value(q));
-  const int rank = from->rank;
-  if (l.kind == MICA_LAYOUT_FLATTEN) {
-    *from = MICA_SHAPE(from->dim[0], l.h, l.w, l.c);
-    memcpy(axes, (int[]){0, 3, 1, 2}, 4 * sizeof(int));
-    return 4;
-  }
-  for (int i = 0; i < rank; i++) axes[i] = i;
-  if (l.kind == MICA_LAYOUT_TRANSPOSED && rank == 2) memcpy(axes, (int[]){1, 0}, 2 * sizeof(int));
-  if (l.kind != MICA_LAYOUT_PLAIN && rank > 2) { /* [O, k..., I] to [O, I, k...] */
-    axes[1] = rank - 1;
-    for (int i = 2; i < rank; i++) axes[i] = i - 1;
-  }
-  return rank;
+  const mica_shape *s = mica_tensor_shape(mica_param_value(q));
+  const int64_t n = mica_shape_count(s);
+  order o = {1, 1, n};
+  if (!n) return o;
+  if (l.kind == MICA_LAYOUT_FLATTEN)
+    o = (order){n / (l.h * l.w * l.c), l.h * l.w, l.c};
+  else if (l.kind == MICA_LAYOUT_TRANSPOSED && s->rank == 2)
+    o = (order){1, s->dim[0], s->dim[1]};
+  else if (l.kind != MICA_LAYOUT_PLAIN && s->rank > 2) /* [O, k..., I] to [O, I, k...] */
+    o = (order){s->dim[0], n / (s->dim[0] * s->dim[s->rank - 1]), s->dim[s->rank - 1]};
+  return o;
+}
+
+static bool same_order(const mica_param *q) {
+  const order o = order_of(q);
+  return o.rows == 1 || o.columns == 1;
 }
 
 mica_shape mica_param_reference_shape(const mica_param *q) {
-  if (mica_param_layout(q).kind == MICA_LAYOUT_FLATTEN)
-    return *mica_tensor_shape(mica_param_value(q));
-  mica_shape from, to;
-  int axes[MICA_MAX_RANK];
-  to.rank = reference_axes(q, &from, axes);
-  for (int i = 0; i < to.rank; i++) to.dim[i] = from.dim[axes[i]];
-  return to;
+  const mica_layout l = mica_param_layout(q);
+  mica_shape s = *mica_tensor_shape(mica_param_value(q));
+  if (l.kind == MICA_LAYOUT_TRANSPOSED && s.rank == 2) {
+    s = MICA_SHAPE(s.dim[1], s.dim[0]);
+  } else if (l.kind != MICA_LAYOUT_PLAIN && l.kind != MICA_LAYOUT_FLATTEN && s.rank > 2) {
+    const int64_t last = s.dim[s.rank - 1];
+    for (int i = s.rank - 1; i > 1; i--) s.dim[i] = s.dim[i - 1];
+    s.dim[1] = last;
+  }
+  return s;
 }
 
-/* Walk the reference's elements in order, giving the place of each here. */
+#define TURN(type)                                                                                 \
+  for (int64_t r = 0; r < o.rows; r++)                                                             \
+    for (int64_t c = 0; c < o.columns; c++)                                                        \
+      if (out)                                                                                     \
+        ((type *)there)[c * o.rows + r] = ((const type *)here)[r * o.columns + c];                 \
+      else                                                                                         \
+        ((type *)here)[r * o.columns + c] = ((const type *)there)[c * o.rows + r];
+
 static void permute(const mica_param *q, char *here, char *there, bool out) {
-  mica_shape from;
-  int axes[MICA_MAX_RANK];
-  const int rank = reference_axes(q, &from, axes);
+  const order o = order_of(q);
   const size_t size = mica_dtype_size(mica_tensor_dtype(mica_param_value(q)));
-  int64_t step[MICA_MAX_RANK] = {0}, at[MICA_MAX_RANK] = {0}, place = 0, stride = 1;
-  int64_t own[MICA_MAX_RANK] = {0};
-  for (int i = rank; i-- > 0; stride *= from.dim[i]) own[i] = stride;
-  for (int i = 0; i < rank; i++) step[i] = own[axes[i]];
-  const int64_t n = mica_shape_count(&from);
-  for (int64_t k = 0; k < n; k++) {
-    const size_t h = (size_t)place * size, t = (size_t)k * size;
-    if (out)
-      memcpy(there + t, here + h, size);
-    else
-      memcpy(here + h, there + t, size);
-    for (int i = rank; i-- > 0;) {
-      place += step[i];
-      if (++at[i] < from.dim[axes[i]]) break;
-      place -= at[i] * step[i];
-      at[i] = 0;
-    }
+  const size_t matrix = (size_t)(o.rows * o.columns) * size;
+  if (same_order(q)) {
+    memcpy(out ? there : here, out ? here : there, (size_t)o.batch * matrix);
+    return;
   }
+  for (int64_t b = 0; b < o.batch; b++, here += matrix, there += matrix) switch (size) {
+    case 1: TURN(uint8_t) break;
+    case 2: TURN(uint16_t) break;
+    case 4: TURN(uint32_t) break;
+    default: TURN(uint64_t)
+    }
 }
+#undef TURN
 
 mica_status mica_param_to_reference(const mica_param *q, mica_tensor **out) {
   const mica_tensor *value = mica_param_value(q);
@@ -234,6 +243,16 @@ static mica_status convert(mica_tensor **value, mica_dtype dtype) {
   return MICA_OK;
 }
 
+/* The archive's tensor in place of a copy, where it has the entry's order of elements. */
+static mica_status borrow(const mica_archive *archive, int64_t at, const mica_param *q,
+                          mica_tensor **out) {
+  mica_tensor *same = NULL;
+  mica_status status = same_order(q) ? mica_archive_borrow(archive, at, &same) : MICA_OK;
+  if (same) status = mica_tensor_reshape(same, *mica_tensor_shape(mica_param_value(q)), out);
+  mica_tensor_free(same);
+  return status;
+}
+
 mica_status mica_params_load_from(mica_params *params, const mica_archive *archive,
                                   const mica_load_options *given, mica_load_report *report) {
   mica_load_options o = MICA_LOAD_OPTIONS;
@@ -242,7 +261,8 @@ mica_status mica_params_load_from(mica_params *params, const mica_archive *archi
   if (report) *report = r;
   const int64_t n = mica_params_count(params);
   load_plan p = {archive, mica_calloc((size_t)n + 1, sizeof(int64_t)), 0, 0};
-  mica_tensor **values = mica_calloc((size_t)n + 1, sizeof *values);
+  mica_tensor **values = mica_calloc((size_t)n + 1, 2 * sizeof *values);
+  mica_tensor **lent = values ? values + n : NULL; /* by a mapped archive */
   mica_bytes text = {0};
   mica_status status = p.source && values ? MICA_OK : MICA_ERR_MEMORY;
   if (status == MICA_OK) {
@@ -259,8 +279,12 @@ mica_status mica_params_load_from(mica_params *params, const mica_archive *archi
         (long long)r.unexpected, (long long)r.reshaped);
   /* Read everything before anything is changed. */
   for (int64_t i = 0; i < n && status == MICA_OK; i++) {
-    const mica_dtype dtype = mica_tensor_dtype(mica_param_value(mica_params_at(params, i)));
-    if (p.source[i] >= 0) status = mica_archive_read(archive, p.source[i], &values[i]);
+    const mica_param *q = mica_params_at(params, i);
+    const mica_dtype dtype = mica_tensor_dtype(mica_param_value(q));
+    if (p.source[i] < 0) continue;
+    if (mica_archive_dtype(archive, p.source[i]) == dtype)
+      status = borrow(archive, p.source[i], q, &lent[i]);
+    if (status == MICA_OK && !lent[i]) status = mica_archive_read(archive, p.source[i], &values[i]);
     if (status == MICA_OK && values[i]) status = convert(&values[i], dtype);
   }
   char *words = report ? mica_bytes_take(&text) : NULL;
@@ -268,9 +292,10 @@ mica_status mica_params_load_from(mica_params *params, const mica_archive *archi
   for (int64_t i = 0; i < n && status == MICA_OK; i++) {
     mica_param *q = mica_params_at(params, i);
     if (values[i]) permute(q, mica_param_write(q), mica_tensor_data(values[i]), false);
+    if (lent[i]) status = mica_param_replace(q, lent[i]);
   }
   if (values)
-    for (int64_t i = 0; i < n; i++) mica_tensor_free(values[i]);
+    for (int64_t i = 0; i < 2 * n; i++) mica_tensor_free(values[i]);
   mica_free(values);
   mica_free(p.source);
   if (report) {

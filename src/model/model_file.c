@@ -7,11 +7,15 @@
  * Everything is checked before a network of the announced sizes is made.
  */
 #include "base/json.h"
+#include "data/archive.h"
 #include "model/checkpoint.h"
 #include "model/head.h"
 #include "model/net.h"
+#include "tensor/kernel/kernel.h"
+#include "tensor/kernel/reduce.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -528,17 +532,39 @@ static mica_status read_heads(mica_model *m, const mica_archive *archive, const 
 
 /* ---- opening ---- */
 
-/* Weights that are not numbers answer nothing: told here, not by nonsense later. */
+/* ---- weights that are not numbers ---- */
+
+#define PIECE 65536 /* elements looked at in one go */
+
+typedef struct finite_check {
+  const mica_kernels *kernels;
+  const char *values;
+  size_t size;
+  int64_t n;
+  atomic_llong odd;
+} finite_check;
+
+static void count_odd(void *ctx, int64_t begin, int64_t end) {
+  finite_check *f = ctx;
+  const int64_t from = begin * PIECE, to = end * PIECE < f->n ? end * PIECE : f->n;
+  const int64_t odd =
+      f->kernels->reduce->count_nonfinite(to - from, f->values + (size_t)from * f->size);
+  if (odd) atomic_fetch_add(&f->odd, odd);
+}
+
+/* They answer nothing: told here, not by nonsense later. */
 static mica_status check_finite(const mica_params *params) {
+  const mica_engine *engine = mica_params_engine(params);
   for (int64_t i = 0; i < mica_params_count(params); i++) {
     const mica_param *q = mica_params_at(params, i);
     const mica_tensor *value = mica_param_value(q);
     const mica_dtype dtype = mica_tensor_dtype(value);
-    const float *narrow = mica_tensor_data(value);
-    const double *wide = mica_tensor_data(value);
-    const int64_t n = dtype == MICA_F32 || dtype == MICA_F64 ? mica_tensor_count(value) : 0;
-    for (int64_t k = 0; k < n; k++) {
-      const double x = dtype == MICA_F32 ? (double)narrow[k] : wide[k];
+    if (dtype != MICA_F32 && dtype != MICA_F64) continue;
+    finite_check f = {mica_kernels_of(engine, dtype), mica_tensor_data(value),
+                      mica_dtype_size(dtype), mica_tensor_count(value), 0};
+    mica_parallel_for(engine, (f.n + PIECE - 1) / PIECE, count_odd, &f);
+    for (int64_t k = 0; atomic_load(&f.odd) && k < f.n; k++) {
+      const double x = mica_tensor_get(value, k);
       if (!isfinite(x))
         return mica_fail(MICA_ERR_FORMAT, "tensor '%s': element %lld is %g, expected a number",
                          mica_param_path(q), (long long)k, x);
@@ -601,7 +627,8 @@ mica_status mica_model_open(mica_engine *engine, const char *path, mica_model **
   mica_archive *archive;
   mica_status status = mica_archive_open(path, &archive);
   if (status != MICA_OK) return status;
-  status = open_archive(engine, archive, out);
+  status = mica_archive_map_file(archive);
+  if (status == MICA_OK) status = open_archive(engine, archive, out);
   mica_archive_close(archive);
   return status;
 }

@@ -236,7 +236,8 @@ mica_status mica_param_add(mica_node *node, const char *name, mica_dtype dtype, 
   status = q->path ? mica_tensor_create(dtype, shape, &q->value) : MICA_ERR_MEMORY;
   if (status == MICA_OK) {
     q->name = last_component(q->path);
-    if (init) status = mica_init_fill(q, init);
+    /* Values to be loaded are left as they are made: zero, and not yet touched. */
+    if (init && p->seed != MICA_SEED_NONE) status = mica_init_fill(q, init);
   }
   if (status == MICA_OK) status = entry_add(node, name, q, false);
   if (status != MICA_OK) {
@@ -408,8 +409,10 @@ mica_status mica_param_resize(mica_param *q, mica_shape shape, const mica_init *
 }
 
 mica_status mica_param_initialise(mica_param *q, const mica_init *init) {
-  q->version++;
-  const mica_status status = mica_init_fill(q, init);
+  /* Never written: zero, as it is to be, and better not touched before it is loaded. */
+  const bool zero = q->tree->seed == MICA_SEED_NONE && q->version == 0;
+  if (!zero) q->version++;
+  const mica_status status = zero ? MICA_OK : mica_init_fill(q, init);
   if (status == MICA_OK) q->init = *init;
   return status;
 }

@@ -3,6 +3,7 @@
  * A slice or a reshape is a tensor of its own that keeps the one whose storage it shares alive.
  * Tensors are always contiguous; only views have a row stride.
  */
+#include "base/memory.h"
 #include "tensor/dtype.h"
 
 #include <inttypes.h>
@@ -48,12 +49,13 @@ static mica_status begin(const char *what, mica_dtype dtype, mica_shape shape, m
   return MICA_OK;
 }
 
-static mica_status create_unset(mica_dtype dtype, mica_shape shape, mica_tensor **out) {
+static mica_status create(mica_dtype dtype, mica_shape shape, void *(*take)(size_t bytes),
+                          mica_tensor **out) {
   mica_tensor *t;
   *out = NULL;
   mica_status status = begin("tensor", dtype, shape, &t);
   if (status) return status;
-  t->data = mica_malloc_aligned((size_t)t->count * mica_dtype_size(dtype));
+  t->data = take((size_t)t->count * mica_dtype_size(dtype));
   if (!t->data) {
     mica_free(t);
     return MICA_ERR_MEMORY;
@@ -64,9 +66,7 @@ static mica_status create_unset(mica_dtype dtype, mica_shape shape, mica_tensor 
 }
 
 mica_status mica_tensor_create(mica_dtype dtype, mica_shape shape, mica_tensor **out) {
-  mica_status status = create_unset(dtype, shape, out);
-  if (!status) memset((*out)->data, 0, (size_t)(*out)->count * mica_dtype_size(dtype));
-  return status;
+  return create(dtype, shape, mica_calloc_aligned, out);
 }
 
 mica_status mica_tensor_wrap(void *data, mica_dtype dtype, mica_shape shape,
@@ -87,7 +87,7 @@ mica_status mica_tensor_wrap(void *data, mica_dtype dtype, mica_shape shape,
 }
 
 mica_status mica_tensor_from_view(const mica_view *view, mica_dtype dtype, mica_tensor **out) {
-  mica_status status = create_unset(dtype, view->shape, out);
+  mica_status status = create(dtype, view->shape, mica_malloc_aligned, out);
   if (status) return status;
   mica_view to = mica_tensor_view(*out);
   status = mica_view_copy(&to, view);
