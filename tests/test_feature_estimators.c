@@ -4,6 +4,7 @@
 
 #include "feature/refusal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { d = 12 };
@@ -346,6 +347,27 @@ static void test_hostile_records(void **state) {
   assert_int_equal(mica_record_set_json(record, "{\"format\":2}"), MICA_OK);
   assert_int_equal(mica_estimator_load(engine, record, &e), MICA_ERR_UNSUPPORTED);
   assert_non_null(strstr(mica_last_error(), "newer"));
+  /* Tasks that the estimator is not for. */
+  static const char *const tasks[][2] = {{"linear_svm", "anomaly"},
+                                         {"logistic", "regression"},
+                                         {"ridge", "anomaly"},
+                                         {"naive_bayes", "anomaly"},
+                                         {"knn", "anomaly"},
+                                         {"prototypes", "anomaly"},
+                                         {"gaussian", "regression"},
+                                         {"one_class_svm", "classification"},
+                                         {0}};
+  for (int i = 0; tasks[i][0]; i++) {
+    char json[200], said[100];
+    snprintf(json, sizeof json,
+             "{\"format\":1,\"estimator\":\"%s\",\"task\":\"%s\",\"features\":3,\"classes\":2,"
+             "\"outputs\":2,\"rejection\":0}",
+             tasks[i][0], tasks[i][1]);
+    snprintf(said, sizeof said, "%s is not for %s", tasks[i][0], tasks[i][1]);
+    assert_int_equal(mica_record_set_json(record, json), MICA_OK);
+    assert_int_equal(mica_estimator_load(engine, record, &e), MICA_ERR_FORMAT);
+    assert_non_null(strstr(mica_last_error(), said));
+  }
   assert_int_equal(mica_record_set_json(record,
                                         "{\"format\":1,\"estimator\":\"prototipes\",\"task\":"
                                         "\"classification\",\"features\":3,\"classes\":2,"

@@ -201,8 +201,9 @@ typedef struct mica_fitted {
 } mica_fitted;
 
 /* The functions of a component of kind MICA_KIND_ESTIMATOR; those it lacks are NULL. Arguments have
- * been checked: shapes, finite features, labels inside 0..classes-1, at least one row. `predict`
- * fills the fields that are not NULL and knows nothing of refusal. `fitted` comes zeroed. */
+ * been checked: shapes, finite features, labels inside 0..classes-1, at least one row, and for load
+ * that the task is among the abilities (anomaly: DETECTS and NO_LABELS). `predict` fills the fields
+ * that are not NULL and knows nothing of refusal. `fitted` comes zeroed. */
 typedef struct mica_estimator_functions {
   uint32_t size;
   uint32_t abilities;                       /* MICA_ESTIMATOR_* */

@@ -1,6 +1,7 @@
 /* Folds, held-out shares, and estimators compared on the same folds. */
-#include "feature/linear_head.h"
 #include "numeric/rows.h"
+
+#include <mica/feature.h>
 
 #include <math.h>
 #include <stdio.h>

@@ -534,6 +534,15 @@ static mica_status read_description(const mica_json *root, described *d) {
   return MICA_OK;
 }
 
+/* The abilities that a fit for this task needs. */
+static uint32_t needed_for(mica_task task) {
+  switch (task) {
+  case MICA_TASK_REGRESSION: return MICA_ESTIMATOR_REGRESSES;
+  case MICA_TASK_ANOMALY: return MICA_ESTIMATOR_DETECTS | MICA_ESTIMATOR_NO_LABELS;
+  default: return MICA_ESTIMATOR_CLASSIFIES;
+  }
+}
+
 static mica_status load(const mica_engine *engine, const mica_record *record, const mica_json *root,
                         mica_estimator **out) {
   described d;
@@ -548,8 +557,11 @@ static mica_status load(const mica_engine *engine, const mica_record *record, co
   const int64_t features = d.fitted.features, outputs = d.fitted.outputs;
   for (int64_t i = 0; i < mica_record_count(record); i++)
     held += mica_tensor_count(mica_record_at(record, i, NULL));
-  if (features > held || features * outputs > 64 * held + (1 << 20) ||
-      d.fitted.classes > 64 * held + (1 << 20))
+  if (needed_for(d.fitted.task) & ~e->fn->abilities)
+    status = mica_fail(MICA_ERR_FORMAT, "estimator record: %s is not for %s", name_of(e),
+                       task_names[d.fitted.task]);
+  else if (features > held || features * outputs > 64 * held + (1 << 20) ||
+           d.fitted.classes > 64 * held + (1 << 20))
     status = mica_fail(MICA_ERR_FORMAT,
                        "estimator record: %lld features and %lld outputs, in tensors of %lld "
                        "elements",

@@ -15,7 +15,7 @@
  */
 #include "feature/gaussian.h"
 
-#include "feature/linear_head.h"
+#include "feature/class_scores.h"
 #include "feature/record.h"
 #include "numeric/moments.h"
 #include "numeric/rows.h"
@@ -411,8 +411,7 @@ static mica_status load(const mica_engine *engine, const void *given, const mica
   const options *o = given;
   bool each = fitted->task == MICA_TASK_CLASSIFICATION;
   gaussian *s;
-  if (fitted->task == MICA_TASK_REGRESSION || (!each && fitted->classes != 1) ||
-      (o->law == MICA_GAUSSIAN_CHI2 && o->levels.n > 1))
+  if ((!each && fitted->classes != 1) || (o->law == MICA_GAUSSIAN_CHI2 && o->levels.n > 1))
     return mica_fail(MICA_ERR_FORMAT, "estimator record: no such task for gaussian");
   mica_status status = create(o, fitted->features, fitted->classes, each, &s);
   if (status) return mica_fail_within("estimator record");

@@ -1,12 +1,12 @@
-/* The linear map and its softmax, in blocks of rows. */
+/* The linear map in blocks of rows, and an estimator's functions around it. */
 #include "feature/linear_head.h"
 
+#include "feature/class_scores.h"
 #include "feature/record.h"
 #include "numeric/chunks.h"
 #include "numeric/rows.h"
 #include "tensor/kernel/gemm.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { block_rows = 256 };
@@ -69,8 +69,10 @@ mica_status mica_linear_head_save(const void *state, mica_record *record) {
                 : mica_record_put_f64(record, "bias", MICA_SHAPE(head->outputs), head->bias);
 }
 
-mica_status mica_linear_head_load(const mica_fitted *fitted, const mica_record *record,
+mica_status mica_linear_head_load(const mica_engine *engine, const void *options,
+                                  const mica_fitted *fitted, const mica_record *record,
                                   void **state) {
+  (void)engine, (void)options;
   mica_linear_head *head;
   mica_status status = mica_linear_head_create(fitted->features, fitted->outputs, &head);
   if (!status)
@@ -85,22 +87,25 @@ mica_status mica_linear_head_load(const mica_fitted *fitted, const mica_record *
   return status;
 }
 
-void mica_best_class(int64_t n, int64_t classes, const double *score, int64_t *label) {
-  for (int64_t i = 0; i < n; i++, score += classes) {
-    label[i] = 0;
-    for (int64_t c = 1; c < classes; c++)
-      if (score[c] > score[label[i]]) label[i] = c;
-  }
+mica_status mica_linear_head_linear(const void *options, const void *state, double *weight,
+                                    double *bias) {
+  (void)options;
+  const mica_linear_head *head = state;
+  memcpy(weight, head->weight, (size_t)(head->outputs * head->features) * sizeof *weight);
+  memcpy(bias, head->bias, (size_t)head->outputs * sizeof *bias);
+  return MICA_OK;
 }
 
-void mica_softmax_rows(int64_t n, int64_t classes, double scale, const double *score, double *out) {
-  for (int64_t i = 0; i < n; i++, score += classes, out += classes) {
-    double top = -INFINITY, sum = 0;
-    for (int64_t c = 0; c < classes; c++) top = fmax(top, score[c]);
-    for (int64_t c = 0; c < classes; c++) {
-      out[c] = isinf(top) ? 1 : exp(scale * (score[c] - top));
-      sum += out[c];
-    }
-    for (int64_t c = 0; c < classes; c++) out[c] /= sum;
-  }
+mica_status mica_linear_head_predict(const mica_engine *engine, const mica_linear_head *head,
+                                     const mica_view *x, mica_anomaly_fn anomaly,
+                                     const mica_prediction *out) {
+  const int64_t n = mica_rows_n(x), outputs = head->outputs;
+  double *own, *score = mica_scores_begin(n, outputs, out, &own);
+  if (!score) return MICA_ERR_MEMORY;
+  const mica_status status = mica_linear_head_scores(engine, head, x, score);
+  for (int64_t i = 0; out->anomaly && !status && i < n; i++)
+    out->anomaly[i] = anomaly(score + i * outputs, outputs);
+  if (!status) mica_scores_answer(n, outputs, 1, score, out);
+  mica_free(own);
+  return status;
 }

@@ -18,18 +18,21 @@ void mica_linear_head_free(void *head);
 mica_status mica_linear_head_scores(const mica_engine *engine, const mica_linear_head *head,
                                     const mica_view *x, double *score);
 
+/* ---- of the table of an estimator whose state is a head ---- */
+
 /* "weight" and "bias". */
 mica_status mica_linear_head_save(const void *head, mica_record *record);
-mica_status mica_linear_head_load(const mica_fitted *fitted, const mica_record *record,
+mica_status mica_linear_head_load(const mica_engine *engine, const void *options,
+                                  const mica_fitted *fitted, const mica_record *record,
                                   void **state);
+mica_status mica_linear_head_linear(const void *options, const void *head, double *weight,
+                                    double *bias);
 
-/* ---- small things that classifiers share ---- */
-
-/* label[i] = the first largest of score's row i. */
-void mica_best_class(int64_t n, int64_t classes, const double *score, int64_t *label);
-
-/* out = softmax of scale * score, row by row; may be in place. A row of -infinity only becomes
- * uniform. */
-void mica_softmax_rows(int64_t n, int64_t classes, double scale, const double *score, double *out);
+/* How strange a row is, from its scores of the classes. */
+typedef double (*mica_anomaly_fn)(const double *score, int64_t classes);
+/* All that is wanted in `out`; anomaly may be NULL where no estimator of the kind detects. */
+mica_status mica_linear_head_predict(const mica_engine *engine, const mica_linear_head *head,
+                                     const mica_view *x, mica_anomaly_fn anomaly,
+                                     const mica_prediction *out);
 
 #endif

@@ -268,39 +268,17 @@ static mica_status fit(const mica_engine *engine, const void *given, const mica_
 
 /* ---- the rest ---- */
 
+/* On the far side of every class's boundary: less like what is known. */
+static double outside(const double *score, int64_t classes) {
+  double top = -INFINITY;
+  for (int64_t c = 0; c < classes; c++) top = fmax(top, score[c]);
+  return -top;
+}
+
 static mica_status predict(const mica_engine *engine, const void *o, const void *state,
                            const mica_view *x, mica_prediction *out) {
   (void)o;
-  const mica_linear_head *head = state;
-  const int64_t n = mica_rows_n(x), k = head->outputs;
-  double *own = NULL, *score = out->score;
-  if (!score && !(score = own = mica_malloc((size_t)(n * k) * sizeof *own))) return MICA_ERR_MEMORY;
-  const mica_status status = mica_linear_head_scores(engine, head, x, score);
-  if (status == MICA_OK && out->label) mica_best_class(n, k, score, out->label);
-  for (int64_t i = 0; out->anomaly && status == MICA_OK && i < n; i++) {
-    /* On the far side of every class's boundary: less like what is known. */
-    double top = -INFINITY;
-    for (int64_t c = 0; c < k; c++) top = fmax(top, score[i * k + c]);
-    out->anomaly[i] = -top;
-  }
-  mica_free(own);
-  return status;
-}
-
-static mica_status linear(const void *o, const void *state, double *weight, double *bias) {
-  (void)o;
-  const mica_linear_head *head = state;
-  memcpy(weight, head->weight, (size_t)(head->outputs * head->features) * sizeof *weight);
-  memcpy(bias, head->bias, (size_t)head->outputs * sizeof *bias);
-  return MICA_OK;
-}
-
-static mica_status load(const mica_engine *engine, const void *o, const mica_fitted *fitted,
-                        const mica_record *record, void **state) {
-  (void)engine, (void)o;
-  if (fitted->task != MICA_TASK_CLASSIFICATION)
-    return mica_fail(MICA_ERR_FORMAT, "estimator record: linear_svm is for classification");
-  return mica_linear_head_load(fitted, record, state);
+  return mica_linear_head_predict(engine, state, x, outside, out);
 }
 
 static const mica_estimator_functions functions = {
@@ -311,8 +289,8 @@ static const mica_estimator_functions functions = {
     .free = mica_linear_head_free,
     .predict = predict,
     .save = mica_linear_head_save,
-    .load = load,
-    .linear = linear,
+    .load = mica_linear_head_load,
+    .linear = mica_linear_head_linear,
 };
 
 extern const mica_component mica_component_estimator_linear_svm;

@@ -259,44 +259,18 @@ static mica_status fit(const mica_engine *engine, const void *given, const mica_
   return status;
 }
 
+/* One minus the largest probability (Hendrycks and Gimpel, 2017). */
+static double unsure(const double *score, int64_t classes) {
+  double top = -INFINITY, sum = 0;
+  for (int64_t c = 0; c < classes; c++) top = fmax(top, score[c]);
+  for (int64_t c = 0; c < classes; c++) sum += exp(score[c] - top);
+  return 1 - 1 / sum;
+}
+
 static mica_status predict(const mica_engine *engine, const void *o, const void *state,
                            const mica_view *x, mica_prediction *out) {
   (void)o;
-  const mica_linear_head *head = state;
-  int64_t n = mica_rows_n(x), classes = head->outputs;
-  double *own = NULL, *score = out->score;
-  if (!score && !(score = out->probability) &&
-      !(score = own = mica_malloc((size_t)(n * classes) * sizeof *own)))
-    return MICA_ERR_MEMORY;
-  mica_status status = mica_linear_head_scores(engine, head, x, score);
-  if (!status && out->label) mica_best_class(n, classes, score, out->label);
-  for (int64_t i = 0; out->anomaly && !status && i < n; i++) {
-    /* One minus the largest probability (Hendrycks and Gimpel, 2017). */
-    const double *row = score + i * classes;
-    double top = -INFINITY, sum = 0;
-    for (int64_t c = 0; c < classes; c++) top = fmax(top, row[c]);
-    for (int64_t c = 0; c < classes; c++) sum += exp(row[c] - top);
-    out->anomaly[i] = 1 - 1 / sum;
-  }
-  if (!status && out->probability) mica_softmax_rows(n, classes, 1, score, out->probability);
-  mica_free(own);
-  return status;
-}
-
-static mica_status linear(const void *o, const void *state, double *weight, double *bias) {
-  (void)o;
-  const mica_linear_head *head = state;
-  memcpy(weight, head->weight, (size_t)(head->outputs * head->features) * sizeof *weight);
-  memcpy(bias, head->bias, (size_t)head->outputs * sizeof *bias);
-  return MICA_OK;
-}
-
-static mica_status load_state(const mica_engine *engine, const void *o, const mica_fitted *fitted,
-                              const mica_record *record, void **state) {
-  (void)engine, (void)o;
-  if (fitted->task != MICA_TASK_CLASSIFICATION)
-    return mica_fail(MICA_ERR_FORMAT, "estimator record: logistic is for classification");
-  return mica_linear_head_load(fitted, record, state);
+  return mica_linear_head_predict(engine, state, x, unsure, out);
 }
 
 static const mica_estimator_functions functions = {
@@ -307,8 +281,8 @@ static const mica_estimator_functions functions = {
     .free = mica_linear_head_free,
     .predict = predict,
     .save = mica_linear_head_save,
-    .load = load_state,
-    .linear = linear,
+    .load = mica_linear_head_load,
+    .linear = mica_linear_head_linear,
 };
 
 extern const mica_component mica_component_estimator_logistic;

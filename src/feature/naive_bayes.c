@@ -13,6 +13,7 @@
  * All of them are made from three mergeable statistics: each class's count, mean and variance, so
  * data may come in any number of pieces, and a piece may lack classes.
  */
+#include "feature/class_scores.h"
 #include "feature/linear_head.h"
 #include "feature/record.h"
 #include "numeric/chunks.h"
@@ -393,16 +394,12 @@ static mica_status predict(const mica_engine *engine, const void *o, const void 
                            const mica_view *x, mica_prediction *out) {
   const bayes *s = state;
   const int64_t n = mica_rows_n(x);
-  double *own = NULL, *score = out->score;
-  if (!score && !(score = out->probability) &&
-      !(score = own = mica_calloc((size_t)(n * s->classes), sizeof *own)))
-    return MICA_ERR_MEMORY;
+  double *own, *score = mica_scores_begin(n, s->classes, out, &own);
+  if (!score) return MICA_ERR_MEMORY;
   scoring p = {o, s, x, score};
   const mica_status status = mica_chunks_run(engine, mica_chunks_of(n, block_rows),
                                              (size_t)s->d * sizeof(double), score_block, &p);
-  if (status == MICA_OK && out->label) mica_best_class(n, s->classes, score, out->label);
-  if (status == MICA_OK && out->probability)
-    mica_softmax_rows(n, s->classes, 1, score, out->probability);
+  if (status == MICA_OK) mica_scores_answer(n, s->classes, 1, score, out);
   mica_free(own);
   return status;
 }
@@ -413,9 +410,7 @@ static mica_status linear(const void *given, const void *state, double *weight, 
   if (!s->linear || o->distribution == BERNOULLI)
     return mica_fail(MICA_ERR_UNSUPPORTED, "naive_bayes: %s is not linear in the features",
                      s->linear ? "distribution=bernoulli" : "variance=class");
-  memcpy(weight, s->linear->weight, (size_t)(s->classes * s->d) * sizeof *weight);
-  memcpy(bias, s->linear->bias, (size_t)s->classes * sizeof *bias);
-  return MICA_OK;
+  return mica_linear_head_linear(given, s->linear, weight, bias);
 }
 
 /* ---- records ---- */
@@ -434,11 +429,7 @@ static mica_status load(const mica_engine *engine, const void *o, const mica_fit
   (void)engine;
   bayes *s = NULL;
   const mica_shape shape = MICA_SHAPE(fitted->classes, fitted->features);
-  mica_status status =
-      fitted->task == MICA_TASK_CLASSIFICATION && fitted->classes > 0 &&
-              fitted->outputs == fitted->classes
-          ? create(o, fitted->features, fitted->classes, &s)
-          : mica_fail(MICA_ERR_FORMAT, "estimator record: naive_bayes is for classification");
+  mica_status status = create(o, fitted->features, fitted->classes, &s);
   if (status == MICA_OK)
     status = mica_record_take_f64(record, "count", MICA_SHAPE(s->classes), false, s->count);
   if (status == MICA_OK) status = mica_record_take_f64(record, "mean", shape, false, s->mean);

@@ -5,7 +5,7 @@
  * calibrated leave-one-out on at most 1,024 evenly spaced training rows. Adding a class appends
  * rows. Memory: the features as given (float32 or float64) and 8 bytes a row.
  */
-#include "feature/linear_head.h"
+#include "feature/class_scores.h"
 #include "feature/record.h"
 #include "numeric/distance.h"
 #include "numeric/rows.h"
@@ -226,8 +226,7 @@ static mica_status load(const mica_engine *engine, const void *o, const mica_fit
                         const mica_record *record, void **state) {
   (void)o;
   const mica_tensor *x = mica_record_get(record, "rows");
-  if (!x || fitted->task != MICA_TASK_CLASSIFICATION)
-    return mica_fail(MICA_ERR_FORMAT, "estimator record: knn needs a tensor \"rows\" and classes");
+  if (!x) return mica_fail(MICA_ERR_FORMAT, "estimator record: knn needs a tensor \"rows\"");
   mica_view view = mica_tensor_view(x);
   mica_status status = mica_rows_check(&view, "tensor \"rows\"");
   if (!status) status = mica_rows_check_finite(engine, &view, "tensor \"rows\"");

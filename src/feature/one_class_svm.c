@@ -557,8 +557,9 @@ static mica_status load(const mica_engine *engine, const void *o, const mica_fit
                         const mica_record *record, void **state) {
   (void)engine;
   svm *s;
-  if (fitted->task != MICA_TASK_ANOMALY || fitted->classes != 1)
-    return mica_fail(MICA_ERR_FORMAT, "estimator record: no such task for one_class_svm");
+  if (fitted->classes != 1)
+    return mica_fail(MICA_ERR_FORMAT, "estimator record: %lld classes of one_class_svm",
+                     (long long)fitted->classes);
   mica_status status = create(o, fitted->features, &s);
   if (status) return mica_fail_within("estimator record");
   if (fitted->outputs != s->levels)

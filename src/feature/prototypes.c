@@ -22,7 +22,7 @@
  * The probability is a softmax of -distance^2 whose temperature minimises the leave-one-out
  * log-loss. Memory: 16 C D bytes; fitting needs 8 bytes a row and at most 16 partial sums besides.
  */
-#include "feature/linear_head.h"
+#include "feature/class_scores.h"
 #include "feature/record.h"
 #include "numeric/chunks.h"
 #include "numeric/moments.h"
@@ -506,15 +506,11 @@ static mica_status predict(const mica_engine *engine, const void *o, const void 
                            const mica_view *x, mica_prediction *out) {
   const prototypes *s = state;
   int64_t n = mica_rows_n(x);
-  double *own = NULL, *score = out->score;
-  if (!score && !(score = out->probability) &&
-      !(score = own = mica_malloc((size_t)(n * s->classes) * sizeof *own)))
-    return MICA_ERR_MEMORY;
+  double *own, *score = mica_scores_begin(n, s->classes, out, &own);
+  if (!score) return MICA_ERR_MEMORY;
   mica_status status = distances(engine, o, s, x, NULL, NULL, n, score, out->anomaly);
-  if (!status && out->label) mica_best_class(n, s->classes, score, out->label);
   if (!status && out->anomaly) add_doubt(o, s, n, score, out->anomaly);
-  if (!status && out->probability)
-    mica_softmax_rows(n, s->classes, s->sharpness, score, out->probability);
+  if (!status) mica_scores_answer(n, s->classes, s->sharpness, score, out);
   mica_free(own);
   return status;
 }
@@ -536,8 +532,6 @@ static mica_status load(const mica_engine *engine, const void *given, const mica
   prototypes *s;
   double scalars[4];
   int64_t classes = fitted->classes, d = fitted->features;
-  if (fitted->task != MICA_TASK_CLASSIFICATION)
-    return mica_fail(MICA_ERR_FORMAT, "estimator record: prototypes are for classification");
   mica_status status = create(d, classes, o->metric == COSINE, &s);
   if (status) return status;
   status = mica_record_take_f64(record, "mean", MICA_SHAPE(classes, d), false, s->mean);

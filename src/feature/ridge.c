@@ -386,21 +386,7 @@ static mica_status fit(const mica_engine *engine, const void *given, const mica_
 static mica_status predict(const mica_engine *engine, const void *o, const void *state,
                            const mica_view *x, mica_prediction *out) {
   (void)o;
-  const mica_linear_head *head = state;
-  int64_t n = mica_rows_n(x);
-  double *own = NULL, *score = out->score;
-  if (!score && !(score = own = mica_malloc((size_t)(n * head->outputs) * sizeof *own)))
-    return MICA_ERR_MEMORY;
-  mica_status status = mica_linear_head_scores(engine, head, x, score);
-  if (!status && out->label) mica_best_class(n, head->outputs, score, out->label);
-  mica_free(own);
-  return status;
-}
-
-static mica_status load_state(const mica_engine *engine, const void *o, const mica_fitted *fitted,
-                              const mica_record *record, void **state) {
-  (void)engine, (void)o;
-  return mica_linear_head_load(fitted, record, state);
+  return mica_linear_head_predict(engine, state, x, NULL, out);
 }
 
 static const mica_estimator_functions functions = {
@@ -410,7 +396,7 @@ static const mica_estimator_functions functions = {
     .free = mica_linear_head_free,
     .predict = predict,
     .save = mica_linear_head_save,
-    .load = load_state,
+    .load = mica_linear_head_load,
 };
 
 extern const mica_component mica_component_estimator_ridge;
