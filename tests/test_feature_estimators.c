@@ -304,6 +304,30 @@ static void test_records(void **state) {
   }
 }
 
+static void test_negative_count(void **state) {
+  (void)state;
+  static const char *const counting[] = {"prototypes", "gaussian", "naive_bayes"};
+  double x[60 * d];
+  int64_t y[60];
+  make_rows(60, 0, 3, 1, x, y);
+  const mica_fit_data data = test_data(x, 60, d, y);
+  for (int s = 0; s < 3; s++) {
+    mica_estimator *e = test_fit(engine, counting[s], &data, NULL), *again;
+    mica_record *record;
+    assert_int_equal(mica_record_create(&record), MICA_OK);
+    assert_int_equal(mica_estimator_save(e, record), MICA_OK);
+    for (int64_t i = 0; i < mica_record_count(record); i++) {
+      const char *name;
+      mica_tensor *t = mica_record_at(record, i, &name);
+      if (strcmp(name, "count") == 0) ((double *)mica_tensor_data(t))[1] = -4;
+    }
+    assert_int_equal(mica_estimator_load(engine, record, &again), MICA_ERR_FORMAT);
+    assert_non_null(strstr(mica_last_error(), "class 1 has -4 examples"));
+    mica_record_free(record);
+    mica_estimator_free(e);
+  }
+}
+
 static void test_hostile_records(void **state) {
   (void)state;
   const char *const bad[] = {
@@ -570,11 +594,11 @@ static void test_errors(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_refusal),       cmocka_unit_test(test_thresholds),
-      cmocka_unit_test(test_added_classes), cmocka_unit_test(test_single_examples),
-      cmocka_unit_test(test_records),       cmocka_unit_test(test_hostile_records),
-      cmocka_unit_test(test_bits),          cmocka_unit_test(test_awkward_data),
-      cmocka_unit_test(test_errors),
+      cmocka_unit_test(test_refusal),         cmocka_unit_test(test_thresholds),
+      cmocka_unit_test(test_added_classes),   cmocka_unit_test(test_single_examples),
+      cmocka_unit_test(test_records),         cmocka_unit_test(test_negative_count),
+      cmocka_unit_test(test_hostile_records), cmocka_unit_test(test_bits),
+      cmocka_unit_test(test_awkward_data),    cmocka_unit_test(test_errors),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -16,6 +16,7 @@
 #include "feature/gaussian.h"
 
 #include "feature/class_scores.h"
+#include "feature/levels.h"
 #include "feature/record.h"
 #include "numeric/moments.h"
 #include "numeric/rows.h"
@@ -79,18 +80,12 @@ static void free_state(void *state) {
 
 /* Levels without contents, from the options. */
 static mica_status create(const options *o, int64_t d, int64_t classes, bool each, gaussian **out) {
-  int64_t columns = 0;
-  for (int32_t l = 0; l < o->levels.n; l++) columns += o->levels.v[l];
-  if (o->levels.n > 0 && columns != d)
-    return mica_fail(MICA_ERR_INVALID,
-                     "gaussian: levels of %lld columns in all, the features have %lld",
-                     (long long)columns, (long long)d);
+  mica_status status = mica_levels_check(&o->levels, d, "gaussian");
+  if (status) return status;
   gaussian *s = mica_calloc(1, sizeof *s);
   if (!s) return MICA_ERR_MEMORY;
-  *s = (gaussian){.levels = o->levels.n > 0 ? o->levels.n : 1,
-                  .classes = classes,
-                  .room = classes,
-                  .each = each};
+  *s = (gaussian){
+      .levels = mica_levels_count(&o->levels), .classes = classes, .room = classes, .each = each};
   s->level = mica_calloc((size_t)s->levels, sizeof *s->level);
   s->count = mica_calloc((size_t)classes, sizeof *s->count);
   if (!s->level || !s->count) {
@@ -99,7 +94,7 @@ static mica_status create(const options *o, int64_t d, int64_t classes, bool eac
   }
   int64_t begin = 0;
   for (int64_t l = 0; l < s->levels; l++) {
-    int64_t width = o->levels.n > 0 ? o->levels.v[l] : d;
+    const int64_t width = mica_levels_width(&o->levels, l, d);
     s->level[l] = (mica_gaussian_level){.begin = begin, .d = width, .k = width};
     begin += width;
   }
@@ -345,11 +340,6 @@ static mica_status add_class(const mica_engine *engine, const void *o, void *sta
 
 /* ---- record ---- */
 
-static const char *level_name(int64_t l, const char *what, char buf[48]) {
-  snprintf(buf, 48, "level%lld.%s", (long long)l, what);
-  return buf;
-}
-
 static mica_status save(const void *state, mica_record *record) {
   const gaussian *s = state;
   char name[48];
@@ -357,19 +347,20 @@ static mica_status save(const void *state, mica_record *record) {
   for (int64_t l = 0; l < s->levels && !status; l++) {
     const mica_gaussian_level *v = &s->level[l];
     int64_t sizes[2] = {v->d, v->k};
-    status = mica_record_put_i64(record, level_name(l, "size", name), MICA_SHAPE(2), sizes);
-    if (!status)
-      status = mica_record_put_f64(record, level_name(l, "mean", name), MICA_SHAPE(v->d), v->mean);
+    status = mica_record_put_i64(record, mica_level_name(l, "size", name), MICA_SHAPE(2), sizes);
     if (!status)
       status =
-          mica_record_put_f64(record, level_name(l, "whiten", name),
+          mica_record_put_f64(record, mica_level_name(l, "mean", name), MICA_SHAPE(v->d), v->mean);
+    if (!status)
+      status =
+          mica_record_put_f64(record, mica_level_name(l, "whiten", name),
                               v->diagonal ? MICA_SHAPE(v->d) : MICA_SHAPE(v->k, v->d), v->whiten);
     if (!status)
-      status = mica_record_put_f64(record, level_name(l, "class_mean", name),
+      status = mica_record_put_f64(record, mica_level_name(l, "class_mean", name),
                                    MICA_SHAPE(s->classes, v->k), v->class_mean);
     if (!status)
-      status =
-          mica_record_put_f64(record, level_name(l, "shrinkage", name), MICA_SHAPE(1), &v->rho);
+      status = mica_record_put_f64(record, mica_level_name(l, "shrinkage", name), MICA_SHAPE(1),
+                                   &v->rho);
   }
   return status;
 }
@@ -379,7 +370,7 @@ static mica_status load_level(const mica_record *record, int64_t l, const option
   char name[48];
   int64_t sizes[2];
   mica_status status =
-      mica_record_take_i64(record, level_name(l, "size", name), MICA_SHAPE(2), 1, v->d, sizes);
+      mica_record_take_i64(record, mica_level_name(l, "size", name), MICA_SHAPE(2), 1, v->d, sizes);
   if (status) return status;
   v->diagonal = o->distance != MICA_GAUSSIAN_MAHALANOBIS;
   if (sizes[0] != v->d || (v->diagonal && sizes[1] != v->d))
@@ -391,17 +382,17 @@ static mica_status load_level(const mica_record *record, int64_t l, const option
   v->whiten = mica_calloc((size_t)v->d, (v->diagonal ? 1 : (size_t)v->k) * sizeof *v->whiten);
   v->class_mean = mica_calloc((size_t)classes, (size_t)v->k * sizeof *v->class_mean);
   if (!v->mean || !v->whiten || !v->class_mean) return MICA_ERR_MEMORY;
-  status =
-      mica_record_take_f64(record, level_name(l, "mean", name), MICA_SHAPE(v->d), false, v->mean);
+  status = mica_record_take_f64(record, mica_level_name(l, "mean", name), MICA_SHAPE(v->d), false,
+                                v->mean);
   if (!status)
-    status = mica_record_take_f64(record, level_name(l, "whiten", name),
+    status = mica_record_take_f64(record, mica_level_name(l, "whiten", name),
                                   v->diagonal ? MICA_SHAPE(v->d) : MICA_SHAPE(v->k, v->d), false,
                                   v->whiten);
   if (!status)
-    status = mica_record_take_f64(record, level_name(l, "class_mean", name),
+    status = mica_record_take_f64(record, mica_level_name(l, "class_mean", name),
                                   MICA_SHAPE(classes, v->k), false, v->class_mean);
   return status ? status
-                : mica_record_take_f64(record, level_name(l, "shrinkage", name), MICA_SHAPE(1),
+                : mica_record_take_f64(record, mica_level_name(l, "shrinkage", name), MICA_SHAPE(1),
                                        false, &v->rho);
 }
 
@@ -418,14 +409,9 @@ static mica_status load(const mica_engine *engine, const void *given, const mica
   if (!each && fitted->outputs != s->levels)
     status = mica_fail(MICA_ERR_FORMAT, "estimator record: %lld outputs of %lld levels",
                        (long long)fitted->outputs, (long long)s->levels);
-  if (!status)
-    status = mica_record_take_f64(record, "count", MICA_SHAPE(s->classes), false, s->count);
+  if (!status) status = mica_record_take_counts(record, s->classes, s->count);
   for (int64_t l = 0; l < s->levels && !status; l++)
     status = load_level(record, l, o, s->classes, &s->level[l]);
-  for (int64_t c = 0; c < s->classes && !status; c++)
-    if (!(s->count[c] >= 0))
-      status = mica_fail(MICA_ERR_FORMAT, "estimator record: class %lld has %g examples",
-                         (long long)c, s->count[c]);
   if (status)
     free_state(s);
   else

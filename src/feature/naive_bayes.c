@@ -430,16 +430,12 @@ static mica_status load(const mica_engine *engine, const void *o, const mica_fit
   bayes *s = NULL;
   const mica_shape shape = MICA_SHAPE(fitted->classes, fitted->features);
   mica_status status = create(o, fitted->features, fitted->classes, &s);
-  if (status == MICA_OK)
-    status = mica_record_take_f64(record, "count", MICA_SHAPE(s->classes), false, s->count);
+  if (status == MICA_OK) status = mica_record_take_counts(record, s->classes, s->count);
   if (status == MICA_OK) status = mica_record_take_f64(record, "mean", shape, false, s->mean);
   if (status == MICA_OK)
     status = mica_record_take_f64(record, "variance", shape, false, s->variance);
   double rows = 0;
-  for (int64_t c = 0; status == MICA_OK && c < s->classes; c++) {
-    rows += s->count[c];
-    if (s->count[c] < 0) status = mica_fail(MICA_ERR_FORMAT, "estimator record: a count below 0");
-  }
+  for (int64_t c = 0; status == MICA_OK && c < s->classes; c++) rows += s->count[c];
   for (int64_t i = 0; status == MICA_OK && i < s->classes * s->d; i++)
     if (s->variance[i] < 0)
       status = mica_fail(MICA_ERR_FORMAT, "estimator record: a variance below 0");

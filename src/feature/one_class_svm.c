@@ -14,6 +14,7 @@
  * Scores of rows that the machine had not seen, which thresholds come from, are those of machines
  * fitted on four fifths of the rows.
  */
+#include "feature/levels.h"
 #include "feature/record.h"
 #include "numeric/chunks.h"
 #include "numeric/rows.h"
@@ -89,15 +90,12 @@ static void free_state(void *state) {
 }
 
 static mica_status create(const options *o, int64_t d, svm **out) {
-  int64_t columns = 0, begin = 0;
-  for (int32_t l = 0; l < o->levels.n; l++) columns += o->levels.v[l];
-  if (o->levels.n > 0 && columns != d)
-    return mica_fail(MICA_ERR_INVALID,
-                     "one_class_svm: levels of %lld columns in all, the features have %lld",
-                     (long long)columns, (long long)d);
+  int64_t begin = 0;
+  const mica_status status = mica_levels_check(&o->levels, d, "one_class_svm");
+  if (status) return status;
   svm *s = mica_calloc(1, sizeof *s);
   if (!s) return MICA_ERR_MEMORY;
-  s->levels = o->levels.n > 0 ? o->levels.n : 1;
+  s->levels = mica_levels_count(&o->levels);
   s->level = mica_calloc((size_t)s->levels, sizeof *s->level);
   if (!s->level) {
     mica_free(s);
@@ -105,7 +103,7 @@ static mica_status create(const options *o, int64_t d, svm **out) {
   }
   for (int64_t l = 0; l < s->levels; l++) {
     s->level[l].begin = begin;
-    s->level[l].d = o->levels.n > 0 ? o->levels.v[l] : d;
+    s->level[l].d = mica_levels_width(&o->levels, l, d);
     begin += s->level[l].d;
   }
   *out = s;
@@ -493,11 +491,6 @@ static double threshold(const void *o, const void *state, double rate) {
 
 /* ---- record ---- */
 
-static const char *level_name(int64_t l, const char *what, char buf[48]) {
-  snprintf(buf, 48, "level%lld.%s", (long long)l, what);
-  return buf;
-}
-
 static mica_status save(const void *state, mica_record *record) {
   const svm *s = state;
   char name[48];
@@ -505,15 +498,17 @@ static mica_status save(const void *state, mica_record *record) {
   for (int64_t l = 0; l < s->levels && !status; l++) {
     const machine *m = &s->level[l];
     const double numbers[2] = {m->gamma, m->rho};
-    status = mica_record_put_f64(record, level_name(l, "mean", name), MICA_SHAPE(m->d), m->mean);
+    status =
+        mica_record_put_f64(record, mica_level_name(l, "mean", name), MICA_SHAPE(m->d), m->mean);
     if (!status)
-      status = mica_record_put_f64(record, level_name(l, "vectors", name), MICA_SHAPE(m->n, m->d),
-                                   m->vector);
+      status = mica_record_put_f64(record, mica_level_name(l, "vectors", name),
+                                   MICA_SHAPE(m->n, m->d), m->vector);
+    if (!status)
+      status = mica_record_put_f64(record, mica_level_name(l, "alpha", name), MICA_SHAPE(m->n),
+                                   m->alpha);
     if (!status)
       status =
-          mica_record_put_f64(record, level_name(l, "alpha", name), MICA_SHAPE(m->n), m->alpha);
-    if (!status)
-      status = mica_record_put_f64(record, level_name(l, "kernel", name), MICA_SHAPE(2), numbers);
+          mica_record_put_f64(record, mica_level_name(l, "kernel", name), MICA_SHAPE(2), numbers);
   }
   return status;
 }
@@ -521,7 +516,7 @@ static mica_status save(const void *state, mica_record *record) {
 static mica_status load_machine(const mica_record *record, int64_t l, machine *m) {
   char name[48];
   double numbers[2];
-  const mica_tensor *alpha = mica_record_get(record, level_name(l, "alpha", name));
+  const mica_tensor *alpha = mica_record_get(record, mica_level_name(l, "alpha", name));
   if (!alpha || mica_tensor_shape(alpha)->rank != 1 || mica_tensor_dim(alpha, 0) < 1)
     return mica_fail(MICA_ERR_FORMAT, "estimator record: no \"%s\" of one dimension", name);
   m->n = mica_tensor_dim(alpha, 0);
@@ -533,17 +528,17 @@ static mica_status load_machine(const mica_record *record, int64_t l, machine *m
   m->square = mica_malloc((size_t)m->n * sizeof *m->square);
   m->alpha = mica_malloc((size_t)m->n * sizeof *m->alpha);
   if (!m->mean || !m->vector || !m->square || !m->alpha) return MICA_ERR_MEMORY;
-  mica_status status =
-      mica_record_take_f64(record, level_name(l, "mean", name), MICA_SHAPE(m->d), false, m->mean);
+  mica_status status = mica_record_take_f64(record, mica_level_name(l, "mean", name),
+                                            MICA_SHAPE(m->d), false, m->mean);
   if (!status)
-    status = mica_record_take_f64(record, level_name(l, "vectors", name), MICA_SHAPE(m->n, m->d),
-                                  false, m->vector);
+    status = mica_record_take_f64(record, mica_level_name(l, "vectors", name),
+                                  MICA_SHAPE(m->n, m->d), false, m->vector);
   if (!status)
-    status = mica_record_take_f64(record, level_name(l, "alpha", name), MICA_SHAPE(m->n), false,
-                                  m->alpha);
+    status = mica_record_take_f64(record, mica_level_name(l, "alpha", name), MICA_SHAPE(m->n),
+                                  false, m->alpha);
   if (!status)
-    status =
-        mica_record_take_f64(record, level_name(l, "kernel", name), MICA_SHAPE(2), false, numbers);
+    status = mica_record_take_f64(record, mica_level_name(l, "kernel", name), MICA_SHAPE(2), false,
+                                  numbers);
   if (status) return status;
   m->gamma = numbers[0];
   m->rho = numbers[1];

@@ -536,14 +536,10 @@ static mica_status load(const mica_engine *engine, const void *given, const mica
   if (status) return status;
   status = mica_record_take_f64(record, "mean", MICA_SHAPE(classes, d), false, s->mean);
   if (!status) status = mica_record_take_f64(record, "centre", MICA_SHAPE(d), false, s->centre);
-  if (!status) status = mica_record_take_f64(record, "count", MICA_SHAPE(classes), false, s->count);
+  if (!status) status = mica_record_take_counts(record, classes, s->count);
   if (!status)
     status = mica_record_take_f64(record, "spread", MICA_SHAPE(classes), false, s->spread);
   if (!status) status = mica_record_take_f64(record, "scale", MICA_SHAPE(4), false, scalars);
-  for (int64_t c = 0; c < classes && !status; c++)
-    if (!(s->count[c] >= 0))
-      status = mica_fail(MICA_ERR_FORMAT, "estimator record: class %lld has %g examples",
-                         (long long)c, s->count[c]);
   if (!status && (!(scalars[1] >= 0) || !(scalars[2] > 0)))
     status = mica_fail(MICA_ERR_FORMAT,
                        "estimator record: strength %g and sharpness %g, expected positive",

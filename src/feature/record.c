@@ -166,3 +166,13 @@ mica_status mica_record_take_i64(const mica_record *record, const char *name, mi
   }
   return MICA_OK;
 }
+
+mica_status mica_record_take_counts(const mica_record *record, int64_t classes, double *count) {
+  const mica_status status =
+      mica_record_take_f64(record, "count", MICA_SHAPE(classes), false, count);
+  for (int64_t c = 0; c < classes && !status; c++)
+    if (count[c] < 0)
+      return mica_fail(MICA_ERR_FORMAT, "estimator record: class %lld has %g examples",
+                       (long long)c, count[c]);
+  return status;
+}

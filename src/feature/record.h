@@ -20,4 +20,7 @@ mica_status mica_record_take_f64(const mica_record *record, const char *name, mi
 mica_status mica_record_take_i64(const mica_record *record, const char *name, mica_shape shape,
                                  int64_t lo, int64_t hi, int64_t *values);
 
+/* "count": how many examples each class has, [classes], none below 0. */
+mica_status mica_record_take_counts(const mica_record *record, int64_t classes, double *count);
+
 #endif
