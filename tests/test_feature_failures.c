@@ -1,5 +1,5 @@
-/* Every allocation of a fit, an added class, a save, a load and a prediction fails in turn: a clean
- * error, no leak, and an estimator that still works. */
+/* Every allocation of a fit, an added class, an update, a save, a load and a prediction fails in
+ * turn: a clean error, no leak, and an estimator that still works. */
 #include "support/estimator.h"
 #include "support/failing_alloc.h"
 
@@ -24,6 +24,7 @@ static mica_status life(mica_estimator *e, mica_record *record, mica_estimator *
     status = mica_estimator_add_class(e, &more, NULL);
     if (status && mica_estimator_classes(e) != 3) return MICA_ERR_STATE;
   }
+  if (!status && fn->abilities & MICA_ESTIMATOR_UPDATES) status = mica_estimator_update(e, &data);
   if (!status) status = mica_estimator_save(e, record);
   if (!status) status = mica_estimator_load(engine, record, again);
   if (status) return status;
@@ -58,6 +59,8 @@ static void test_estimators(void **state) {
                                "ridge:lambda=1,2",
                                "knn:k=3",
                                "prototypes",
+                               "naive_bayes",
+                               "linear_svm",
                                "gaussian",
                                "gaussian:levels=2,3:classes=one",
                                "gaussian:distance=euclidean",

@@ -1,7 +1,5 @@
-/* The linear support vector machine: optimality, margins, weights of classes, lives and failures.
- */
+/* The linear support vector machine: optimality, margins, weights of classes, threads. */
 #include "support/estimator.h"
-#include "support/failing_alloc.h"
 
 #include <mica/mica.h>
 
@@ -135,40 +133,12 @@ static void test_threads(void **state) {
   assert_memory_equal(b[0], b[1], sizeof b[0]);
 }
 
-static mica_status whole_life(void *ctx) {
-  (void)ctx;
-  const mica_fit_data data = test_data(x, N, D, label);
-  mica_estimator *e = NULL, *again = NULL;
-  mica_record *record = NULL;
-  int64_t answer[N], same[N];
-  mica_prediction p = MICA_PREDICTION;
-  mica_status status = mica_estimator_create(engine, "linear_svm", &e);
-  if (status == MICA_OK) status = mica_estimator_fit(e, &data, NULL);
-  p.label = answer;
-  if (status == MICA_OK) status = mica_estimator_predict(e, &data.x, &p);
-  if (status == MICA_OK) status = mica_record_create(&record);
-  if (status == MICA_OK) status = mica_estimator_save(e, record);
-  if (status == MICA_OK) status = mica_estimator_load(engine, record, &again);
-  p.label = same;
-  if (status == MICA_OK) status = mica_estimator_predict(again, &data.x, &p);
-  if (status == MICA_OK) assert_memory_equal(answer, same, sizeof same);
-  mica_record_free(record);
-  mica_estimator_free(e);
-  mica_estimator_free(again);
-  return status;
-}
-
-static void test_failing_memory(void **state) {
-  (void)state;
-  fail_each(whole_life, NULL);
-}
-
 int main(void) {
   engine = test_engine(1);
   make_data();
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_optimal), cmocka_unit_test(test_margin),
-                                     cmocka_unit_test(test_answers), cmocka_unit_test(test_threads),
-                                     cmocka_unit_test(test_failing_memory)};
+                                     cmocka_unit_test(test_answers),
+                                     cmocka_unit_test(test_threads)};
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   mica_engine_free(engine);
   return failed;

@@ -1,6 +1,5 @@
 /* Naive Bayes: its distributions against their definitions, data in pieces, a class more. */
 #include "support/estimator.h"
-#include "support/failing_alloc.h"
 
 #include <mica/mica.h>
 
@@ -199,36 +198,6 @@ static void test_absent_class_and_errors(void **state) {
   mica_estimator_free(m);
 }
 
-static mica_status whole_life(void *ctx) {
-  (void)ctx;
-  const mica_fit_data data = test_data(counts, N, D, label);
-  mica_estimator *e = NULL, *again = NULL;
-  mica_record *record = NULL;
-  int64_t answer[N], same[N];
-  mica_prediction p = MICA_PREDICTION;
-  mica_status status = mica_estimator_create(engine, "naive_bayes", &e);
-  if (status == MICA_OK) status = mica_estimator_fit(e, &data, NULL);
-  if (status == MICA_OK) status = mica_estimator_update(e, &data);
-  if (status == MICA_OK) status = mica_estimator_add_class(e, &data.x, NULL);
-  p.label = answer;
-  if (status == MICA_OK) status = mica_estimator_predict(e, &data.x, &p);
-  if (status == MICA_OK) status = mica_record_create(&record);
-  if (status == MICA_OK) status = mica_estimator_save(e, record);
-  if (status == MICA_OK) status = mica_estimator_load(engine, record, &again);
-  p.label = same;
-  if (status == MICA_OK) status = mica_estimator_predict(again, &data.x, &p);
-  if (status == MICA_OK) assert_memory_equal(answer, same, sizeof same);
-  mica_record_free(record);
-  mica_estimator_free(e);
-  mica_estimator_free(again);
-  return status;
-}
-
-static void test_failing_memory(void **state) {
-  (void)state;
-  fail_each(whole_life, NULL);
-}
-
 /* The same bits on one thread and two. */
 static void test_threads(void **state) {
   (void)state;
@@ -254,7 +223,6 @@ int main(void) {
                                      cmocka_unit_test(test_pieces),
                                      cmocka_unit_test(test_linear),
                                      cmocka_unit_test(test_absent_class_and_errors),
-                                     cmocka_unit_test(test_failing_memory),
                                      cmocka_unit_test(test_threads)};
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   mica_engine_free(engine);
