@@ -1,21 +1,5 @@
 # Anomalies on pictures as a user finds them: folders with defects, taps, comparison, evaluation.
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mica=$MICA_BUILD/mica
-cd "$work" || exit 1
-
-check() { # name, then a command that must succeed; what mica said last is in `log`, others in `aside`
-  local name=$1 to=aside
-  shift
-  case $1 in "$mica") to=log ;; grep) to=found ;; esac
-  if "$@" >"$to" 2>&1; then echo "ok $name"; else sed 's/^/# /' "$to"; echo "not ok $name"; fi
-}
-refused() { # name, text of the message, then a command that must fail
-  local name=$1 text=$2
-  shift 2
-  if "$@" >log 2>&1; then echo "not ok $name"; return; fi
-  if grep -qF -- "$text" log; then echo "ok $name"; else sed 's/^/# /' log; echo "not ok $name"; fi
-}
+. "$MICA_SOURCE/tests/support/tool.sh"
 
 # 16x12 pictures with noise: stripes of a category, and of a defect a bright or a dark spot.
 draw() { # folder stripes defect count seed

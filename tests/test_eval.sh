@@ -1,21 +1,6 @@
 # Heads on files of features: predicted, measured by class and band, compared, reported.
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mica=$MICA_BUILD/mica
-cd "$work" || exit 1
+. "$MICA_SOURCE/tests/support/tool.sh"
 
-check() { # name, then a command that must succeed; what mica said last is in `log`, others in `aside`
-  local name=$1 to=aside
-  shift
-  case $1 in "$mica") to=log ;; esac
-  if "$@" >"$to" 2>&1; then echo "ok $name"; else sed 's/^/# /' "$to"; echo "not ok $name"; fi
-}
-refused() { # name, text of the message, then a command that must fail
-  local name=$1 text=$2
-  shift 2
-  if "$@" >log 2>&1; then echo "not ok $name"; return; fi
-  if grep -qF -- "$text" log; then echo "ok $name"; else sed 's/^/# /' log; echo "not ok $name"; fi
-}
 holds() { # name, a condition on m, the JSON object of the last line
   check "$1" python3 -c '
 import json, sys

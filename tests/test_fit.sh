@@ -1,43 +1,11 @@
 # Heads on a network's features, as a user fits, measures and extends them.
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mica=$MICA_BUILD/mica
-cd "$work" || exit 1
+. "$MICA_SOURCE/tests/support/tool.sh"
 
-check() { # name, then a command that must succeed; what mica said last is in `log`, others in `aside`
-  local name=$1 to=aside
-  shift
-  case $1 in "$mica") to=log ;; grep) to=found ;; esac
-  if "$@" >"$to" 2>&1; then echo "ok $name"; else sed 's/^/# /' "$to"; echo "not ok $name"; fi
-}
-refused() { # name, text of the message, then a command that must fail
-  local name=$1 text=$2
-  shift 2
-  if "$@" >log 2>&1; then echo "not ok $name"; return; fi
-  if grep -qF -- "$text" log; then echo "ok $name"; else sed 's/^/# /' log; echo "not ok $name"; fi
-}
-
-# 12x12 pictures with noise: a bright third, of rows or of columns.
-draw() { # folder class pattern count seed
-  mkdir -p "$1/$2"
-  LC_ALL=C awk -v pattern="$3" -v count="$4" -v seed="$5" -v folder="$1/$2" 'BEGIN {
-    srand(seed)
-    for (n = 0; n < count; n++) {
-      file = sprintf("%s/%02d.pgm", folder, n)
-      printf "P5\n12 12\n255\n" >file
-      for (p = 0; p < 144; p++) {
-        along = pattern < 3 ? int(p / 12) : p % 12
-        printf "%c", (int(along / 4) == pattern % 3 ? 190 : 50) + int(40 * rand()) >file
-      }
-      close(file)
-    }
-  }'
-}
 for i in 0 1 2; do
-  draw known/train "class$i" "$i" 16 "$((i + 1))"
-  draw known/test "class$i" "$i" 8 "$((i + 50))"
+  draw_thirds "known/train/class$i" "$i" 16 "$((i + 1))"
+  draw_thirds "known/test/class$i" "$i" 8 "$((i + 50))"
 done
-draw more "upright" 4 12 99
+draw_thirds more/upright 4 12 99
 mkdir -p all && cp -r known/test/* all/ && cp -r more/* all/
 
 common="--size 12 --channels 1 --crop 0 --batch-size 8 -j 1"
@@ -93,7 +61,7 @@ check "teach has kept it" "$teach" taught.mica more/upright/08.pgm
 check "and still knows" grep -q '^upright ' aside
 refused "teach names a missing picture" "absent.pgm" "$teach" taught.mica absent.pgm
 refused "teach tells its usage" "usage: teach" "$teach"
-draw many flat0 0 12 21 && draw many flat1 1 12 22 && draw many tall0 3 12 23 && draw many tall1 5 12 24
+draw_thirds many/flat0 0 12 21 && draw_thirds many/flat1 1 12 22 && draw_thirds many/tall0 3 12 23 && draw_thirds many/tall1 5 12 24
 check "measure runs" env MICA="$mica" TEACH="$teach" "$MICA_SOURCE/examples/teach/measure" net.mica many 1
 check "measure tells its figures" grep -qE '^after: +accuracy [0-9.]+ % on all [0-9]+, [0-9.]+ % on the 7 of' aside
 

@@ -1,33 +1,16 @@
 # Measures of features as a user runs them: one file, two files, reports, and what is refused.
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mica=$MICA_BUILD/mica
-if [ ! -x "$mica" ]; then echo "skip mica measure: this build has no tool"; exit 0; fi
-cd "$work" || exit 1
-
-check() { # name, then a command that must succeed; what mica said last is in `log`, others in `aside`
-  local name=$1 to=aside
-  shift
-  case $1 in "$mica") to=log ;; esac
-  if "$@" >"$to" 2>&1; then echo "ok $name"; else sed 's/^/# /' "$to"; echo "not ok $name"; fi
-}
-refused() { # name, exit code, text of the message, then a command that must fail
+. "$MICA_SOURCE/tests/support/tool.sh"
+refused_with() { # name, exit code, text of the message, then a command that must fail
   local name=$1 code=$2 text=$3
   shift 3
   "$@" >log 2>&1
-  if [ $? = "$code" ] && grep -qF -- "$text" log; then echo "ok $name"; else sed 's/^/# /' log; echo "not ok $name"; fi
+  [ $? = "$code" ] && grep -qF -- "$text" log
+  told "$name" $? log
 }
 
 cat >make.py <<'END'
-# .npy and .npz files without NumPy.
-import array, struct, zipfile
-def npy(code, shape, values):
-    head = "{'descr': '<%s', 'fortran_order': False, 'shape': %s, }" % (code, tuple(shape))
-    head += ' ' * (63 - (10 + len(head)) % 64) + '\n'
-    return b'\x93NUMPY\x01\x00' + struct.pack('<H', len(head)) + head.encode() + \
-        array.array({'f4': 'f', 'f8': 'd', 'i8': 'q'}[code], values).tobytes()
-def write(name, data):
-    open(name, 'wb').write(data)
+import zipfile
+from npy import npy, write
 # Sixty rows in three clusters; the same turned by a right angle and doubled; twelve of them.
 rows = [((i * 37 % 20) / 10 + 8 * (i % 3 == 1), (i * 53 % 20) / 10 + 8 * (i % 3 == 2)) for i in range(60)]
 flat = [v for r in rows for v in r]
@@ -45,7 +28,7 @@ with zipfile.ZipFile('f.npz', 'w') as z:
     z.writestr('labels.npy', npy('i8', (60,), label))
     z.writestr('part.npy', npy('i8', (60,), part))
 END
-check "makes the features" python3 make.py
+check "makes the features" env PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$MICA_SOURCE/tests/support" python3 make.py
 
 check "measures a file" "$mica" measure f.npz
 check "tells rows, columns and classes" grep -q '^60 rows of 2 columns; 3 classes$' log
@@ -81,17 +64,17 @@ sys.exit(not (s["rows"] == 60 and any(k.endswith(".effective_rank") for k in s))
 check "is among the components" "$mica" list measure
 check "with their options" grep -q 'bandwidth' log
 
-refused "other rows" 1 "f.npy has 60 rows and short.npy 12" "$mica" measure f.npy short.npy
-refused "a measure that is not there" 1 "did you mean 'rank'" "$mica" measure f.npy --measures ranks
-refused "an option out of range" 1 "rows" "$mica" measure f.npy --measures uniformity:rows=1
-refused "an empty specification" 1 "measure" "$mica" measure f.npy --measures rank,
-refused "a comparison of one" 1 "compares two sets" "$mica" measure f.npy --measures cka
-refused "classes without labels" 1 "no labels" "$mica" measure f.npy --measures separation
-refused "labels of other rows" 1 "labels" "$mica" measure short.npy --labels labels.npy
-refused "a number that is none" 1 "row 1" "$mica" measure nan.npy
-refused "a file cut short" 1 "cut.npy" "$mica" measure cut.npy
-refused "a file that is not there" 1 "gone.npy" "$mica" measure gone.npy
-refused "a part that is not told" 1 "tells no parts" "$mica" measure f.npy --part test
-refused "a picture" 2 "expected a file of features" "$mica" measure x.jpg
-refused "a picture beside features" 2 "expected a file of features" "$mica" measure f.npy x.jpg
-refused "a seed that is none" 2 "--seed" "$mica" measure f.npy --seed x
+refused_with "other rows" 1 "f.npy has 60 rows and short.npy 12" "$mica" measure f.npy short.npy
+refused_with "a measure that is not there" 1 "did you mean 'rank'" "$mica" measure f.npy --measures ranks
+refused_with "an option out of range" 1 "rows" "$mica" measure f.npy --measures uniformity:rows=1
+refused_with "an empty specification" 1 "measure" "$mica" measure f.npy --measures rank,
+refused_with "a comparison of one" 1 "compares two sets" "$mica" measure f.npy --measures cka
+refused_with "classes without labels" 1 "no labels" "$mica" measure f.npy --measures separation
+refused_with "labels of other rows" 1 "labels" "$mica" measure short.npy --labels labels.npy
+refused_with "a number that is none" 1 "row 1" "$mica" measure nan.npy
+refused_with "a file cut short" 1 "cut.npy" "$mica" measure cut.npy
+refused_with "a file that is not there" 1 "gone.npy" "$mica" measure gone.npy
+refused_with "a part that is not told" 1 "tells no parts" "$mica" measure f.npy --part test
+refused_with "a picture" 2 "expected a file of features" "$mica" measure x.jpg
+refused_with "a picture beside features" 2 "expected a file of features" "$mica" measure f.npy x.jpg
+refused_with "a seed that is none" 2 "--seed" "$mica" measure f.npy --seed x

@@ -1,33 +1,9 @@
 # Neighbour search as a user runs it: an index of features and of pictures, built and asked.
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mica=$MICA_BUILD/mica
-if [ ! -x "$mica" ]; then echo "skip search: this build has no tool"; exit 0; fi
-cd "$work" || exit 1
-
-check() { # name, then a command that must succeed; what mica said last is in `log`, others in `aside`
-  local name=$1 to=aside
-  shift
-  case $1 in "$mica") to=log ;; esac
-  if "$@" >"$to" 2>&1; then echo "ok $name"; else sed 's/^/# /' "$to"; echo "not ok $name"; fi
-}
-refused() { # name, text of the message, then a command that must fail
-  local name=$1 text=$2
-  shift 2
-  if "$@" >log 2>&1; then echo "not ok $name"; return; fi
-  if grep -qF -- "$text" log; then echo "ok $name"; else sed 's/^/# /' log; echo "not ok $name"; fi
-}
+. "$MICA_SOURCE/tests/support/tool.sh"
 
 cat >make.py <<'END'
-# .npy and .npz files without NumPy.
-import array, struct, sys, zipfile
-def npy(code, shape, values):
-    head = "{'descr': '<%s', 'fortran_order': False, 'shape': %s, }" % (code, tuple(shape))
-    head += ' ' * (63 - (10 + len(head)) % 64) + '\n'
-    return b'\x93NUMPY\x01\x00' + struct.pack('<H', len(head)) + head.encode() + \
-        array.array({'f4': 'f', 'f8': 'd', 'i8': 'q'}[code], values).tobytes()
-def write(name, data):
-    open(name, 'wb').write(data)
+import sys, zipfile
+from npy import npy, write
 # Twelve points on a line, in three classes of four.
 line = [(float(i), 1.0) for i in range(12)]
 flat = [v for p in line for v in p]
@@ -42,7 +18,7 @@ for name, how in (('line.npz', zipfile.ZIP_STORED), ('packed.npz', zipfile.ZIP_D
         z.writestr('labels.npy', npy('i8', (12,), label))
         z.writestr('part.npy', npy('i8', (12,), part))
 END
-check "makes the features" python3 make.py
+check "makes the features" env PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$MICA_SOURCE/tests/support" python3 make.py
 
 check "builds an index" "$mica" search build line.npy --metric l2 -o line.index
 check "tells rows and columns" grep -q '^12 rows of 2 columns, exact:metric=l2$' log
@@ -128,24 +104,8 @@ refused "another order of ties" "expected id or against" "$mica" search eval lin
 refused "an unknown action" "neither" "$mica" search find line.index
 refused "pictures without an encoder" "--encoder MODEL" "$mica" search query line.index picture.png
 
-# Pictures: a bright third, of rows or of columns.
-draw() { # folder class pattern count seed
-  mkdir -p "$1/$2"
-  LC_ALL=C awk -v pattern="$3" -v count="$4" -v seed="$5" -v folder="$1/$2" 'BEGIN {
-    srand(seed)
-    for (n = 0; n < count; n++) {
-      file = sprintf("%s/%02d.pgm", folder, n)
-      printf "P5\n12 12\n255\n" >file
-      for (p = 0; p < 144; p++) {
-        along = pattern < 3 ? int(p / 12) : p % 12
-        printf "%c", (int(along / 4) == pattern % 3 ? 190 : 50) + int(40 * rand()) >file
-      }
-      close(file)
-    }
-  }'
-}
-for i in 0 1 2; do draw photos "class$i" "$i" 8 "$((i + 1))"; done
-draw new "" 1 3 77
+for i in 0 1 2; do draw_thirds "photos/class$i" "$i" 8 "$((i + 1))"; done
+draw_thirds new 1 3 77
 check "trains an encoder" "$mica" train convnet:widths=8 --data photos --size 12 --channels 1 --crop 0 --batch-size 8 -j 1 --epochs 3 --lr 0.01 -o net.mica
 check "builds an index of pictures" "$mica" search build photos --encoder net.mica -o photos.index
 check "asks with pictures" "$mica" search query photos.index new/00.pgm new/01.pgm -k 2

@@ -1,22 +1,6 @@
 # Training examples scored, kept and trained on, as a user does it: pictures and tables, architectures, models and runs.
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mica=$MICA_BUILD/mica
-if [ ! -x "$mica" ]; then echo "skip select: this build has no tool"; exit 0; fi
-cd "$work" || exit 1
+. "$MICA_SOURCE/tests/support/tool.sh"
 
-check() { # name, then a command that must succeed; what mica said last is in `log`, others in `aside`
-  local name=$1 to=aside
-  shift
-  case $1 in "$mica") to=log ;; esac
-  if "$@" >"$to" 2>&1; then echo "ok $name"; else sed 's/^/# /' "$to"; echo "not ok $name"; fi
-}
-refused() { # name, text of the message, then a command that must fail
-  local name=$1 text=$2
-  shift 2
-  if "$@" >log 2>&1; then echo "not ok $name"; return; fi
-  if grep -qF -- "$text" log; then echo "ok $name"; else sed 's/^/# /' log; echo "not ok $name"; fi
-}
 said() { grep -qE -- "$1" log; } # a pattern of the last command's words
 rows() { grep -vc '^#' "$1"; }   # of a list, with its head
 

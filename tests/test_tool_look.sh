@@ -1,35 +1,7 @@
 # Saliency maps, and what is in a network, as a user asks for them.
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mica=$MICA_BUILD/mica
-cd "$work" || exit 1
+. "$MICA_SOURCE/tests/support/tool.sh"
 
-check() { # name, then a command that must succeed; what mica said last stays in `log`
-  local name=$1 to=aside
-  shift
-  [ "$1" != "$mica" ] || to=log
-  if "$@" >"$to" 2>&1; then echo "ok $name"; else sed 's/^/# /' log aside; echo "not ok $name"; fi
-}
-refused() { # name, text of the message, then a command that must fail
-  local name=$1 text=$2
-  shift 2
-  if "$@" >log 2>&1; then echo "not ok $name"; return; fi
-  if grep -qF -- "$text" log; then echo "ok $name"; else sed 's/^/# /' log; echo "not ok $name"; fi
-}
-
-# 12x12 pictures: a bright third on top, in the middle or below.
-for class in 0 1 2; do
-  mkdir -p data/class$class
-  LC_ALL=C awk -v class=$class 'BEGIN {
-    srand(class + 1)
-    for (n = 0; n < 12; n++) {
-      file = sprintf("data/class%d/%02d.pgm", class, n)
-      printf "P5\n12 12\n255\n" >file
-      for (p = 0; p < 144; p++) printf "%c", (int(p / 48) == class ? 190 : 50) + int(40 * rand()) >file
-      close(file)
-    }
-  }'
-done
+for class in 0 1 2; do draw_thirds data/class$class $class 12 $((class + 1)); done
 check "a network" "$mica" train convnet:widths=4,6:convolutions=1 --data data --size 12 --channels 1 \
   --epochs 2 --batch-size 6 -o net.mica
 check "one map" "$mica" explain net.mica data/class1/00.pgm -o heat.png

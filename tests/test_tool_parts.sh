@@ -1,21 +1,6 @@
 # `mica train` of a part of a network: what is selected, what stays to the last bit, masks over a killed run, initial
 # values by rules, refusals.
-mica=$MICA_BUILD/mica
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-
-check() { # name, command...
-  local name=$1
-  shift
-  if "$@" >out 2>&1; then
-    echo "ok $name"
-  else
-    echo "# status $?: $*"
-    tail -n 40 out | sed 's/^/# /'
-    echo "not ok $name"
-  fi
-}
+. "$MICA_SOURCE/tests/support/tool.sh"
 
 # Grey pictures of 8x8: a light spot in one half or in the other.
 for class in left right; do
@@ -31,7 +16,6 @@ train() {
     --optimiser sgd:momentum=0.9:weight_decay=0.01 --lr 0.05 -j 1 "$@"
 }
 tells() { local want=$1; shift; "$@" 2>&1 | tee said | grep -qF -- "$want"; }
-fails() { local want=$1; shift; "$@" >said 2>&1 && return 1; grep -qF -- "$want" said || { cat said; return 1; }; }
 
 check "how much is trained is told" tells "5006 parameters, 202 trained (4.04%)" \
   train --only bn --also output --dry-run
@@ -39,13 +23,13 @@ check "and of what" tells "0 of 4804 in convolutions, 34 of 34 in linear layers,
   train --only bn,output --dry-run
 check "masks count" tells "168 trained" train --only conv --mask conv=random:count=2 --dry-run
 check "freezing takes away" tells "168 trained" train --only bn,output --freeze linear.* --dry-run
-check "a word that is none is refused, with the nearest" fails "'bm' matches no parameter; is 'bn' meant?" \
+check "a word that is none is refused, with the nearest" says "'bm' matches no parameter; is 'bn' meant?" \
   train --only bm --dry-run
-check "so is a text that is no selection" fails "no selection of parameters" train --freeze bn, --dry-run
-check "a mask of what is frozen is refused" fails "for no parameter that is trained" \
+check "so is a text that is no selection" says "no selection of parameters" train --freeze bn, --dry-run
+check "a mask of what is frozen is refused" says "for no parameter that is trained" \
   train --only bn --mask conv=random:count=2 --dry-run
-check "an initialiser that is none is refused" fails "did you mean 'binary'" train --init-weights binry --dry-run
-check "one for another sort of layer too" fails "no gain or shift" train --initialise conv=fixed --dry-run
+check "an initialiser that is none is refused" says "did you mean 'binary'" train --init-weights binry --dry-run
+check "one for another sort of layer too" says "no gain or shift" train --initialise conv=fixed --dry-run
 
 # Which tensors of two checkpoints of a run differ, and where.
 if command -v python3 >/dev/null; then
@@ -87,7 +71,7 @@ P
   check "resumed without naming the mask" train --only conv --seed 3 --stage epochs=1 --stage epochs=2 --run again.run \
     --resume -o again.mica
   check "it ends with the same bits" python3 tensors.py again.run/last.safetensors mask3.mica.run/last.safetensors same
-  check "another mask is another run" fails "another mask" train --only conv --mask conv=random:count=3 --seed 3 \
+  check "another mask is another run" says "another mask" train --only conv --mask conv=random:count=3 --seed 3 \
     --stage epochs=1 --stage epochs=2 --run again.run --resume -o again.mica
 else
   echo "skip frozen and masked elements: no python3"

@@ -1,22 +1,6 @@
 # The run folder of `mica train`: what it holds, and that a run which was killed goes on in it as if nothing
 # had happened.
-mica=$MICA_BUILD/mica
-source=$MICA_SOURCE
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-
-check() { # name, command...
-  local name=$1
-  shift
-  if "$@" >out 2>&1; then
-    echo "ok $name"
-  else
-    echo "# status $?: $*"
-    tail -n 40 out | sed 's/^/# /'
-    echo "not ok $name"
-  fi
-}
+. "$MICA_SOURCE/tests/support/tool.sh"
 
 awk 'BEGIN { print "x,y,class"; for (i = 0; i < 3000; i++) { a = (i * 7919) % 997; b = (i * 104729) % 983
   print a "," b "," (a > b ? "over" : "under") } }' >rows.csv
@@ -57,10 +41,10 @@ check "no step is told twice" steps_rise
 # What a killed process said of steps that the resumed one told again is void, as the event files say too.
 if command -v python3 >/dev/null; then
   events_agree() {
-    python3 "$source/tests/read_event_files.py" whole.mica.run val_loss >a &&
-      python3 "$source/tests/read_event_files.py" killed.mica.run val_loss >b && [ "$(wc -l <a)" = 12 ] && diff a b &&
-      python3 "$source/tests/read_event_files.py" whole.mica.run loss >a &&
-      python3 "$source/tests/read_event_files.py" killed.mica.run loss >b && [ -s a ] && diff a b
+    python3 "$MICA_SOURCE/tests/read_event_files.py" whole.mica.run val_loss >a &&
+      python3 "$MICA_SOURCE/tests/read_event_files.py" killed.mica.run val_loss >b && [ "$(wc -l <a)" = 12 ] && diff a b &&
+      python3 "$MICA_SOURCE/tests/read_event_files.py" whole.mica.run loss >a &&
+      python3 "$MICA_SOURCE/tests/read_event_files.py" killed.mica.run loss >b && [ -s a ] && diff a b
   }
   check "the event files tell the same" events_agree
 else

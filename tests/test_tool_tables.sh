@@ -1,34 +1,5 @@
 # The tool on tables: train, predict, eval and embed, with files as people have them.
-mica=$MICA_BUILD/mica
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-
-check() { # name, command...: passes when the command does
-  local name=$1
-  shift
-  if "$@" >out 2>&1; then
-    echo "ok $name"
-  else
-    echo "# status $?: $*"
-    sed 's/^/# /' out
-    echo "not ok $name"
-  fi
-}
-# says TEXT COMMAND...: it fails with that text on standard error
-says() {
-  local text=$1
-  shift
-  ! "$@" >said 2>&1 && grep -qF -- "$text" said || { cat said; return 1; }
-}
-# above KEY LEAST COMMAND...: the JSON line it prints has KEY above LEAST
-above() {
-  local key=$1 least=$2
-  shift 2
-  "$@" >said 2>said.err || { cat said.err; return 1; }
-  cat said
-  sed -n "s/.*\"$key\": \([-0-9.e+]*\).*/\1/p" said | tail -n 1 | awk -v least="$least" '{ exit !($1 > least) }'
-}
+. "$MICA_SOURCE/tests/support/tool.sh"
 
 # A class that depends on a number and a category, and a number that depends on both; some are missing.
 rows() { # first, last

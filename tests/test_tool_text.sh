@@ -1,39 +1,11 @@
 # The tool on texts: train a decoder of tokens, stop, go on, and what it says of the result.
-mica=$MICA_BUILD/mica
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
+. "$MICA_SOURCE/tests/support/tool.sh"
 
-check() { # name, command...: passes when the command does
-  local name=$1
-  shift
-  if "$@" >out 2>&1; then
-    echo "ok $name"
-  else
-    echo "# status $?: $*"
-    sed 's/^/# /' out
-    echo "not ok $name"
-  fi
-}
-# says TEXT COMMAND...: it fails with that text on standard error
-says() {
-  local text=$1
-  shift
-  ! "$@" >said 2>&1 && grep -qF -- "$text" said || { cat said; return 1; }
-}
 # tells TEXT COMMAND...: it works and prints that text
 tells() {
   local text=$1
   shift
   "$@" >said 2>&1 && grep -q -- "$text" said || { cat said; return 1; }
-}
-# below KEY MOST COMMAND...: the last JSON line it prints has KEY below MOST
-below() {
-  local key=$1 most=$2
-  shift 2
-  "$@" >said 2>said.err || { cat said.err; return 1; }
-  cat said
-  sed -n "s/.*\"$key\": \([-0-9.e+]*\).*/\1/p" said | tail -n 1 | awk -v most="$most" '{ exit !($1 < most) }'
 }
 
 awk 'BEGIN { for (i = 0; i < 900; i++) print (i % 3 ? "the cat sat on the mat" : "and the dog ran") }' >text.txt
