@@ -17,12 +17,14 @@
 #include <time.h>
 
 extern const workload machine_workloads[], network_workloads[], generation_workloads[],
-    click_workloads[];
+    click_workloads[], attention_workloads[], bandwidth_workloads[];
 static const workload *const tables[] = {
     machine_workloads,
     network_workloads,
     generation_workloads,
     click_workloads,
+    attention_workloads,
+    bandwidth_workloads,
 };
 
 void need(mica_status status) {

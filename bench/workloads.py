@@ -58,6 +58,21 @@ def network(name, forward, train_batch, infer, train=True, settings=LAYOUTS, uni
 GROWING = [["--growing"] + more for more in ([], ["--compiled"], ["--compiled", "--packed"])]
 TOKEN = 2 * 12 * 6 * 384 * 384  # operations of a token in the decoder's layers, without attention
 
+
+
+def attention(length):
+    """Two products forward and five backward, of scores and heads of 64; half of them where causal."""
+    flop = 7 * 2 * 16384 * length * 384
+    return [Workload("attention-%d" % length, phase, 0, 16384, "tokens/s", flop / (2 if phase == "causal" else 1),
+                     0, False, "torch_attention.py") for phase in ("full", "causal")]
+
+
+def bandwidth(name, forward, train):
+    """forward, train: how often each value is read or written at least."""
+    return [Workload(name, phase, 0, 100 << 20, "values/s", 0, 4 * passes * (100 << 20), False,
+                     "torch_bandwidth.py") for phase, passes in (("forward", forward), ("train", train))]
+
+
 WORKLOADS = [
     *network("resnet8", 18.3e6, 128, (1, 64)),
     *network("resnet18", 1.11e9, 64, (1, 64)),
@@ -82,4 +97,12 @@ WORKLOADS = [
     Workload("deepfm", "infer", 0, 2048, "rows/s", 2048 * 2 * (39 * 16 * 400 + 2 * 400 * 400), 0, False,
              "torch_clicks.py", [[], ["--one-table"]]),
     Workload("deepfm", "infer", 1, 1, "rows/s", 0, 0, False, "torch_clicks.py", [[], ["--one-table"]]),
+    *(w for length in (512, 1024, 2048, 4096, 8192, 16384) for w in attention(length)),
+    *bandwidth("layer-norm", 2, 5),
+    *bandwidth("cross-entropy-1000", 1, 3),
+    *bandwidth("cross-entropy-50257", 1, 3),
+    *bandwidth("gelu", 2, 5),
+    *bandwidth("gelu-tanh", 2, 5),
+    Workload("adamw", "step", 0, 10 ** 8, "parameters/s", 0, 28e8, False, "torch_bandwidth.py",
+             [[], ["--foreach"], ["--fused"]]),
 ]
