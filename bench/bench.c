@@ -19,12 +19,8 @@
 extern const workload machine_workloads[], network_workloads[], generation_workloads[],
     click_workloads[], attention_workloads[], bandwidth_workloads[];
 static const workload *const tables[] = {
-    machine_workloads,
-    network_workloads,
-    generation_workloads,
-    click_workloads,
-    attention_workloads,
-    bandwidth_workloads,
+    machine_workloads, network_workloads,   generation_workloads,
+    click_workloads,   attention_workloads, bandwidth_workloads,
 };
 
 void need(mica_status status) {

@@ -52,10 +52,20 @@ def remez(f, weight, lo, hi, degree, rounds=12):
     return c, max(abs(y) for _, y in e)
 
 
-def show(name, what, c, error):
+def written(what, c, error):
     digits, suffix = (9, "f") if real == "float" else (17, "")
-    text = ["%s%s" % (mp.nstr(k, digits), suffix) for k in c]
     print(f"\n/* {what}; relative error {mp.nstr(error, 2)} */")
+    return ["%s%s" % (mp.nstr(k, digits), suffix) for k in c]
+
+
+def table(name, what, c, error):
+    """The coefficients alone, for code on explicit vectors."""
+    text = ", ".join(written(what, c, error))
+    print(f"#define {real[0].upper()}_POLY_{name} {{{text}}}")
+
+
+def show(name, what, c, error):
+    text = written(what, c, error)
     print(f"static inline {real} {real[0]}_poly_{name}({real} z) {{")
     horner = text[-1]
     for k in reversed(text[:-1]):
@@ -78,10 +88,12 @@ TAYLOR = mpf("1e-12")
 print("""/* vector_math_polynomials.h: written by scripts/vector_math_coefficients.py; change that, not this. */
 #ifndef MICA_VECTOR_MATH_POLYNOMIALS_H
 #define MICA_VECTOR_MATH_POLYNOMIALS_H""")
-for real, width, q, r, s, c, e, t, centre, far in (("float", 0.46, 5, 3, 2, 2, 6, 9, 3, 15),
-                                                  ("double", 0.36, 9, 6, 5, 5, 12, 22, 4, 39)):
+for real, width, q, two, r, s, c, e, t, centre, far in (("float", 0.46, 5, 5, 3, 2, 2, 6, 9, 3, 15),
+                                                       ("double", 0.36, 9, 10, 6, 5, 5, 12, 22, 4, 39)):
     f = lambda x: (expm1(x) - x) / x**2 if abs(x) > TAYLOR else mpf(1) / 2 + x / 6
     show("exp", "e^r = 1 + r + r^2 p(r)", *remez(f, lambda x: abs(x) + mpf("1e-9"), -width, width, q))
+    f = lambda x: (2**x - 1) / x if abs(x) > TAYLOR else log(mpf(2)) * (1 + x * log(mpf(2)) / 2)
+    table("EXP2", "2^f = 1 + f p(f), |f| <= 1/2", *remez(f, lambda x: abs(x) + mpf("1e-9"), -0.5, 0.5, two))
     f = lambda z: ((log((1 + sqrt(z)) / (1 - sqrt(z))) - 2 * sqrt(z)) / sqrt(z) / z
                    if z > TAYLOR else mpf(2) / 3 + 2 * z / 5)
     show("log", "log((1+s)/(1-s)) = 2s + s z p(z), z = s^2", *remez(f, lambda z: z / 2 + mpf("1e-9"), 0, 0.02944, r))

@@ -8,7 +8,7 @@
  * chosen to be -inf, not made so by adding, and tiles whose keys or values are not finite take a
  * loop that leaves out weights of zero.
  */
-#include "attention_weights.h"
+#include "attention_softmax.h"
 
 /* ---- scratch ---- */
 
@@ -52,8 +52,12 @@ static real *sharpened_totals(const mica_attention_args *a) {
 
 /* The weights of a tile in place of its scores; what they are still divided by at the end is in
  * r->sum (softmax, and the divisor a sum) or r->total (sharpened). */
-static void weigh(const block *k, int64_t key, int64_t keys, row_state *r) {
+static void weigh(const block *k, int64_t key, int64_t keys, int64_t diagonal, row_state *r) {
   const mica_attention_args *a = k->a;
+  if (k->simple) {
+    soften_simply(k, keys, diagonal, r);
+    return;
+  }
   if (a->power != 0) {
     divided(k, keys, r, k->s, NULL);
     sharpen(k, keys, r, k->s, NULL);
@@ -132,11 +136,14 @@ static void forward(const mica_attention_args *a, const void *q, const void *kp,
     }
     fill(k.width, 0, r.total);
     bool begun = false;
-    for (int64_t key = next_tile(&k, 0); key < a->keys; key = next_tile(&k, key + KEYS)) {
-      const int64_t keys = smaller(KEYS, a->keys - key);
+    for (int64_t key = next_tile(&k, 0), next; key < a->keys; key = next) {
+      next = next_tile(&k, key + KEYS);
+      fetch(smaller(KEYS, a->keys - next), a->dim, strided(kp, a->k, b, next, g));
+      fetch(smaller(KEYS, a->keys - next), a->value_dim, strided(vp, a->v, b, next, g));
+      const int64_t keys = tile_keys(&k, key), diagonal = diagonal_of(&k, key, keys);
       matrix v = strided(vp, a->v, b, key, g);
-      scores(&k, key, keys, kp);
-      weigh(&k, key, keys, &r);
+      scores(&k, key, keys, diagonal, strided(kp, a->k, b, key, g));
+      weigh(&k, key, keys, diagonal, &r);
       if (begun && softmax)
         for (int64_t i = 0; i < k.n; i++) {
           real *x = row_of(to, i);
@@ -145,11 +152,11 @@ static void forward(const mica_attention_args *a, const void *q, const void *kp,
         }
       begun = true;
       if (value != a->value_dim) {
-        copy(keys, a->value_dim, value, v, (matrix){values, value});
+        copy(keys, a->value_dim, value, NULL, v, (matrix){values, value});
         v = (matrix){values, value};
       }
       if (clean[key / KEYS] != 0)
-        across(k.n, value, keys, weights, v, to);
+        over_keys(diagonal, k.n, value, keys, weights, v, to);
       else
         careful(k.n, value, keys, k.s, 1, QUERIES, v, to);
     }
@@ -167,7 +174,7 @@ static void forward(const mica_attention_args *a, const void *q, const void *kp,
 
 /* What the tiles of one key/value head share. */
 typedef struct pass {
-  const void *k, *v;
+  const void *v;
   matrix keys, dk, dv; /* rows padded to whole vectors */
   const real *clean;   /* of the tiles of keys */
   real *dot, *ds, *dq; /* transposed gradient of the results; gradient of scores; of queries */
@@ -179,10 +186,10 @@ typedef struct pass {
 } pass;
 
 /* <dout, v_j> of a tile, into w->ds. */
-static void value_gradients(const block *k, const pass *w, int64_t key, int64_t keys) {
-  for (int64_t j = 0; j < keys; j++) fill(k->width, 0, w->ds + j * QUERIES);
-  by_rows(keys, k->width, k->a->value_dim, strided(w->v, k->a->v, k->b, key, k->g),
-          (matrix){w->dot, QUERIES}, (matrix){w->ds, QUERIES});
+static void value_gradients(const block *k, const pass *w, int64_t key, int64_t keys,
+                            int64_t diagonal) {
+  by_key(diagonal, keys, k->width, k->a->value_dim, strided(w->v, k->a->v, k->b, key, k->g),
+         (matrix){w->dot, QUERIES}, (matrix){w->ds, QUERIES});
 }
 
 /* The mean that dividing by the sum takes off: sum_j A_j dA_j. It needs all keys beforehand. */
@@ -191,9 +198,9 @@ static void sharpened_means(const block *k, pass *w) {
   fill(k->width, 0, w->mean);
   for (int64_t key = next_tile(k, 0); key < a->keys; key = next_tile(k, key + KEYS)) {
     const int64_t keys = smaller(KEYS, a->keys - key);
-    scores(k, key, keys, w->k);
+    scores(k, key, keys, ALL, rows_from(w->keys, key));
     divided(k, keys, &w->r, k->s, NULL);
-    value_gradients(k, w, key, keys);
+    value_gradients(k, w, key, keys, ALL);
     thin(k, key, keys, w->ds);
     for (int64_t j = 0; j < keys; j++) {
       const real *ds = w->ds + j * QUERIES;
@@ -209,24 +216,13 @@ static void sharpened_means(const block *k, pass *w) {
   }
 }
 
-/* Softmax, nothing else. With p the weights: ds_j = p_j (<dout, v_j> - <dout, out> + dlse), without
- * the scale. */
-static void softmax_gradients(const block *k, const pass *w, int64_t keys) {
-  for (int64_t j = 0; j < keys; j++) {
-    real *p = k->s + j * QUERIES, *ds = w->ds + j * QUERIES;
-    SIMD for (int64_t i = 0; i < k->width; i++) {
-      p[i] = math_exp(p[i] - w->r.lift[i]);
-      ds[i] = p[i] == 0 ? 0 : p[i] * (ds[i] + w->shift[i]);
-    }
-  }
-}
-
 /* From scores to weights (k->s) and gradients of scores (w->ds). */
-static void score_gradients(const block *k, const pass *w, int64_t key, int64_t keys) {
+static void score_gradients(const block *k, const pass *w, int64_t key, int64_t keys,
+                            int64_t diagonal) {
   const mica_attention_args *a = k->a;
-  value_gradients(k, w, key, keys);
+  value_gradients(k, w, key, keys, diagonal);
   if (a->curve == MICA_CURVE_EXP && a->power == 0 && !thins(a)) {
-    softmax_gradients(k, w, keys);
+    soften_gradients(k, keys, diagonal, &w->r, w->shift, w->ds);
     return;
   }
   thin(k, key, keys, w->ds);
@@ -304,13 +300,11 @@ static void backward(const mica_attention_args *a, const void *q, const void *kp
   real *scratch = scratch_;
   const int64_t group = a->heads / a->kv_heads;
   const int64_t dim = padded(a->dim), value = padded(a->value_dim);
-  const bool pad_dim = dim != a->dim, pad_value = value != a->value_dim;
   block k = {.qt = take(&scratch, QUERIES * a->dim),
              .s = take(&scratch, QUERIES * KEYS),
              .scale = take(&scratch, QUERIES),
              .seen = take(&scratch, QUERIES)};
-  pass w = {.k = kp,
-            .v = vp,
+  pass w = {.v = vp,
             .r = row_state_at(take(&scratch, ROW_STATE)),
             .shift = take(&scratch, QUERIES),
             .mean = take(&scratch, QUERIES)};
@@ -324,17 +318,20 @@ static void backward(const mica_attention_args *a, const void *q, const void *kp
   const matrix keys_in = strided(kp, a->k, b, 0, g),
                dk = strided(dkv, given_or(a->dk, a->k), b, 0, g),
                dv = strided(dvv, given_or(a->dv, a->v), b, 0, g);
-  w.keys = pad_dim ? (matrix){take(&scratch, a->keys * dim), dim} : keys_in;
-  w.dk = pad_dim ? (matrix){take(&scratch, a->keys * dim), dim} : dk;
-  w.dv = pad_value ? (matrix){take(&scratch, a->keys * value), value} : dv;
-  if (pad_dim) copy(a->keys, a->dim, dim, keys_in, w.keys);
+  /* Where rows are padded, or lie apart and would share few sets of a cache, they are moved. */
+  const bool move_k = keys_in.step != dim || dim != a->dim;
+  const bool move_dk = dk.step != dim || dim != a->dim;
+  const bool move_dv = dv.step != value || value != a->value_dim;
+  w.keys = move_k ? (matrix){take(&scratch, a->keys * dim), dim} : keys_in;
+  w.dk = move_dk ? (matrix){take(&scratch, a->keys * dim), dim} : dk;
+  w.dv = move_dv ? (matrix){take(&scratch, a->keys * value), value} : dv;
+  if (move_k) copy(a->keys, a->dim, dim, NULL, keys_in, w.keys);
   for (int64_t j = 0; j < a->keys; j++) {
     fill(dim, 0, row_of(w.dk, j));
     fill(value, 0, row_of(w.dv, j));
   }
   for (int64_t j = 0; j < tiles(a); j++)
-    clean[j] = all_finite(smaller(KEYS, a->keys - j * KEYS), dim,
-                          (matrix){row_of(w.keys, j * KEYS), w.keys.step});
+    clean[j] = all_finite(smaller(KEYS, a->keys - j * KEYS), dim, rows_from(w.keys, j * KEYS));
   w.clean = clean;
   for (int64_t h = g * group; h < (g + 1) * group; h++)
     for (int64_t first = 0; first < a->queries; first += QUERIES) {
@@ -344,45 +341,43 @@ static void backward(const mica_attention_args *a, const void *q, const void *kp
       transpose(k.n, k.width, a->value_dim, ones, gy, w.dot);
       recall_rows(&k, &w, lse, dlse, strided(outv, a->out, b, first, h), gy);
       if (a->power != 0) sharpened_means(&k, &w);
-      if (pad_dim) {
-        copy(k.n, a->dim, dim, in, (matrix){queries, dim});
-        in = (matrix){queries, dim};
-      }
-      if (pad_value) {
-        copy(k.n, a->value_dim, value, gy, (matrix){grads, value});
-        gy = (matrix){grads, value};
-      }
+      copy(k.n, a->dim, dim, k.scale, in, (matrix){queries, dim});
+      copy(k.n, a->value_dim, value, NULL, gy, (matrix){grads, value});
+      in = (matrix){queries, dim};
+      gy = (matrix){grads, value};
       const bool clean_q = all_finite(k.n, dim, in), clean_gy = all_finite(k.n, value, gy);
       fill(k.n * dim, 0, w.dq);
-      for (int64_t key = next_tile(&k, 0); key < a->keys; key = next_tile(&k, key + KEYS)) {
-        const int64_t keys = smaller(KEYS, a->keys - key);
+      for (int64_t key = next_tile(&k, 0), next; key < a->keys; key = next) {
+        next = next_tile(&k, key + KEYS);
+        const int64_t coming = smaller(KEYS, a->keys - next);
+        fetch(coming, dim, rows_from(w.keys, next));
+        fetch(coming, a->value_dim, strided(vp, a->v, b, next, g));
+        fetch(coming, dim, rows_from(w.dk, next));
+        fetch(coming, value, rows_from(w.dv, next));
+        const int64_t keys = tile_keys(&k, key), diagonal = diagonal_of(&k, key, keys);
         const matrix p = {k.s, QUERIES}, ds = {w.ds, QUERIES};
-        const matrix at_k = {row_of(w.keys, key), w.keys.step};
-        const matrix at_dk = {row_of(w.dk, key), w.dk.step}, at_dv = {row_of(w.dv, key), w.dv.step};
-        scores(&k, key, keys, kp);
-        score_gradients(&k, &w, key, keys);
+        const matrix at_k = rows_from(w.keys, key), at_dk = rows_from(w.dk, key);
+        const matrix at_dv = rows_from(w.dv, key);
+        scores(&k, key, keys, diagonal, at_k);
+        score_gradients(&k, &w, key, keys, diagonal);
         if (dbias) bias_gradients(&k, &w, key, keys, dbias);
-        for (int64_t j = 0; j < keys; j++) {
-          real *x = w.ds + j * QUERIES;
-          SIMD for (int64_t i = 0; i < k.width; i++) x[i] *= k.scale[i];
-        }
         if (clean_gy)
-          by_rows(keys, value, k.n, p, gy, at_dv);
+          over_queries(diagonal, keys, value, k.n, p, gy, at_dv);
         else
           careful(keys, value, k.n, k.s, QUERIES, 1, gy, at_dv);
         if (clean_q)
-          by_rows(keys, dim, k.n, ds, in, at_dk);
+          over_queries(diagonal, keys, dim, k.n, ds, in, at_dk);
         else
           careful(keys, dim, k.n, w.ds, QUERIES, 1, in, at_dk);
         if (clean[key / KEYS] != 0)
-          across(k.n, dim, keys, ds, at_k, dq);
+          over_keys(diagonal, k.n, dim, keys, ds, at_k, dq);
         else
           careful(k.n, dim, keys, w.ds, 1, QUERIES, at_k, dq);
       }
-      copy(k.n, a->dim, a->dim, dq, strided(dqv, given_or(a->dq, a->q), b, first, h));
+      copy(k.n, a->dim, a->dim, k.scale, dq, strided(dqv, given_or(a->dq, a->q), b, first, h));
     }
-  if (pad_dim) copy(a->keys, a->dim, a->dim, w.dk, dk);
-  if (pad_value) copy(a->keys, a->value_dim, a->value_dim, w.dv, dv);
+  if (move_dk) copy(a->keys, a->dim, a->dim, NULL, w.dk, dk);
+  if (move_dv) copy(a->keys, a->value_dim, a->value_dim, NULL, w.dv, dv);
 }
 
 const mica_attention_kernels MICA_KERNEL(attention) = {

@@ -35,31 +35,38 @@ static real *row_of(matrix m, int64_t i) {
   return m.at + i * m.step;
 }
 
-/* C (rows x vectors) += A B over `depth`. `across`: A lies transposed, its rows side by side. Rows
- * of A beyond `rows` repeat the last, or are what lies beside it; they are not stored. */
+static matrix rows_from(matrix m, int64_t i) {
+  return (matrix){row_of(m, i), m.step};
+}
+
+/* C (rows x vectors) += A B over depths [from, to). `across`: A lies transposed, its rows side by
+ * side. `fresh`: what C held does not count. Rows of A beyond `rows` repeat the last, or are what
+ * lies beside it; they are not stored. */
 static inline __attribute__((always_inline)) void multiply_tile(const int vectors,
-                                                                const bool across, int64_t rows,
-                                                                int64_t depth, matrix a, matrix b,
+                                                                const bool across, const bool fresh,
+                                                                int64_t rows, int64_t from,
+                                                                int64_t to, matrix a, matrix b,
                                                                 matrix c) {
   vector sum[ROWS][VECTORS];
-  const real *from[ROWS];
+  const real *left[ROWS];
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; i++) {
     const int64_t row = i < rows ? i : rows - 1;
-    from[i] = across ? a.at + i : a.at + row * a.step;
+    left[i] = across ? a.at + i : a.at + row * a.step;
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) sum[i][v] = vector_load(row_of(c, row) + v * VECTOR_WIDTH);
+    for (int v = 0; v < vectors; v++)
+      sum[i][v] = fresh ? (vector){0} : vector_load(row_of(c, row) + v * VECTOR_WIDTH);
   }
-  const real *right = b.at;
-  int64_t at = 0;
-  for (int64_t p = 0; p < depth; p++, right += b.step, at += across ? a.step : 1) {
+  const real *right = row_of(b, from);
+  int64_t at = from * (across ? a.step : 1);
+  for (int64_t p = from; p < to; p++, right += b.step, at += across ? a.step : 1) {
     vector r[VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) r[v] = vector_load(right + v * VECTOR_WIDTH);
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; v++) sum[i][v] += from[i][at] * r[v];
+      for (int v = 0; v < vectors; v++) sum[i][v] += left[i][at] * r[v];
   }
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; i++)
@@ -68,35 +75,61 @@ static inline __attribute__((always_inline)) void multiply_tile(const int vector
       for (int v = 0; v < vectors; v++) vector_store(row_of(c, i) + v * VECTOR_WIDTH, sum[i][v]);
 }
 
+/* What a product of a tile on the diagonal of a causal mask may leave out, because key j of the
+ * tile is hidden from query i where j > i + diagonal. ALL where nothing is. */
+enum { ALL = 1 << 30 };
+typedef enum triangle {
+  RESULT_BY_KEY,  /* C is keys x queries; what is left out keeps what it held */
+  SUM_OF_QUERIES, /* C has a row for each key, and queries are summed over */
+  SUM_OF_KEYS     /* the reverse */
+} triangle;
+
 /* C += A B; C has `columns` columns, a multiple of the vector's width. */
-static inline __attribute__((always_inline)) void multiply(const bool across, int64_t rows,
-                                                           int64_t columns, int64_t depth, matrix a,
-                                                           matrix b, matrix c) {
-  while (columns > 0) {
-    const int64_t vectors = smaller(VECTORS, columns / VECTOR_WIDTH);
+static inline __attribute__((always_inline)) void multiply(const bool across, const bool fresh,
+                                                           const triangle shape, int64_t diagonal,
+                                                           int64_t rows, int64_t columns,
+                                                           int64_t depth, matrix a, matrix b,
+                                                           matrix c) {
+  for (int64_t column = 0; column < columns; column += VECTORS * VECTOR_WIDTH)
     for (int64_t i = 0; i < rows; i += ROWS) {
-      const matrix left = {across ? a.at + i : row_of(a, i), a.step}, to = {row_of(c, i), c.step};
-      switch (vectors) {
-      case 1: multiply_tile(1, across, rows - i, depth, left, b, to); break;
+      int64_t first = column, from = 0, to = depth;
+      const int64_t seen = i - diagonal; /* the first query that sees key i */
+      if (shape == RESULT_BY_KEY && seen > first) first = seen - seen % VECTOR_WIDTH;
+      if (shape == SUM_OF_QUERIES && seen > 0) from = seen;
+      if (shape == SUM_OF_KEYS) to = smaller(depth, i + ROWS + diagonal);
+      const int64_t end = smaller(columns, column + VECTORS * VECTOR_WIDTH);
+      const matrix left = {across ? a.at + i : row_of(a, i), a.step};
+      const matrix right = {b.at + first, b.step}, out = {row_of(c, i) + first, c.step};
+      switch ((end - first) / VECTOR_WIDTH) {
+      case 1: multiply_tile(1, across, fresh, rows - i, from, to, left, right, out); break;
 #if defined(MICA_ISA_avx512) || defined(__aarch64__)
-      case 2: multiply_tile(2, across, rows - i, depth, left, b, to); break;
-      case 3: multiply_tile(3, across, rows - i, depth, left, b, to); break;
+      case 2: multiply_tile(2, across, fresh, rows - i, from, to, left, right, out); break;
+      case 3: multiply_tile(3, across, fresh, rows - i, from, to, left, right, out); break;
 #endif
-      default: multiply_tile(VECTORS, across, rows - i, depth, left, b, to);
+      case VECTORS:
+        multiply_tile(VECTORS, across, fresh, rows - i, from, to, left, right, out);
+        break;
+      default: break; /* all of it is hidden */
       }
     }
-    b.at += vectors * VECTOR_WIDTH;
-    c.at += vectors * VECTOR_WIDTH;
-    columns -= vectors * VECTOR_WIDTH;
-  }
 }
 
-static void by_rows(int64_t rows, int64_t columns, int64_t depth, matrix a, matrix b, matrix c) {
-  multiply(false, rows, columns, depth, a, b, c);
+/* Scores, or gradients of weights: [keys, queries] = A B, B being [depth, queries]. */
+static void by_key(int64_t diagonal, int64_t keys, int64_t queries, int64_t depth, matrix a,
+                   matrix b, matrix c) {
+  multiply(false, true, RESULT_BY_KEY, diagonal, keys, queries, depth, a, b, c);
 }
 
-static void across(int64_t rows, int64_t columns, int64_t depth, matrix a, matrix b, matrix c) {
-  multiply(true, rows, columns, depth, a, b, c);
+/* [keys, columns] += A B, A being [keys, queries]. */
+static void over_queries(int64_t diagonal, int64_t keys, int64_t columns, int64_t queries, matrix a,
+                         matrix b, matrix c) {
+  multiply(false, false, SUM_OF_QUERIES, diagonal, keys, columns, queries, a, b, c);
+}
+
+/* [queries, columns] += A^T B, A being [keys, queries]. */
+static void over_keys(int64_t diagonal, int64_t queries, int64_t columns, int64_t keys, matrix a,
+                      matrix b, matrix c) {
+  multiply(true, false, SUM_OF_KEYS, diagonal, queries, columns, keys, a, b, c);
 }
 
 /* The same leaving out zeros of A (row_step and depth_step apart), whose partners in B may be NaN.
@@ -128,13 +161,24 @@ static matrix strided(const void *p, mica_attention_strides s, int64_t b, int64_
   return (matrix){(real *)(uintptr_t)p + b * s.batch + token * s.token + head * s.head, s.token};
 }
 
+/* Towards the caches, what the next tile reads. */
+static void fetch(int64_t rows, int64_t columns, matrix m) {
+  const int64_t line = 64 / (int64_t)sizeof(real);
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < columns; j += line) __builtin_prefetch(row_of(m, i) + j);
+}
+
 static void fill(int64_t n, real value, real *x) {
   SIMD for (int64_t i = 0; i < n; i++) x[i] = value;
 }
 
-static void copy(int64_t rows, int64_t columns, int64_t width, matrix from, matrix to) {
+/* Rows of `columns` elements, each times a number of its own (NULL: 1), zeros up to `width`. */
+static void copy(int64_t rows, int64_t columns, int64_t width, const real *scale, matrix from,
+                 matrix to) {
   for (int64_t i = 0; i < rows; i++) {
-    memcpy(row_of(to, i), row_of(from, i), (size_t)columns * sizeof(real));
+    const real *x = row_of(from, i), by = scale ? scale[i] : 1;
+    real *y = row_of(to, i);
+    SIMD for (int64_t j = 0; j < columns; j++) y[j] = by * x[j];
     fill(width - columns, 0, row_of(to, i) + columns);
   }
 }

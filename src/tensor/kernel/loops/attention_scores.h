@@ -14,6 +14,9 @@ typedef struct block {
   const mica_attention_args *a;
   int64_t b, h, g, first, n, width;
   bool by_number;
+  /* Softmax of the products alone, all keys seen or those up to the query's position: what most
+   * networks have, and what softmax_tile.h is for. */
+  bool simple;
   int64_t see_first, see_last, see_sink; /* positions that any of its queries sees: as above */
   int32_t from_number[QUERIES], to_number[QUERIES], sink_number[QUERIES]; /* by_number */
   int64_t position[QUERIES], from[QUERIES], to[QUERIES], sink[QUERIES];
@@ -31,6 +34,10 @@ static int64_t within(int64_t x, int64_t least, int64_t most) {
 
 static int64_t id_of(const mica_attention_ids *ids, int64_t b, int64_t i) {
   return within(ids->at[b * ids->batch + i], -FAR, FAR);
+}
+
+static bool thins(const mica_attention_args *a) {
+  return a->decays || a->drop != 0;
 }
 
 static bool counts_seen(const mica_attention_args *a) {
@@ -265,10 +272,6 @@ static void drop(const block *k, int64_t key, int64_t keys, real *x) {
   }
 }
 
-static bool thins(const mica_attention_args *a) {
-  return a->decays || a->drop != 0;
-}
-
 /* Divided weights, or their gradients, times decay^distance and dropped. */
 static void thin(const block *k, int64_t key, int64_t keys, real *x) {
   if (k->a->drop != 0) drop(k, key, keys, x);
@@ -331,6 +334,9 @@ static void block_begin(block *k, const mica_attention_args *a, int64_t b, int64
   k->n = smaller(QUERIES, end - first);
   k->width = padded(k->n);
   k->by_number = !a->k_position.at && !a->k_segment.at && !a->strict;
+  k->simple = k->by_number && !a->q_position.at && !a->q_segment.at && !a->bounded &&
+              a->causal_block <= 1 && !a->bias && !a->slopes && !thins(a) && !counts_seen(a) &&
+              a->curve == MICA_CURVE_EXP && a->divide == MICA_ATTENTION_BY_SUM;
   if (k->by_number && !a->causal && !a->bounded && !a->slopes && !a->decays && !counts_seen(a)) {
     k->see_first = k->see_sink = 0;
     k->see_last = a->keys;
@@ -356,13 +362,27 @@ static int64_t next_tile(const block *k, int64_t key) {
   return smaller(key, keys);
 }
 
-/* Scores of keys [key, key + keys), transposed, hidden ones -inf. */
-static void scores(const block *k, int64_t key, int64_t keys, const void *kv) {
+/* Query i of the block sees keys [0, i + diagonal] of a tile, counted from its first; ALL where
+ * nothing is known. */
+static int64_t diagonal_of(const block *k, int64_t key, int64_t keys) {
+  const mica_attention_args *a = k->a;
+  if (!k->simple || !a->causal) return ALL;
+  const int64_t diagonal = k->first + a->offset - key;
+  return diagonal >= keys - 1 ? ALL : diagonal < -QUERIES ? -QUERIES : diagonal;
+}
+
+/* Keys of the tile from `key` on; of a causal mask only those that some query sees. */
+static int64_t tile_keys(const block *k, int64_t key) {
+  const int64_t end = k->simple && k->a->causal ? k->see_last : k->a->keys;
+  return smaller(KEYS, end - key);
+}
+
+/* Scores of keys [key, key + keys), which are the rows of at_k, transposed, hidden ones -inf. */
+static void scores(const block *k, int64_t key, int64_t keys, int64_t diagonal, matrix at_k) {
   const mica_attention_args *a = k->a;
   real *s = k->s;
-  for (int64_t j = 0; j < keys; j++) fill(k->width, 0, s + j * QUERIES);
-  by_rows(keys, k->width, a->dim, strided(kv, a->k, k->b, key, k->g), (matrix){k->qt, QUERIES},
-          (matrix){s, QUERIES});
+  by_key(diagonal, keys, k->width, a->dim, at_k, (matrix){k->qt, QUERIES}, (matrix){s, QUERIES});
+  if (k->simple) return;
   add_bias(k, key, keys, s);
   add_slopes(k, key, keys, s);
   hide(k, key, keys, s);

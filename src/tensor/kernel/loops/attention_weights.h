@@ -166,7 +166,7 @@ static void look_ahead(block *k, const void *kp, row_state *r) {
   fill(k->width, 0, r->sum);
   for (int64_t key = next_tile(k, 0); key < a->keys; key = next_tile(k, key + KEYS)) {
     const int64_t keys = smaller(KEYS, a->keys - key);
-    scores(k, key, keys, kp);
+    scores(k, key, keys, ALL, strided(kp, a->k, k->b, key, k->g));
     if (softmax) {
       soften(k, keys, r);
       continue;

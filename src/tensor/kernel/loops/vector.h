@@ -1,13 +1,16 @@
 /* Short vectors of `real` for the loops that must keep a tile of sums in registers.
  *
  * Compilers vectorise plain loops well but seldom keep a two-dimensional tile of accumulators in
- * registers; the GNU vector types say so portably (x86 and arm64, gcc and clang) without
- * intrinsics.
+ * registers; the GNU vector types say so portably (x86 and arm64, gcc and clang). The one
+ * intrinsic is the maximum: a comparison and a choice are three instructions where one does.
  */
 #ifndef MICA_TENSOR_KERNEL_LOOPS_VECTOR_H
 #define MICA_TENSOR_KERNEL_LOOPS_VECTOR_H
 
 #include <stdint.h>
+#if defined(MICA_ISA_avx512) || defined(MICA_ISA_avx2)
+#include <immintrin.h>
+#endif
 
 #if defined(MICA_ISA_avx512)
 #define VECTOR_BYTES 64
@@ -40,6 +43,33 @@ static inline vector vector_load(const real *p) {
 
 static inline void vector_store(real *p, vector v) {
   *(vector_unaligned *)p = v;
+}
+
+/* Integers of the elements' width: their bits, and what comparisons give. */
+#if defined(MICA_REAL_float)
+typedef int32_t vector_bits __attribute__((vector_size(VECTOR_BYTES)));
+#else
+typedef int64_t vector_bits __attribute__((vector_size(VECTOR_BYTES)));
+#endif
+
+static inline vector vector_of(real x) {
+  return x - (vector){0};
+}
+
+/* The larger of both; b where one is NaN. */
+static inline vector vector_max(vector a, vector b) {
+#if defined(MICA_ISA_avx512) && defined(MICA_REAL_float)
+  return (vector)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(MICA_ISA_avx512)
+  return (vector)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif defined(MICA_ISA_avx2) && defined(MICA_REAL_float)
+  return (vector)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(MICA_ISA_avx2)
+  return (vector)_mm256_max_pd((__m256d)a, (__m256d)b);
+#else
+  const vector_bits larger = (vector_bits)(a > b);
+  return (vector)(((vector_bits)a & larger) | ((vector_bits)b & ~larger));
+#endif
 }
 
 #endif
