@@ -113,6 +113,9 @@ static const setting settings[] = {
     {1, 10, 10, 3, 4, 4, 4, 1, 4, 4, 1, 1, 0, 0, 0, 0, FLAT}, /* patches, a rest that no kernel covers */
     {1, 11, 11, 2, 3, 3, 3, 1, 4, 4, 1, 1, 0, 0, 0, 0, FLAT}, /* stride beyond the kernel */
     {2, 14, 14, 48, 40, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, FLAT},
+    {3, 30, 29, 32, 48, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, FLAT}, /* large 3x3 ones: winograd.c */
+    {2, 29, 31, 48, 64, 3, 3, 1, 1, 1, 1, 1, 0, 2, 2, 1, FLAT},
+    {40, 7, 8, 80, 48, 3, 3, 1, 1, 1, 1, 1, 2, 0, 0, 0, FLAT},
     {1, 3, 3, 2, 2, 7, 7, 1, 1, 1, 1, 1, 3, 3, 3, 3, FLAT}, /* a kernel larger than the image */
     {1, 3, 3, 2, 2, 5, 5, 1, 1, 1, 1, 1, 0, 0, 0, 0, FLAT}, /* that does not fit: no output */
     {0, 3, 3, 2, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, FLAT},

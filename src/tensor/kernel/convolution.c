@@ -14,6 +14,7 @@
 #include "tensor/kernel/library.h"
 #include "tensor/kernel/onednn.h"
 #include "tensor/kernel/reduce.h"
+#include "tensor/kernel/winograd.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -178,6 +179,11 @@ static mica_status library_forward(job *j, bool *done) {
 mica_status mica_convolution_pack(const mica_engine *engine, const mica_convolution *v,
                                   const void *w, void **packed) {
   *packed = NULL;
+  if (mica_winograd_pays(engine, v)) {
+    const size_t elements = (size_t)mica_winograd_packed(engine, v);
+    *packed = mica_malloc_aligned(elements * mica_dtype_size(v->dtype));
+    return *packed ? mica_winograd_pack(engine, v, w, *packed) : MICA_ERR_MEMORY;
+  }
   if (!mica_libraries_usable(engine) || depthwise(v)) return MICA_OK;
   return mica_onednn_pack(engine, v, true, w, packed);
 }
@@ -186,7 +192,8 @@ mica_status mica_convolution_forward_packed(const mica_engine *engine, const mic
                                             const void *x, const void *packed, const void *bias,
                                             const void *residual, bool relu, void *y, bool *done) {
   job j;
-  *done = false;
+  *done = mica_winograd_pays(engine, v);
+  if (*done) return mica_winograd_forward(engine, v, NULL, packed, x, bias, residual, relu, y);
   mica_status status = job_of(engine, v, &j);
   if (status == MICA_OK)
     status = mica_onednn_convolution(engine, v, MICA_ONEDNN_FORWARD_PACKED, (void *)(uintptr_t)x,
@@ -287,6 +294,8 @@ mica_status mica_convolution_forward(const mica_engine *engine, const mica_convo
   }
   if (depthwise(v) && v->compute == v->dtype)
     return mica_depthwise_forward(engine, v, j.out, x, w, bias, residual, relu, y);
+  if (mica_winograd_pays(engine, v))
+    return mica_winograd_forward(engine, v, w, NULL, x, bias, residual, relu, y);
   if (library_pays(&j)) {
     bool done = false;
     status = library_forward(&j, &done);
@@ -360,6 +369,7 @@ mica_status mica_convolution_backward_data(const mica_engine *engine, const mica
   }
   if (depthwise(v) && v->compute == v->dtype)
     return mica_depthwise_data(engine, v, j.out, dy, w, bias, dx);
+  if (mica_winograd_pays(engine, v)) return mica_winograd_data(engine, v, dy, w, bias, dx);
   if (library_pays(&j)) {
     bool done = false;
     status = library_data(&j, &done);
@@ -483,6 +493,7 @@ mica_status mica_convolution_backward_weights(const mica_engine *engine, const m
                         .ldc = v->c};
     return product(&j, &g);
   }
+  if (mica_winograd_weights_pay(engine, v)) return mica_winograd_weights(engine, v, x, dy, dw);
   if (!(depthwise(v) && v->compute == v->dtype) && library_pays(&j)) {
     bool done = false;
     status = mica_onednn_convolution(engine, v, MICA_ONEDNN_WEIGHTS, (void *)(uintptr_t)x, dw, NULL,

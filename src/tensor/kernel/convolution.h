@@ -5,7 +5,8 @@
  * depthwise convolution. A transposed convolution is backward_data: its input is `dy`, its result
  * `dx`.
  *
- * A convolution with a kernel of one place and stride 1 is one product. Others go image by image
+ * A convolution with a kernel of one place and stride 1 is one product. Large 3x3 ones of stride 1
+ * take a quarter of the multiplications (winograd.h). Others go to oneDNN, or image by image
  * through im2col and a product, depthwise ones through the direct loops of loops/depthwise.c.
  */
 #ifndef MICA_TENSOR_KERNEL_CONVOLUTION_H

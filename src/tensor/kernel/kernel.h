@@ -30,6 +30,7 @@
   X(gemm)                                                                                          \
   X(convolution)                                                                                   \
   X(depthwise)                                                                                     \
+  X(winograd)                                                                                      \
   X(attention) X(rotary) X(decode)
 
 #define MICA_KERNEL_PASTE_(a, b, c) a##b##_##c

@@ -72,4 +72,34 @@ static inline vector vector_max(vector a, vector b) {
 #endif
 }
 
+/* Rows become columns: VECTOR_WIDTH vectors, halves of ever smaller squares exchanged. */
+static inline void vector_transpose(vector *row) {
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 4
+  for (int side = 1; side < VECTOR_WIDTH; side *= 2) {
+    vector_bits upper,
+        lower; /* of the two rows side by side: VECTOR_WIDTH and more is the second */
+#pragma GCC unroll 16
+    for (int l = 0; l < VECTOR_WIDTH; l++) {
+      upper[l] = l & side ? VECTOR_WIDTH + l - side : l;
+      lower[l] = l & side ? VECTOR_WIDTH + l : l + side;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < VECTOR_WIDTH; i++)
+      if (!(i & side)) {
+        const vector a = row[i], b = row[i + side];
+        row[i] = __builtin_shuffle(a, b, upper);
+        row[i + side] = __builtin_shuffle(a, b, lower);
+      }
+  }
+#else
+  for (int i = 0; i < VECTOR_WIDTH; i++)
+    for (int k = i + 1; k < VECTOR_WIDTH; k++) {
+      const real kept = row[i][k];
+      row[i][k] = row[k][i];
+      row[k][i] = kept;
+    }
+#endif
+}
+
 #endif

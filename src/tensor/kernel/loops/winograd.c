@@ -1,0 +1,353 @@
+/* winograd.c: the transforms of F(4x4, 3x3) and the products between them.
+ *
+ * The points of interpolation are 0, +-a, +-b and infinity with a = 1/sqrt(2), b = sqrt(2): the
+ * matrices then hold no number above 2.5, and the rounding errors are smaller than with the usual
+ * 0, +-1, +-2. Each transform treats a vector of channels at a time, first the columns, then the
+ * rows.
+ */
+#include "tensor/kernel/winograd.h"
+
+#include "loop.h"
+#include "vector.h"
+
+enum { SIDE = 6, OUT = 4, TAPS = 3, POINTS = MICA_WINOGRAD_POINTS };
+
+#define A1 ((real)0.70710678118654752440) /* a */
+#define A2 ((real)0.5)                    /* its square and cube */
+#define A3 ((real)0.35355339059327376220)
+#define B1 ((real)1.41421356237309504880)
+#define B2 ((real)2)
+#define B3 ((real)2.82842712474619009760)
+#define NA ((real)(-1.0 / 1.5)) /* 1 / (2 a^2 (a^2 - b^2)) */
+#define NB ((real)(1.0 / 6))    /* 1 / (2 b^2 (b^2 - a^2)); that of point 0 is 1 */
+
+/* ---- the one-dimensional transforms; `step` vectors from element to element ---- */
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* t = B^T d, 6 from 6 */
+INLINE void transform_input(const vector *d, int step, vector *t, int t_step) {
+  const vector d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step],
+               d5 = d[5 * step];
+  const vector ea = d4 - B2 * d2, oa = A1 * d3 - (A1 * B2) * d1;
+  const vector eb = d4 - A2 * d2, ob = B1 * d3 - (B1 * A2) * d1;
+  t[0] = d0 + d4 - (A2 + B2) * d2;
+  t[t_step] = ea + oa;
+  t[2 * t_step] = ea - oa;
+  t[3 * t_step] = eb + ob;
+  t[4 * t_step] = eb - ob;
+  t[5 * t_step] = d1 + d5 - (A2 + B2) * d3;
+}
+
+/* y = A^T m, 4 from 6 */
+INLINE void transform_output(const vector *m, int step, vector *y, int y_step) {
+  const vector s1 = m[step] + m[2 * step], d1 = m[step] - m[2 * step];
+  const vector s2 = m[3 * step] + m[4 * step], d2 = m[3 * step] - m[4 * step];
+  y[0] = m[0] + s1 + s2;
+  y[y_step] = A1 * d1 + B1 * d2;
+  y[2 * y_step] = A2 * s1 + B2 * s2;
+  y[3 * y_step] = A3 * d1 + B3 * d2 + m[5 * step];
+}
+
+/* m = A y, 6 from 4 */
+INLINE void transform_gradient(const vector *y, int step, vector *m, int m_step) {
+  const vector y0 = y[0], y1 = y[step], y2 = y[2 * step], y3 = y[3 * step];
+  const vector ea = y0 + A2 * y2, oa = A1 * y1 + A3 * y3;
+  const vector eb = y0 + B2 * y2, ob = B1 * y1 + B3 * y3;
+  m[0] = y0;
+  m[m_step] = ea + oa;
+  m[2 * m_step] = ea - oa;
+  m[3 * m_step] = eb + ob;
+  m[4 * m_step] = eb - ob;
+  m[5 * m_step] = y3;
+}
+
+/* u = G w, 6 from 3 */
+INLINE void transform_kernel(const vector *w, int step, vector *u, int u_step) {
+  const vector w0 = w[0], w1 = w[step], w2 = w[2 * step];
+  const vector ea = NA * w0 + (NA * A2) * w2, oa = (NA * A1) * w1;
+  const vector eb = NB * w0 + (NB * B2) * w2, ob = (NB * B1) * w1;
+  u[0] = w0;
+  u[u_step] = ea + oa;
+  u[2 * u_step] = ea - oa;
+  u[3 * u_step] = eb + ob;
+  u[4 * u_step] = eb - ob;
+  u[5 * u_step] = w2;
+}
+
+/* w = G^T u, 3 from 6 */
+INLINE void transform_kernel_gradient(const vector *u, int step, vector *w, int w_step) {
+  const vector s1 = u[step] + u[2 * step], d1 = u[step] - u[2 * step];
+  const vector s2 = u[3 * step] + u[4 * step], d2 = u[3 * step] - u[4 * step];
+  w[0] = u[0] + NA * s1 + NB * s2;
+  w[w_step] = (NA * A1) * d1 + (NB * B1) * d2;
+  w[2 * w_step] = (NA * A2) * s1 + (NB * B2) * s2 + u[5 * step];
+}
+
+/* ---- tiles ---- */
+
+/* Where the `side` x `side` places of a tile lie, from (h, w) on; zeros outside the map. */
+static void places_of(const mica_winograd_map *map, const real *image, const real *zeros, int64_t h,
+                      int64_t w, int side, const real **at) {
+  for (int i = 0; i < side; i++)
+    for (int j = 0; j < side; j++) {
+      const int64_t y = h + i, x = w + j;
+      const bool inside = y >= 0 && y < map->height && x >= 0 && x < map->width;
+      at[i * side + j] = inside ? image + (y * map->width + x) * map->channels : zeros;
+    }
+}
+
+typedef struct position {
+  int64_t image, h, w; /* in tiles */
+} position;
+
+static position position_of(const mica_winograd_map *map, int64_t tile) {
+  const int64_t in_image = map->tiles_h * map->tiles_w;
+  return (position){tile / in_image, tile % in_image / map->tiles_w, tile % map->tiles_w};
+}
+
+static const real *image_of(const mica_winograd_map *map, const void *x, int64_t image) {
+  return (const real *)x + image * map->height * map->width * map->channels;
+}
+
+static void input(const mica_winograd_map *map, const void *x, const void *zeros, int64_t begin,
+                  int64_t end, int64_t step, void *to) {
+  for (int64_t tile = begin; tile < end; tile++) {
+    const position p = position_of(map, tile);
+    const real *at[SIDE * SIDE];
+    places_of(map, image_of(map, x, p.image), zeros, p.h * OUT - map->before_h,
+              p.w * OUT - map->before_w, SIDE, at);
+    real *v = (real *)to + (tile - begin) * map->channels;
+    for (int64_t c = 0; c < map->channels; c += VECTOR_WIDTH) {
+      vector half[SIDE][SIDE];
+#pragma GCC unroll 6
+      for (int i = 0; i < SIDE; i++) {
+        vector d[SIDE];
+#pragma GCC unroll 6
+        for (int j = 0; j < SIDE; j++) d[j] = vector_load(at[i * SIDE + j] + c);
+        transform_input(d, 1, half[i], 1);
+      }
+      for (int j = 0; j < SIDE; j++) {
+        vector t[SIDE];
+        transform_input(&half[0][j], SIDE, t, 1);
+#pragma GCC unroll 6
+        for (int i = 0; i < SIDE; i++) vector_store(v + (i * SIDE + j) * step + c, t[i]);
+      }
+    }
+  }
+}
+
+static void output_gradient(const mica_winograd_map *map, const void *dy, const void *zeros,
+                            int64_t begin, int64_t end, int64_t step, void *to) {
+  for (int64_t tile = begin; tile < end; tile++) {
+    const position p = position_of(map, tile);
+    const real *at[OUT * OUT];
+    places_of(map, image_of(map, dy, p.image), zeros, p.h * OUT, p.w * OUT, OUT, at);
+    real *m = (real *)to + (tile - begin) * map->channels;
+    for (int64_t c = 0; c < map->channels; c += VECTOR_WIDTH) {
+      vector half[OUT][SIDE];
+#pragma GCC unroll 4
+      for (int i = 0; i < OUT; i++) {
+        vector y[OUT];
+#pragma GCC unroll 4
+        for (int j = 0; j < OUT; j++) y[j] = vector_load(at[i * OUT + j] + c);
+        transform_gradient(y, 1, half[i], 1);
+      }
+      for (int j = 0; j < SIDE; j++) {
+        vector t[SIDE];
+        transform_gradient(&half[0][j], SIDE, t, 1);
+#pragma GCC unroll 6
+        for (int i = 0; i < SIDE; i++) vector_store(m + (i * SIDE + j) * step + c, t[i]);
+      }
+    }
+  }
+}
+
+/* A NaN stays. */
+static vector relu_of(vector v) {
+  return (vector)((vector_bits)v & ~(vector_bits)(v < (vector){0}));
+}
+
+static void output(const mica_winograd_map *map, const void *mv, int64_t step, int64_t begin,
+                   int64_t end, const void *bias, const void *residual, bool relu, void *yv) {
+  for (int64_t tile = begin; tile < end; tile++) {
+    const position p = position_of(map, tile);
+    const int64_t c_all = map->channels, h = p.h * OUT, w = p.w * OUT;
+    const int64_t first = ((p.image * map->height + h) * map->width + w) * c_all;
+    const int rows = (int)smaller(OUT, map->height - h),
+              columns = (int)smaller(OUT, map->width - w);
+    const real *m = (const real *)mv + (tile - begin) * c_all;
+    for (int64_t c = 0; c < c_all; c += VECTOR_WIDTH) {
+      vector half[SIDE][OUT];
+      for (int i = 0; i < SIDE; i++) {
+        vector t[SIDE];
+#pragma GCC unroll 6
+        for (int j = 0; j < SIDE; j++) t[j] = vector_load(m + (i * SIDE + j) * step + c);
+        transform_output(t, 1, half[i], 1);
+      }
+      const vector add = bias ? vector_load((const real *)bias + c) : (vector){0};
+      for (int j = 0; j < columns; j++) {
+        vector t[OUT];
+        transform_output(&half[0][j], OUT, t, 1);
+        for (int i = 0; i < rows; i++) {
+          const int64_t at = first + (i * map->width + j) * c_all + c;
+          vector y = t[i] + add;
+          if (residual) y += vector_load((const real *)residual + at);
+          vector_store((real *)yv + at, relu ? relu_of(y) : y);
+        }
+      }
+    }
+  }
+}
+
+/* ---- weights ---- */
+
+/* G w G^T of a vector of channels of one filter; `turned`: of the kernel turned round. */
+static void kernel_points(const real *w, int64_t c, bool turned, vector *u) {
+  vector half[TAPS][SIDE];
+  for (int i = 0; i < TAPS; i++) {
+    vector row[TAPS];
+    for (int j = 0; j < TAPS; j++)
+      row[j] = vector_load(w + (turned ? 8 - (i * TAPS + j) : i * TAPS + j) * c);
+    transform_kernel(row, 1, half[i], 1);
+  }
+  for (int j = 0; j < SIDE; j++) transform_kernel(&half[0][j], SIDE, u + j, SIDE);
+}
+
+/* Filters as the depth of the product, channels as its columns. */
+static void weights_turned(int64_t c, const real *w, int64_t depth, int64_t f, int64_t point,
+                           real *packed) {
+  for (int64_t from = 0; from < c; from += VECTOR_WIDTH) {
+    vector u[POINTS];
+    kernel_points(w + from, c, true, u);
+    real *to = packed + (from / TILE_COLUMNS * depth + f) * TILE_COLUMNS + from % TILE_COLUMNS;
+    for (int p = 0; p < POINTS; p++) vector_store(to + p * point, u[p]);
+  }
+}
+
+/* A vector of filters as columns, channels as the depth: a square of each point is transposed. */
+static void weights_straight(int64_t c, const real *w, int64_t f, int64_t point, real *packed) {
+  vector u[VECTOR_WIDTH][POINTS];
+  for (int64_t from = 0; from < c; from += VECTOR_WIDTH) {
+    for (int i = 0; i < VECTOR_WIDTH; i++)
+      kernel_points(w + i * TAPS * TAPS * c + from, c, false, u[i]);
+    real *to = packed + (f / TILE_COLUMNS * c + from) * TILE_COLUMNS + f % TILE_COLUMNS;
+    for (int p = 0; p < POINTS; p++) {
+      vector square[VECTOR_WIDTH];
+#pragma GCC unroll 16
+      for (int i = 0; i < VECTOR_WIDTH; i++) square[i] = u[i][p];
+      vector_transpose(square);
+#pragma GCC unroll 16
+      for (int k = 0; k < VECTOR_WIDTH; k++)
+        vector_store(to + p * point + k * TILE_COLUMNS, square[k]);
+    }
+  }
+}
+
+static void weights(int64_t o, int64_t c, const void *wv, bool turned, int64_t begin, int64_t end,
+                    int64_t step, void *packed) {
+  const real *w = wv;
+  if (turned)
+    for (int64_t f = begin; f < end; f++)
+      weights_turned(c, w + f * TAPS * TAPS * c, o, f, step, packed);
+  else
+    for (int64_t f = begin; f < end; f += VECTOR_WIDTH)
+      weights_straight(c, w + f * TAPS * TAPS * c, f, step, packed);
+}
+
+static void weight_gradient(int64_t c, const void *uv, int64_t step, int64_t begin, int64_t end,
+                            void *dw) {
+  for (int64_t f = begin; f < end; f++)
+    for (int64_t from = 0; from < c; from += VECTOR_WIDTH) {
+      const real *u = (const real *)uv + f * c + from;
+      real *to = (real *)dw + f * TAPS * TAPS * c + from;
+      vector half[SIDE][TAPS];
+      for (int i = 0; i < SIDE; i++) {
+        vector t[SIDE];
+        for (int j = 0; j < SIDE; j++) t[j] = vector_load(u + (i * SIDE + j) * step);
+        transform_kernel_gradient(t, 1, half[i], 1);
+      }
+      for (int j = 0; j < TAPS; j++) {
+        vector t[TAPS];
+        transform_kernel_gradient(&half[0][j], TAPS, t, 1);
+        for (int i = 0; i < TAPS; i++) vector_store(to + (i * TAPS + j) * c, t[i]);
+      }
+    }
+}
+
+/* ---- products ---- */
+
+/* TILE_ROWS rows of a product, `vectors` vectors wide. Element (i, p) of the left factor is
+ * left[i * row + p * next]; rows from `rows` on repeat the last and are not stored. */
+INLINE void product_tile(const int vectors, const bool across, int64_t rows, int64_t depth,
+                         const real *left, int64_t left_step, const real *right, int64_t right_step,
+                         bool fresh, real *to, int64_t to_step) {
+  vector sum[TILE_ROWS][TILE_VECTORS];
+  const real *row[TILE_ROWS];
+#pragma GCC unroll 16
+  for (int i = 0; i < TILE_ROWS; i++) {
+    const int64_t at = i < rows ? i : rows - 1;
+    row[i] = across ? left + at : left + at * left_step;
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++)
+      sum[i][v] = fresh ? (vector){0} : vector_load(to + at * to_step + v * VECTOR_WIDTH);
+  }
+  int64_t at = 0;
+  for (int64_t p = 0; p < depth; p++, right += right_step, at += across ? left_step : 1) {
+    vector r[TILE_VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) r[v] = vector_load(right + v * VECTOR_WIDTH);
+#pragma GCC unroll 16
+    for (int i = 0; i < TILE_ROWS; i++)
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; v++) sum[i][v] += row[i][at] * r[v];
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < TILE_ROWS; i++)
+    if (i < rows)
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; v++)
+        vector_store(to + i * to_step + v * VECTOR_WIDTH, sum[i][v]);
+}
+
+static void product(int64_t rows, int64_t depth, int64_t columns, const void *vv,
+                    const void *packed, void *mv) {
+  const real *v = vv, *right = packed;
+  for (int64_t j = 0; j < columns; j += TILE_COLUMNS, right += depth * TILE_COLUMNS)
+    for (int64_t i = 0; i < rows; i += TILE_ROWS) {
+      real *to = (real *)mv + i * columns + j;
+      if (columns - j >= TILE_COLUMNS)
+        product_tile(TILE_VECTORS, false, rows - i, depth, v + i * depth, depth, right,
+                     TILE_COLUMNS, true, to, columns);
+      else
+        for (int64_t k = 0; k < columns - j; k += VECTOR_WIDTH)
+          product_tile(1, false, rows - i, depth, v + i * depth, depth, right + k, TILE_COLUMNS,
+                       true, to + k, columns);
+    }
+}
+
+static void gradient_product(int64_t rows, int64_t o, int64_t c, const void *mv, const void *vv,
+                             bool fresh, void *uv) {
+  const real *m = mv, *v = vv;
+  for (int64_t j = 0; j < c; j += TILE_COLUMNS)
+    for (int64_t i = 0; i < o; i += TILE_ROWS) {
+      real *to = (real *)uv + i * c + j;
+      if (c - j >= TILE_COLUMNS)
+        product_tile(TILE_VECTORS, true, o - i, rows, m + i, o, v + j, c, fresh, to, c);
+      else
+        for (int64_t k = 0; k < c - j; k += VECTOR_WIDTH)
+          product_tile(1, true, o - i, rows, m + i, o, v + j + k, c, fresh, to + k, c);
+    }
+}
+
+const mica_winograd_kernels MICA_KERNEL(winograd) = {
+    .vector = VECTOR_WIDTH,
+    .columns = TILE_COLUMNS,
+    .input = input,
+    .output_gradient = output_gradient,
+    .output = output,
+    .weights = weights,
+    .weight_gradient = weight_gradient,
+    .product = product,
+    .gradient_product = gradient_product,
+};
