@@ -246,7 +246,7 @@ void mica_record_unsave(mica_tape *t, record *r) {
   r->n_saved = 0;
 }
 
-bool mica_record_call(mica_tape *t, uint32_t at, mica_call *c) {
+bool mica_record_bind(mica_tape *t, uint32_t at, mica_call *c) {
   const record *r = &t->records.v[at];
   struct mica_call_state *s = &c->state;
   c->tape = t;
@@ -255,6 +255,7 @@ bool mica_record_call(mica_tape *t, uint32_t at, mica_call *c) {
   c->n_in = r->n_in;
   c->n_out = r->n_out;
   c->ctx = r->ctx;
+  c->grad_out = NULL;
   s->record = at;
   s->spill = t->scratch.n;
   s->n_saved = r->n_saved;
@@ -263,18 +264,7 @@ bool mica_record_call(mica_tape *t, uint32_t at, mica_call *c) {
   s->in_view = s->in_views;
   s->gin_view = s->gin_views;
   s->gin_buffers = s->gin_inline;
-  c->grad_out = s->grad_views;
   c->saved = (void *const *)s->saved_data;
-  bool any = false;
-  const uint32_t *link = t->links.v + r->links;
-  for (uint32_t i = 0; i < r->n_out; i++) {
-    const value *v = &t->values.v[s->out_slots[i] = link[r->n_in + i]];
-    s->out_views[i] = v->view;
-    if (!(r->saved_out >> i & 1)) s->out_views[i].data = NULL;
-    s->grad_views[i] = mica_view_of(v->grad, v->view.dtype, v->view.shape);
-    any |= v->grad != NULL;
-  }
-  if (!any) return false;
   if (r->n_in > MICA_CALL_INLINE) {
     size_t n = r->n_in;
     s->in_slot = mica_call_scratch(c, n * sizeof *s->in_slot);
@@ -285,15 +275,39 @@ bool mica_record_call(mica_tape *t, uint32_t at, mica_call *c) {
   }
   c->in = s->in_view;
   c->out = s->out_views;
-  link = t->links.v + r->links;
+  const uint32_t *link = t->links.v + r->links;
   for (uint32_t i = 0; i < r->n_in; i++) {
+    const bool saved = i < 32 && (r->saved_in >> i & 1);
+    if (saved && link[i] && !mica_value_remake(t, link[i])) return false;
     s->in_slot[i] = link[i];
     s->gin_buffers[i] = PENDING_NONE;
     s->in_view[i] = link[i] ? t->values.v[link[i]].view : mica_view_of(NULL, MICA_F32, MICA_SCALAR);
-    if (i >= 32 || !(r->saved_in >> i & 1)) s->in_view[i].data = NULL;
+    if (!saved) s->in_view[i].data = NULL;
+  }
+  for (uint32_t i = 0; i < r->n_out; i++) {
+    s->out_views[i] = t->values.v[s->out_slots[i] = link[r->n_in + i]].view;
+    if (!(r->saved_out >> i & 1)) s->out_views[i].data = NULL;
   }
   for (uint32_t i = 0; i < r->n_saved; i++)
     s->saved_data[i] = t->buffers.v[s->saved_buffers[i] = link[r->n_in + r->n_out + i]].data;
+  return true;
+}
+
+bool mica_record_call(mica_tape *t, uint32_t at, mica_call *c) {
+  const record *r = &t->records.v[at];
+  const uint32_t *out = t->links.v + r->links + r->n_in;
+  bool any = false;
+  for (uint32_t i = 0; i < r->n_out; i++) any |= t->values.v[out[i]].grad != NULL;
+  if (!any) return false;
+  if (!mica_record_bind(t, at, c)) {
+    mica_record_end(c);
+    return false;
+  }
+  for (uint32_t i = 0; i < r->n_out; i++) {
+    const value *v = &t->values.v[out[i]];
+    c->state.grad_views[i] = mica_view_of(v->grad, v->view.dtype, v->view.shape);
+  }
+  c->grad_out = c->state.grad_views;
   return true;
 }
 

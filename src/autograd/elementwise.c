@@ -55,9 +55,24 @@ static void unary_backward(mica_call *c) {
   mica_parallel_for(c->engine, mica_chunks(job.n), unary_grad_range, &job);
 }
 
+static void unary_remake(mica_call *c) {
+  const mica_view *x = &c->in[0];
+  unary_job job = {mica_kernels_of(c->engine, x->dtype)->elementwise,
+                   c->ctx,
+                   mica_dtype_size(x->dtype),
+                   mica_view_count(x),
+                   x->data,
+                   NULL,
+                   NULL,
+                   c->out[0].data};
+  mica_parallel_for(c->engine, mica_chunks(job.n), unary_range, &job);
+}
+
 /* One operation a function, so that errors, profiles and overrides know them by name. */
 #define UNARY_OP(symbol)                                                                           \
-  static const mica_op symbol##_op = {sizeof(mica_op), #symbol, MICA_OP_BY_EXAMPLE, unary_backward};
+  static const remade_op symbol##_op = {                                                           \
+      {sizeof(mica_op), #symbol, MICA_OP_BY_EXAMPLE | MICA_OP_REMADE, unary_backward},             \
+      unary_remake};
 #define FLAT_OP(symbol)                                                                            \
   static const mica_op symbol##_op = {sizeof(mica_op), #symbol, MICA_OP_BY_EXAMPLE, NULL};
 
@@ -92,7 +107,7 @@ static mica_var unary(mica_tape *t, const mica_op *op, mica_unary_op kind, mica_
 #define UNARY(symbol, kind)                                                                        \
   UNARY_OP(symbol)                                                                                 \
   mica_var mica_##symbol(mica_tape *t, mica_var x) {                                               \
-    return unary(t, &symbol##_op, kind, x, 0, 0);                                                  \
+    return unary(t, &symbol##_op.op, kind, x, 0, 0);                                               \
   }
 #define FLAT(symbol, kind)                                                                         \
   FLAT_OP(symbol)                                                                                  \
@@ -119,7 +134,7 @@ UNARY(log_sigmoid, MICA_UNARY_LOG_SIGMOID)
 UNARY(softplus, MICA_UNARY_SOFTPLUS)
 UNARY_OP(relu)
 mica_var mica_relu(mica_tape *t, mica_var x) {
-  return mica_relu_made(t, unary(t, &relu_op, MICA_UNARY_RELU, x, 0, 0));
+  return mica_relu_made(t, unary(t, &relu_op.op, MICA_UNARY_RELU, x, 0, 0));
 }
 UNARY(selu, MICA_UNARY_SELU)
 UNARY(gelu, MICA_UNARY_GELU)
@@ -138,21 +153,21 @@ FLAT(round, MICA_UNARY_ROUND)
 
 UNARY_OP(leaky_relu)
 mica_var mica_leaky_relu(mica_tape *t, mica_var x, double slope) {
-  return unary(t, &leaky_relu_op, MICA_UNARY_LEAKY_RELU, x, slope, 0);
+  return unary(t, &leaky_relu_op.op, MICA_UNARY_LEAKY_RELU, x, slope, 0);
 }
 UNARY_OP(elu)
 mica_var mica_elu(mica_tape *t, mica_var x, double alpha) {
-  return unary(t, &elu_op, MICA_UNARY_ELU, x, alpha, 0);
+  return unary(t, &elu_op.op, MICA_UNARY_ELU, x, alpha, 0);
 }
 UNARY_OP(swish)
 mica_var mica_swish(mica_tape *t, mica_var x, double beta) {
-  return unary(t, &swish_op, MICA_UNARY_SWISH, x, beta, 0);
+  return unary(t, &swish_op.op, MICA_UNARY_SWISH, x, beta, 0);
 }
 UNARY_OP(celu)
 mica_var mica_celu(mica_tape *t, mica_var x, double alpha) {
   if (mica_ok(t) && !(alpha > 0))
     return mica_latch(t, MICA_ERR_INVALID, "celu: alpha %g, expected > 0", alpha);
-  return unary(t, &celu_op, MICA_UNARY_CELU, x, alpha, 0);
+  return unary(t, &celu_op.op, MICA_UNARY_CELU, x, alpha, 0);
 }
 
 static mica_var shrink(mica_tape *t, const mica_op *op, mica_unary_op kind, mica_var x,
@@ -163,23 +178,23 @@ static mica_var shrink(mica_tape *t, const mica_op *op, mica_unary_op kind, mica
 }
 UNARY_OP(soft_shrink)
 mica_var mica_soft_shrink(mica_tape *t, mica_var x, double lambda) {
-  return shrink(t, &soft_shrink_op, MICA_UNARY_SOFT_SHRINK, x, lambda);
+  return shrink(t, &soft_shrink_op.op, MICA_UNARY_SOFT_SHRINK, x, lambda);
 }
 UNARY_OP(hard_shrink)
 mica_var mica_hard_shrink(mica_tape *t, mica_var x, double lambda) {
-  return shrink(t, &hard_shrink_op, MICA_UNARY_HARD_SHRINK, x, lambda);
+  return shrink(t, &hard_shrink_op.op, MICA_UNARY_HARD_SHRINK, x, lambda);
 }
 UNARY_OP(clamp)
 mica_var mica_clamp(mica_tape *t, mica_var x, double lo, double hi) {
-  return unary(t, &clamp_op, MICA_UNARY_CLAMP, x, lo, hi);
+  return unary(t, &clamp_op.op, MICA_UNARY_CLAMP, x, lo, hi);
 }
 UNARY_OP(pow_scalar)
 mica_var mica_pow_scalar(mica_tape *t, mica_var x, double p) {
-  return unary(t, &pow_scalar_op, MICA_UNARY_POW, x, p, 0);
+  return unary(t, &pow_scalar_op.op, MICA_UNARY_POW, x, p, 0);
 }
 UNARY_OP(affine)
 mica_var mica_affine(mica_tape *t, mica_var x, double scale, double shift) {
-  return unary(t, &affine_op, MICA_UNARY_AFFINE, x, scale, shift);
+  return unary(t, &affine_op.op, MICA_UNARY_AFFINE, x, scale, shift);
 }
 
 mica_var mica_activate(mica_tape *t, mica_activation kind, mica_var x) {

@@ -152,12 +152,28 @@ static void row_backward(mica_call *c) {
   combine_sums(c, chunks, cols, &job);
 }
 
-static const mica_op layer_norm_op = {
-    sizeof(mica_op), "layer_norm", MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM,
-    row_backward};
-static const mica_op rms_norm_op = {sizeof(mica_op), "rms_norm",
-                                    MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM,
-                                    row_backward};
+/* The statistics are written too, with the values that they have. */
+static void row_forward(const mica_call *c, double eps, void *y, void *rstd, void *mean) {
+  norm_job job = job_of(c);
+  job.eps = eps;
+  job.rms = c->n_in == 2;
+  job.bias = job.rms ? NULL : c->in[2].data;
+  job.y = y;
+  job.mean = mean;
+  job.rstd = rstd;
+  mica_parallel_for(c->engine, chunks_of(job.rows, ROWS), row_range, &job);
+}
+
+static void row_remake(mica_call *c) {
+  const double *eps = c->ctx;
+  row_forward(c, *eps, c->out[0].data, c->saved[0], c->n_in == 2 ? NULL : c->saved[1]);
+}
+
+#define ROW_FLAGS (MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM | MICA_OP_REMADE)
+static const remade_op layer_norm_op = {{sizeof(mica_op), "layer_norm", ROW_FLAGS, row_backward},
+                                        row_remake};
+static const remade_op rms_norm_op = {{sizeof(mica_op), "rms_norm", ROW_FLAGS, row_backward},
+                                      row_remake};
 
 static mica_var row_norm(mica_tape *t, const mica_op *op, int n_in, const mica_var *in,
                          double eps) {
@@ -176,26 +192,18 @@ static mica_var row_norm(mica_tape *t, const mica_op *op, int n_in, const mica_v
   const size_t size = mica_dtype_size(x->dtype);
   void *rstd = mica_call_saved(&c, (size_t)rows * size);
   void *mean = rms ? NULL : mica_call_saved(&c, (size_t)rows * size);
-  if (mica_ok(t)) {
-    norm_job job = job_of(&c);
-    job.eps = eps;
-    job.rms = rms;
-    job.bias = rms ? NULL : c.in[2].data;
-    job.y = y->data;
-    job.mean = mean;
-    job.rstd = rstd;
-    mica_parallel_for(c.engine, chunks_of(rows, ROWS), row_range, &job);
-  }
-  mica_call_save_input(&c, 0);
-  if (c.in[1].data) mica_call_save_input(&c, 1);
+  if (mica_ok(t)) row_forward(&c, eps, y->data, rstd, mean);
+  mica_call_context(&c, &eps, sizeof eps);
+  for (int i = 0; i < n_in; i++)
+    if (c.in[i].data) mica_call_save_input(&c, i);
   return mica_call_end(&c);
 }
 
 mica_var mica_layer_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias, double eps) {
-  return row_norm(t, &layer_norm_op, 3, (mica_var[]){x, gain, bias}, eps);
+  return row_norm(t, &layer_norm_op.op, 3, (mica_var[]){x, gain, bias}, eps);
 }
 mica_var mica_rms_norm(mica_tape *t, mica_var x, mica_var gain, double eps) {
-  return row_norm(t, &rms_norm_op, 2, (mica_var[]){x, gain}, eps);
+  return row_norm(t, &rms_norm_op.op, 2, (mica_var[]){x, gain}, eps);
 }
 
 /* ---- group norm: a chunk is an example ---- */

@@ -228,6 +228,7 @@ void mica_value_drop_handle(mica_tape *t, uint32_t slot) {
   if (!v->stamp) return;
   v->stamp = 0;
   mica_value_unwant(t, slot);
+  mica_value_lose(t, slot);
   if (!v->graph && !v->wanted && !v->grad_buffer && VEC_ROOM(t, t->free_values, 1))
     t->free_values.v[t->free_values.n++] = slot;
 }

@@ -3,7 +3,8 @@
  * A value is a tensor on the tape, a record is one application of an operation, a buffer is a block
  * of the arena with a count of those who need it: each value whose data is wanted, each gradient. A
  * value's data is wanted while its handle is alive or a record has saved it. When the last one lets
- * go, the block goes back to the arena at once.
+ * go, the block goes back to the arena at once. When only records want it and its operation can
+ * make it again (remake.c), the block goes back too, and is filled anew for the first of them.
  */
 #ifndef MICA_AUTOGRAD_TAPE_H
 #define MICA_AUTOGRAD_TAPE_H
@@ -26,6 +27,8 @@ typedef struct value {
   bool per_example;  /* ... or has none, and its gradient is [examples, ...] */
   bool lone;         /* its owner is used nowhere else */
   bool graph;        /* some record points to it: the slot stays until the reset */
+  bool lost;         /* wanted, but without data until a record's backward asks for it ... */
+  bool base;         /* ... or what such a value is made from */
   uint8_t grad_kind; /* value_grad */
   uint32_t grad_buffer;
   void *grad; /* contiguous, shape and type of view */
@@ -181,12 +184,30 @@ const mica_view *mica_call_output_adopt(mica_call *c, uint32_t slot);
 
 void mica_draw_table_clear(draw_table *d);
 
+/* ---- values that are made again (remake.c) ---- */
+
+/* An operation with one output that is cheaper to make again than to keep. `remake` fills
+ * c->out[0] with the bits of the forward, from c->in, c->ctx and c->saved as backward sees them; it
+ * may happen only where forward has saved all inputs and not the output. */
+#define MICA_OP_REMADE (1u << 31) /* flag: op is the first member of a remade_op */
+typedef struct remade_op {
+  mica_op op;
+  void (*remake)(mica_call *c);
+} remade_op;
+
+/* Give the data back if only records want it and it can be made again. */
+void mica_value_lose(mica_tape *t, uint32_t slot);
+/* Make it again if it is lost; false latches. */
+bool mica_value_remake(mica_tape *t, uint32_t slot);
+
 /* ---- the parts of a backward ---- */
 
 /* Memory for v's own gradient, uninitialised. */
 void *mica_grad_buffer(mica_tape *t, value *v);
 /* Add n elements to the gradient of v, which may share its buffer with another value's. */
 void mica_add_gradient(mica_tape *t, value *v, const void *more);
+/* The call as its record remembers it, without gradients; false latches. */
+bool mica_record_bind(mica_tape *t, uint32_t at, mica_call *c);
 /* The call that a record's backward is given. False: no output has a gradient, or an error. */
 bool mica_record_call(mica_tape *t, uint32_t at, mica_call *c);
 /* Run it and add up what it gives; then release its scratch. */

@@ -2,7 +2,8 @@
  *
  * A region is a run of blocks, each behind a 64-byte header, closed by a used block of size 0. Free
  * blocks hang in lists by size class: the power of two (first level) split in eight (second level).
- * Two bitmaps find the smallest class that surely fits.
+ * Two bitmaps find the smallest class that surely fits. Before that, a few blocks of the size's own
+ * class are tried: what a layer gave back is what the next layer asks for.
  */
 #include "base/arena.h"
 
@@ -14,6 +15,7 @@
 #define SPLIT     8
 #define MIN_BLOCK 64u
 #define MIN_GROW  ((size_t)1 << 20)
+#define TRIES     16
 
 typedef struct block {
   size_t size;          /* payload bytes, a multiple of ALIGN; bit 0 set: free */
@@ -33,6 +35,7 @@ _Static_assert(sizeof(region) == ALIGN, "the first block must start aligned");
 struct mica_arena {
   region *regions;
   size_t in_use, peak, held;
+  bool joined;    /* the regions have been made one before */
   uint64_t first; /* bit i: some list of class i is not empty */
   uint8_t second[CLASSES];
   block *lists[CLASSES][SPLIT];
@@ -129,11 +132,15 @@ void mica_arena_free(mica_arena *a) {
   mica_free(a);
 }
 
-/* A free block of at least `size` bytes, NULL when no list surely has one. Rounding up to the next
- * class makes every block of that class fit. */
+/* A free block of at least `size` bytes, NULL when none was found. Rounding up to the next class
+ * makes every block of that class fit. */
 static block *find(mica_arena *a, size_t size) {
   int i, j;
   class_of(size, &i, &j);
+  block *best = NULL, *b = a->lists[i][j];
+  for (int tries = 0; b && tries < TRIES; b = b->next_free, tries++)
+    if (size_of(b) >= size && (!best || size_of(b) < size_of(best))) best = b;
+  if (best) return best;
   size_t step = (size_t)1 << (i - 3);
   class_of((size + step - 1) & ~(step - 1), &i, &j);
   unsigned in_class = a->second[i] & (0xffu << j);
@@ -193,13 +200,23 @@ void mica_arena_release(mica_arena *a, void *payload) {
   list_add(a, b);
 }
 
+/* The size of the one region that takes the place of several. The first time they hold more than a
+ * step needs, since each grew beside what lay free in the others; if that was too little after all,
+ * it is their sum. */
+static size_t joined_size(mica_arena *a) {
+  const size_t enough = a->peak + a->peak / 16;
+  const size_t total = a->joined || a->held < enough ? a->held : enough;
+  a->joined = true;
+  return (total + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+}
+
 void mica_arena_reset(mica_arena *a) {
   memset(a->lists, 0, sizeof a->lists);
   memset(a->second, 0, sizeof a->second);
   a->first = 0;
   a->in_use = 0;
   if (a->regions && a->regions->next) {
-    size_t total = (a->held + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    const size_t total = joined_size(a);
     regions_free(a);
     /* Failing here is no error yet: the next allocation asks again and reports it. */
     if (!region_add(a, total)) mica_clear_error();
