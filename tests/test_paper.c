@@ -143,6 +143,24 @@ static const mica_claim_check plain_checks[] = {{"the method is better",
                                                  false,
                                                  "it spends nothing",
                                                  true},
+                                                {"an error above what is wanted",
+                                                 MICA_CHECK_VALUE,
+                                                 "error",
+                                                 {"coin", 0, 0},
+                                                 {NULL, 0, 0},
+                                                 0.25,
+                                                 false,
+                                                 NULL,
+                                                 true},
+                                                {"a score below what is wanted",
+                                                 MICA_CHECK_VALUE,
+                                                 "score",
+                                                 {"coin", 0, 0},
+                                                 {NULL, 0, 0},
+                                                 7,
+                                                 false,
+                                                 NULL,
+                                                 true},
                                                 {0}};
 static const mica_claim_check sweep_checks[] = {{"at each point",
                                                  MICA_CHECK_DIFFERENCE,
@@ -225,6 +243,13 @@ static double number(const mica_paper_result *result, const char *name) {
   return v;
 }
 
+/* The line of the result's tables that begins with a check. */
+static void line_of(const mica_paper_result *result, const char *check, char line[512]) {
+  const char *from = strstr(mica_paper_result_markdown(result), check);
+  assert_non_null(from);
+  snprintf(line, 512, "%.*s", (int)strcspn(from, "\n"), from);
+}
+
 /* ---- tests ---- */
 
 static void test_verdicts(void **state) {
@@ -242,6 +267,16 @@ static void test_verdicts(void **state) {
                          "![A plain one; 4 seeds, 95 % intervals](toy-plain.svg)"));
   assert_non_null(strstr(mica_paper_result_markdown(r), "- level "));
   assert_non_null(strstr(mica_paper_result_text(r), "mechanism shown"));
+  /* Whether a threshold is a least or a most is the measure's to say, not the figures'. */
+  char line[512];
+  line_of(r, "an error above what is wanted", line);
+  assert_non_null(strstr(line, "| at most 0.25 | no"));
+  line_of(r, "a score below what is wanted", line);
+  assert_non_null(strstr(line, "| 7 | no"));
+  line_of(r, "the baseline does not improve", line);
+  assert_non_null(strstr(line, "| at most 0.01 | yes"));
+  line_of(r, "far above a coin", line);
+  assert_non_null(strstr(line, "| 1 | yes"));
   mica_paper_result_free(r);
   /* Worse than its threshold, though better than the baseline. */
   r = run_toy(engine, &o, "gain=0.04");

@@ -144,7 +144,8 @@ typedef struct mica_claim_judgement {
   mica_interval interval;
   double point; /* of `each`: the weakest; else NaN */
   int64_t seeds;
-  bool judged; /* its points are part of this setting, and there are values */
+  bool at_most; /* the threshold is to be above the interval, not below */
+  bool judged;  /* its points are part of this setting, and there are values */
   bool holds;
   char why[160]; /* it was not judged */
 } mica_claim_judgement;

@@ -124,15 +124,10 @@ typedef struct pairing {
 } pairing;
 
 /* By how much the whole interval is on the right side of the threshold. */
-static double slack(const mica_claim_judgement *j, bool lower_is_better) {
+static double slack(const mica_claim_judgement *j) {
   const mica_claim_check *c = j->check;
-  switch (c->kind) {
-  case MICA_CHECK_CONTROL: return c->threshold - j->interval.hi;
-  case MICA_CHECK_VALUE:
-    return lower_is_better ? c->threshold - j->interval.hi : j->interval.lo - c->threshold;
-  case MICA_CHECK_RATIO: return log(j->interval.lo) - log(c->threshold);
-  default: return j->interval.lo - c->threshold;
-  }
+  if (c->kind == MICA_CHECK_RATIO) return log(j->interval.lo) - log(c->threshold);
+  return j->at_most ? c->threshold - j->interval.hi : j->interval.lo - c->threshold;
 }
 
 static mica_status judge_once(const mica_claim_table *t, const pairing *p,
@@ -167,7 +162,7 @@ static mica_status judge_once(const mica_claim_table *t, const pairing *p,
   out->interval = sum.interval;
   if (logs) out->interval = (mica_interval){exp(sum.interval.lo), exp(sum.interval.hi)};
   out->judged = true;
-  out->holds = sum.n == t->seeds && slack(out, lower) >= 0;
+  out->holds = sum.n == t->seeds && slack(out) >= 0;
   if (sum.n < t->seeds)
     snprintf(out->why, sizeof out->why, "%lld of %lld seeds have a value", (long long)sum.n,
              (long long)t->seeds);
@@ -205,6 +200,8 @@ mica_status mica_claim_judge(const mica_claim_table *t, const mica_claim_check *
     return mica_fail(MICA_ERR_INVALID, "%s: \"%s\": there is no measure %s of %s%s%s", t->x->name,
                      c->what, c->measure, c->method.arm, alone ? "" : " and ",
                      alone ? "" : c->baseline.arm);
+  out->at_most =
+      c->kind == MICA_CHECK_CONTROL || (alone && t->x->measures[p.measure].lower_is_better);
   if (!p.method_points || (!alone && !p.baseline_points)) {
     snprintf(out->why, sizeof out->why, "this setting has none of its points");
     return MICA_OK;
@@ -214,7 +211,6 @@ mica_status mica_claim_judge(const mica_claim_table *t, const mica_claim_check *
     return mica_fail(MICA_ERR_INVALID, "%s: \"%s\": sides of %d and %d points", t->x->name, c->what,
                      p.method_points, p.baseline_points);
   /* The weakest point stands for all. */
-  const bool lower = t->x->measures[p.measure].lower_is_better;
   mica_status status = MICA_OK;
   mica_claim_judgement weakest = *out;
   bool holds = true;
@@ -227,7 +223,7 @@ mica_status mica_claim_judge(const mica_claim_table *t, const mica_claim_check *
     status = judge_once(t, &p, &one);
     one.point = t->point[mp[i]];
     holds = holds && one.holds;
-    const double a = slack(&one, lower), b = slack(&weakest, lower);
+    const double a = slack(&one), b = slack(&weakest);
     if (!i || !(a >= b) || one.seeds < weakest.seeds) weakest = one;
   }
   *out = weakest;

@@ -124,8 +124,6 @@ static mica_status checks_table(const findings *f, mica_paper_result *result) {
     const mica_claim_judgement *j = &f->j[i];
     const mica_claim_check *c = j->check;
     const bool ratio = c->kind == MICA_CHECK_RATIO;
-    const bool at_most = c->kind == MICA_CHECK_CONTROL ||
-                         (c->kind == MICA_CHECK_VALUE && j->interval.hi <= c->threshold);
     char cell[192];
     status = mica_table_text(t, c->what);
     snprintf(cell, sizeof cell, "%s %.4g", j->method, j->method_mean);
@@ -136,7 +134,7 @@ static mica_status checks_table(const findings *f, mica_paper_result *result) {
     if (status == MICA_OK) status = mica_table_shown(t, j->margin, j->judged ? cell : "");
     snprintf(cell, sizeof cell, "%.4g to %.4g", j->interval.lo, j->interval.hi);
     if (status == MICA_OK) status = mica_table_text(t, isnan(j->interval.lo) ? "" : cell);
-    snprintf(cell, sizeof cell, "%s%.4g%s", at_most ? "at most " : "", c->threshold,
+    snprintf(cell, sizeof cell, "%s%.4g%s", j->at_most ? "at most " : "", c->threshold,
              ratio ? " times" : "");
     if (status == MICA_OK) status = mica_table_shown(t, c->threshold, cell);
     snprintf(cell, sizeof cell, "%s%s%s%s%s", j->holds ? "yes" : "no", *j->why ? " (" : "", j->why,
