@@ -85,7 +85,8 @@ mica_status mica_claim_fit(mica_claim_cell *cell, mica_estimator *estimator,
   return mica_estimator_fit(estimator, data, report);
 }
 
-/* Counts what goes through a stream. */
+/* Counts what comes out of a stream since the last seek: the trainer looks at a first batch and
+ * goes back, then reads its one epoch. */
 typedef struct meter {
   mica_stream inner;
   int64_t steps, examples;
@@ -93,6 +94,7 @@ typedef struct meter {
 
 static mica_status meter_seek(void *ctx, int64_t epoch, int64_t batch) {
   meter *m = ctx;
+  m->steps = m->examples = 0;
   return m->inner.seek(m->inner.ctx, epoch, batch);
 }
 
