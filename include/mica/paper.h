@@ -188,6 +188,32 @@ MICA_API mica_status mica_claim_draw(const mica_claim_images *images, mica_key k
 MICA_API mica_status mica_claim_take(const mica_claim_images *images, int64_t n,
                                      const int64_t *item, mica_tensor **x, mica_tensor **labels);
 
+/* ---- what many claims do ---- */
+
+/* mica_claim_data, _draw and _take in one: n pictures (0: all) of a part of a data set, drawn by a
+ * key from these classes. Either of x and labels may be NULL; the caller frees them. */
+MICA_API mica_status mica_claim_pictures(mica_claim_cell *cell, const char *name, mica_part part,
+                                         mica_key key, int64_t n, const char *classes,
+                                         mica_tensor **x, mica_tensor **labels);
+/* mica_claim_train on x [N, ...] and labels (int64 [N], or float32 targets) in memory, in batches
+ * whose order options->seed draws anew in each epoch; the last, smaller batch is kept unless
+ * drop_last. */
+MICA_API mica_status mica_claim_train_on(mica_claim_cell *cell, mica_net *net, mica_tensor *x,
+                                         mica_tensor *labels, int64_t batch, bool drop_last,
+                                         int64_t steps, const mica_train_options *options);
+/* The share of x [N, ...] that the network classifies as the labels [N] say. */
+MICA_API mica_status mica_claim_accuracy(const mica_net *net, mica_tensor *x, mica_tensor *labels,
+                                         double *accuracy);
+/* Fit the estimator `spec` through mica_claim_fit on x [n, D] and their labels in 0..classes-1, and
+ * count in *right how many of tests [m, D] it names as truth [m] does. */
+MICA_API mica_status mica_claim_fit_and_count(mica_claim_cell *cell, const char *spec,
+                                              const mica_view *x, const int64_t *label,
+                                              int64_t classes, const mica_view *tests,
+                                              const int64_t *truth, int64_t *right);
+/* How many of the tests the most frequent of n labels (the first of equals) is right about. */
+MICA_API int64_t mica_claim_majority(int64_t n, const int64_t *label, int64_t classes,
+                                     int64_t tests, const int64_t *truth);
+
 /* ---- shared pre-training ---- */
 
 /* How an encoder is trained before the arms begin. Its labels are the numbers of `classes` in their

@@ -1,8 +1,8 @@
 /* The claim driver's inside: a run, the table of what its cells measured, and the judgement.
  *
- * claim_run.c runs the units, claim_cell.c is what a paper's code calls, claim_data.c and
- * pretraining.c hold what cells share, claim_record.c keeps finished units, claim_check.c judges,
- * claim_result.c and claim_figure.c tell.
+ * claim_run.c runs the units, claim_cell.c is what a paper's code calls, claim_steps.c
+ * what many of them do, claim_data.c and pretraining.c hold what cells share, claim_record.c keeps
+ * finished units, claim_check.c judges, claim_result.c and claim_figure.c tell.
  */
 #ifndef MICA_PAPER_CLAIM_H
 #define MICA_PAPER_CLAIM_H

@@ -5,7 +5,6 @@
 #include <mica/network_analysis.h>
 #include <mica/paper.h>
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,7 +14,8 @@ typedef struct settings {
   mica_ints depths;
 } settings;
 
-enum { SIDE = 14, BATCH = 128 };
+static const char data[] = "fashion-mnist";
+enum { SIDE = 14, BATCH = 128, CLASSES = 10 };
 
 /* Of Fashion-MNIST's training pixels. */
 static const float pixel_mean = 0.2860f, pixel_deviation = 0.3530f;
@@ -24,13 +24,9 @@ static const float pixel_mean = 0.2860f, pixel_deviation = 0.3530f;
 
 static mica_status pooled(mica_claim_cell *cell, mica_part part, int64_t n, mica_tensor **x,
                           mica_tensor **label) {
-  const mica_claim_images *m;
   mica_tensor *full = NULL;
-  int64_t *item = mica_calloc((size_t)n, sizeof *item);
-  mica_status status = item ? mica_claim_data(cell, "fashion-mnist", part, &m) : MICA_ERR_MEMORY;
-  if (status == MICA_OK)
-    status = mica_claim_draw(m, mica_key_fold_name(cell->key, "images"), n, NULL, item);
-  if (status == MICA_OK) status = mica_claim_take(m, n, item, &full, label);
+  mica_status status = mica_claim_pictures(
+      cell, data, part, mica_key_fold_name(cell->key, "images"), n, NULL, &full, label);
   if (status == MICA_OK) status = mica_tensor_create(MICA_F32, MICA_SHAPE(n, SIDE, SIDE, 3), x);
   for (int64_t i = 0; i < n && status == MICA_OK; i++) {
     const float *from = (const float *)mica_tensor_data(full) + i * 4 * SIDE * SIDE;
@@ -44,7 +40,6 @@ static mica_status pooled(mica_claim_cell *cell, mica_part part, int64_t n, mica
       }
   }
   mica_tensor_free(full);
-  mica_free(item);
   return status;
 }
 
@@ -53,7 +48,7 @@ static mica_status pooled(mica_claim_cell *cell, mica_part part, int64_t n, mica
 /* The same initial values for every arm of a seed; what is trained differs. */
 static mica_status make_net(mica_claim_cell *cell, mica_net **out) {
   const settings *o = cell->options;
-  const mica_problem problem = MICA_PROBLEM_IMAGES(SIDE, SIDE, 3, 10);
+  const mica_problem problem = MICA_PROBLEM_IMAGES(SIDE, SIDE, 3, CLASSES);
   const mica_key key = mica_key_fold_name(cell->key, "net");
   char spec[100];
   snprintf(spec, sizeof spec, "resnet:depth=%lld:width=%lld:shortcut=b", (long long)cell->point,
@@ -91,18 +86,14 @@ static int64_t changed(const mica_params *before, const mica_params *after) {
 static mica_status train(mica_claim_cell *cell, mica_net *net) {
   const settings *o = cell->options;
   mica_tensor *x = NULL, *label = NULL;
-  mica_stream stream = {0};
   mica_train_options t = MICA_TRAIN_OPTIONS;
-  const uint64_t seed = mica_random_bits(mica_key_fold_name(cell->key, "order"), 0);
-  mica_status status = pooled(cell, MICA_PART_TRAIN, o->images, &x, &label);
-  if (status == MICA_OK)
-    status = mica_memory_stream_create(x, label, BATCH, true, true, seed, &stream);
   t.optimiser = "sgd:lr=0.1:momentum=0.9:weight_decay=1e-4";
   t.schedule = "constant";
-  t.seed = seed;
+  t.seed = mica_random_bits(mica_key_fold_name(cell->key, "order"), 0);
+  mica_status status = pooled(cell, MICA_PART_TRAIN, o->images, &x, &label);
   if (status == MICA_OK)
-    status = mica_claim_train(cell, net, &stream, o->epochs * stream.batches, &t, NULL);
-  if (stream.ctx) mica_memory_stream_free(&stream);
+    status =
+        mica_claim_train_on(cell, net, x, label, BATCH, true, o->images / BATCH * o->epochs, &t);
   mica_tensor_free(x);
   mica_tensor_free(label);
   return status;
@@ -112,14 +103,11 @@ static mica_status measure(mica_claim_cell *cell, const mica_net *net, const mic
   const settings *o = cell->options;
   const mica_params *p = mica_net_params(net);
   mica_tensor *x = NULL, *label = NULL;
-  mica_stream stream = {0};
-  mica_evaluation e = {0};
+  double accuracy = 0;
   mica_gains gains = {0};
   mica_status status = pooled(cell, MICA_PART_TEST, o->tests, &x, &label);
-  if (status == MICA_OK)
-    status = mica_memory_stream_create(x, label, 250, false, false, 0, &stream);
-  if (status == MICA_OK) status = mica_evaluate(net, &stream, false, false, &e);
-  if (status == MICA_OK) status = mica_claim_report(cell, "accuracy", e.accuracy);
+  if (status == MICA_OK) status = mica_claim_accuracy(net, x, label, &accuracy);
+  if (status == MICA_OK) status = mica_claim_report(cell, "accuracy", accuracy);
   if (status == MICA_OK) status = mica_gains_of(p, &gains);
   if (status == MICA_OK)
     status = mica_claim_report(cell, "small_gains", mica_share_below(gains.gain, gains.n, 0.05));
@@ -127,8 +115,6 @@ static mica_status measure(mica_claim_cell *cell, const mica_net *net, const mic
     status = mica_claim_report(cell, "trained", (double)mica_params_trained(p));
   if (status == MICA_OK) status = mica_claim_report(cell, "changed", (double)changed(before, p));
   mica_gains_free(&gains);
-  mica_evaluation_clear(&e);
-  if (stream.ctx) mica_memory_stream_free(&stream);
   mica_tensor_free(x);
   mica_tensor_free(label);
   return status;
@@ -136,21 +122,18 @@ static mica_status measure(mica_claim_cell *cell, const mica_net *net, const mic
 
 static mica_status majority(mica_claim_cell *cell) {
   const settings *o = cell->options;
-  mica_tensor *x = NULL, *label = NULL, *truth = NULL, *tests = NULL;
-  int64_t count[10] = {0}, best = 0, right = 0;
-  mica_status status = pooled(cell, MICA_PART_TRAIN, o->images, &x, &label);
-  if (status == MICA_OK) status = pooled(cell, MICA_PART_TEST, o->tests, &tests, &truth);
-  for (int64_t i = 0; status == MICA_OK && i < o->images; i++)
-    count[((const int64_t *)mica_tensor_data(label))[i]]++;
-  for (int64_t c = 1; c < 10; c++)
-    if (count[c] > count[best]) best = c;
-  for (int64_t i = 0; status == MICA_OK && i < o->tests; i++)
-    right += ((const int64_t *)mica_tensor_data(truth))[i] == best;
+  const mica_key key = mica_key_fold_name(cell->key, "images");
+  mica_tensor *label = NULL, *truth = NULL;
+  mica_status status =
+      mica_claim_pictures(cell, data, MICA_PART_TRAIN, key, o->images, NULL, NULL, &label);
   if (status == MICA_OK)
+    status = mica_claim_pictures(cell, data, MICA_PART_TEST, key, o->tests, NULL, NULL, &truth);
+  if (status == MICA_OK) {
+    const int64_t right = mica_claim_majority(o->images, mica_tensor_data(label), CLASSES, o->tests,
+                                              mica_tensor_data(truth));
     status = mica_claim_report(cell, "accuracy", (double)right / (double)o->tests);
-  mica_tensor_free(x);
+  }
   mica_tensor_free(label);
-  mica_tensor_free(tests);
   mica_tensor_free(truth);
   return status;
 }

@@ -61,27 +61,15 @@ static bool has_all(const int64_t *label, int64_t m, int64_t classes) {
   return seen == classes;
 }
 
-/* Fit on the first m rows of a sample; the error on all of another. */
+/* Fit on the rows of a sample; the error on all of another. */
 static mica_status fit_and_test(mica_claim_cell *cell, const mica_view *x, const int64_t *label,
                                 int64_t classes, const mica_view *test, const int64_t *truth,
                                 double *error) {
-  mica_estimator *e = NULL;
-  mica_fit_data data = MICA_FIT_DATA;
-  mica_prediction p = MICA_PREDICTION;
   const int64_t n = test->shape.dim[0];
-  data.x = *x;
-  data.label = label;
-  data.classes = classes;
-  p.label = mica_calloc((size_t)n, sizeof *p.label);
-  mica_status status =
-      p.label ? mica_estimator_create(cell->engine, cell->arm->spec, &e) : MICA_ERR_MEMORY;
-  if (status == MICA_OK) status = mica_claim_fit(cell, e, &data, NULL);
-  if (status == MICA_OK) status = mica_estimator_predict(e, test, &p);
-  int64_t wrong = 0;
-  for (int64_t i = 0; i < n && status == MICA_OK; i++) wrong += p.label[i] != truth[i];
-  *error = (double)wrong / (double)n;
-  mica_free(p.label);
-  mica_estimator_free(e);
+  int64_t right;
+  const mica_status status =
+      mica_claim_fit_and_count(cell, cell->arm->spec, x, label, classes, test, truth, &right);
+  *error = (double)(n - right) / (double)n;
   return status;
 }
 
@@ -144,16 +132,11 @@ static void release_features(void *given) {
 
 static mica_status embed(mica_claim_cell *cell, const mica_net *net, mica_part part, int64_t n,
                          mica_tensor **features, mica_tensor **label) {
-  const mica_claim_images *images;
   mica_tensor *x = NULL;
-  int64_t *item = mica_calloc((size_t)n, sizeof *item);
   mica_status status =
-      item ? mica_claim_data(cell, "fashion-mnist", part, &images) : MICA_ERR_MEMORY;
-  if (status == MICA_OK) status = mica_claim_draw(images, cell->key, n, NULL, item);
-  if (status == MICA_OK) status = mica_claim_take(images, n, item, &x, label);
+      mica_claim_pictures(cell, "fashion-mnist", part, cell->key, n, NULL, &x, label);
   if (status == MICA_OK) status = mica_claim_features(net, x, features);
   mica_tensor_free(x);
-  mica_free(item);
   return status;
 }
 
@@ -208,18 +191,6 @@ static void scale_columns(float *x, int64_t m, float *test, int64_t n, int64_t d
   }
 }
 
-static mica_status majority(mica_claim_cell *cell, const int64_t *label, int64_t m,
-                            const int64_t *truth, int64_t n, int64_t classes) {
-  int64_t best = 0, most = 0, wrong = 0;
-  for (int64_t c = 0; c < classes; c++) {
-    int64_t count = 0;
-    for (int64_t i = 0; i < m; i++) count += label[i] == c;
-    if (count > most) most = count, best = c;
-  }
-  for (int64_t i = 0; i < n; i++) wrong += truth[i] != best;
-  return mica_claim_report(cell, "error", (double)wrong / (double)n);
-}
-
 static mica_status run_features(mica_claim_cell *cell) {
   const shared *s = cell->shared;
   const int64_t pool = mica_tensor_dim(s->pool, 0), d = mica_tensor_dim(s->pool, 1);
@@ -238,7 +209,8 @@ static mica_status run_features(mica_claim_cell *cell) {
     status = draw_rows(mica_key_fold(cell->key, (uint64_t)m), mica_tensor_data(s->pool_label), pool,
                        m, classes, order, label);
   if (status == MICA_OK && cell->arm->role == MICA_ARM_TRIVIAL) {
-    status = majority(cell, label, m, truth, n, classes);
+    const int64_t right = mica_claim_majority(m, label, classes, n, truth);
+    status = mica_claim_report(cell, "error", (double)(n - right) / (double)n);
   } else if (status == MICA_OK) {
     const float *from = mica_tensor_data(s->pool);
     for (int64_t i = 0; i < m; i++) memcpy(x + i * d, from + order[i] * d, (size_t)d * sizeof *x);

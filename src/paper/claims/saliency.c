@@ -106,38 +106,40 @@ static mica_status train(mica_claim_cell *cell, shared *s) {
   const mica_problem problem = MICA_PROBLEM_IMAGES(SIDE, SIDE, 1, CLASSES);
   const uint64_t seed = mica_random_bits(mica_key_fold_name(cell->key, "net"), 0);
   scenes drawn;
-  mica_stream stream = {0};
   mica_train_options t = MICA_TRAIN_OPTIONS;
   mica_status status = draw_scenes(cell, MICA_PART_TRAIN, o->train_scenes, &drawn);
   if (status == MICA_OK)
     status = mica_net_create(cell->engine, "convnet:widths=8,16,32,32:convolutions=1", &problem,
                              seed, &s->net);
-  if (status == MICA_OK)
-    status = mica_memory_stream_create(drawn.x, drawn.present, BATCH, true, false, seed, &stream);
   t.loss = "bce";
   t.optimiser = "adam:lr=0.003";
   t.schedule = "cosine";
   t.seed = seed;
   if (status == MICA_OK)
-    status = mica_claim_train(cell, s->net, &stream, o->epochs * stream.batches, &t, NULL);
-  if (stream.ctx) mica_memory_stream_free(&stream);
+    status = mica_claim_train_on(cell, s->net, drawn.x, drawn.present, BATCH, false,
+                                 (drawn.n + BATCH - 1) / BATCH * o->epochs, &t);
   scenes_end(&drawn);
   return status;
 }
 
-static mica_status prepare(mica_claim_cell *cell, void **out) {
-  const settings *o = cell->options;
+static mica_status prepare(mica_claim_cell *cell, int64_t test_scenes, void **out) {
   shared *s = mica_calloc(1, sizeof *s);
   if (!s) return MICA_ERR_MEMORY;
-  const bool meta = strcmp(cell->experiment->name, "meta") == 0;
   mica_status status = train(cell, s);
-  if (status == MICA_OK)
-    status = draw_scenes(cell, MICA_PART_TEST, meta ? o->meta_scenes : o->scenes, &s->test);
+  if (status == MICA_OK) status = draw_scenes(cell, MICA_PART_TEST, test_scenes, &s->test);
   if (status == MICA_OK)
     *out = s;
   else
     release(s);
   return status;
+}
+
+static mica_status prepare_pointing(mica_claim_cell *cell, void **out) {
+  return prepare(cell, ((const settings *)cell->options)->scenes, out);
+}
+
+static mica_status prepare_meta(mica_claim_cell *cell, void **out) {
+  return prepare(cell, ((const settings *)cell->options)->meta_scenes, out);
 }
 
 /* ---- measuring ---- */
@@ -209,6 +211,8 @@ static mica_status report(mica_claim_cell *cell, const mica_tensor *maps,
   return status;
 }
 
+static const char of_pixels; /* marks the arm whose maps are the scenes */
+
 /* Maps that no network makes: a bump in the middle, or where the scene is brightest. */
 static mica_status trivial_maps(mica_claim_cell *cell, mica_tensor **out) {
   const shared *s = cell->shared;
@@ -216,7 +220,7 @@ static mica_status trivial_maps(mica_claim_cell *cell, mica_tensor **out) {
   if (status != MICA_OK) return status;
   float *map = mica_tensor_data(*out);
   for (int64_t i = 0; i < s->test.n; i++)
-    if (strcmp(cell->arm->name, "brightest") == 0)
+    if (cell->arm->own == &of_pixels)
       memcpy(map + i * SIDE * SIDE, (const float *)mica_tensor_data(s->test.x) + i * SIDE * SIDE,
              SIDE * SIDE * sizeof *map);
     else
@@ -302,7 +306,7 @@ static const mica_claim_arm pointing_arms[] = {
     {"gradient", "the largest absolute gradient", MICA_ARM_CONTEXT, "gradient", NULL},
     {"excitation", "excitation backprop", MICA_ARM_CONTEXT, "excitation", NULL},
     {"centre", "the middle of the scene", MICA_ARM_TRIVIAL, NULL, NULL},
-    {"brightest", "the brightest pixel", MICA_ARM_TRIVIAL, NULL, NULL},
+    {"brightest", "the brightest pixel", MICA_ARM_TRIVIAL, NULL, &of_pixels},
     {0}};
 static const mica_claim_measure measures[] = {
     {"pointing", "pointing accuracy", false},
@@ -376,7 +380,7 @@ static const mica_claim_experiment experiments[] = {
      .note = "1/9 is blind, 1/4 finds any garment. Plain NormGrad marks some garment rather than "
              "the class on such scenes: its maps of two present classes are much alike, which is "
              "the paper's own finding about class sensitivity.",
-     .prepare = prepare,
+     .prepare = prepare_pointing,
      .release = release,
      .run = run_pointing},
     {.name = "meta",
@@ -384,7 +388,7 @@ static const mica_claim_experiment experiments[] = {
      .arms = meta_arms,
      .measures = measures,
      .checks = meta_checks,
-     .prepare = prepare,
+     .prepare = prepare_meta,
      .release = release,
      .run = run_meta},
     {0}};
