@@ -44,7 +44,7 @@ static mica_net *small(void) {
   mica_load_options o = MICA_LOAD_OPTIONS;
   mica_load_report report;
   o.strip = "";
-  if (mica_net_create(engine, "efficientnet:width=0.2:depth=0.4:dropout=0:drop_connect=0", &task, 0,
+  if (mica_net_create(engine, "efficientnet:width=0.05:depth=0.3:dropout=0:drop_connect=0", &task, 0,
                       &net) ||
       mica_params_load(mica_net_params(net), GOLDEN_FOLDER "efficientnet.safetensors", &o, &report))
     fail_msg("%s", mica_last_error());
