@@ -38,95 +38,110 @@ static void test_sizes(void **state) {
   }
 }
 
-static mica_net *small(void) {
-  const mica_problem task = MICA_PROBLEM_IMAGES(33, 28, 3, 5);
+/* The small network of the reference file, its pictures, and a tape. */
+typedef struct small {
+  mica_archive *file;
   mica_net *net;
+  mica_tensor *x;
+  mica_tape *tape;
+} small;
+
+static small begin(void) {
+  static const char path[] = GOLDEN_FOLDER "efficientnet.safetensors";
+  const mica_problem task = MICA_PROBLEM_IMAGES(33, 28, 3, 5);
+  small s = {.file = golden_open(path)};
   mica_load_options o = MICA_LOAD_OPTIONS;
   mica_load_report report;
   o.strip = "";
-  if (mica_net_create(engine, "efficientnet:width=0.05:depth=0.3:dropout=0:drop_connect=0", &task, 0,
-                      &net) ||
-      mica_params_load(mica_net_params(net), GOLDEN_FOLDER "efficientnet.safetensors", &o, &report))
+  if (mica_net_create(engine, "efficientnet:width=0.05:depth=0.3:dropout=0:drop_connect=0", &task,
+                      0, &s.net) ||
+      mica_params_load(mica_net_params(s.net), path, &o, &report))
     fail_msg("%s", mica_last_error());
   /* The file has no counters of batches. */
   if (report.reshaped || report.share < 0.999) fail_msg("%s", report.text);
   mica_free(report.text);
-  return net;
+  s.x = golden_read(s.file, MICA_F32, "x");
+  assert_int_equal(mica_tape_create(engine, NULL, &s.tape), MICA_OK);
+  return s;
 }
 
-static void agree(mica_tape *t, const mica_archive *a, const char *name, mica_var got) {
-  const mica_view v = mica_read(t, got);
-  if (!mica_ok(t)) fail_msg("%s", mica_tape_error(t));
-  mica_tensor *want = golden_read(a, MICA_F64, name);
-  assert_true(golden_agrees(name, &v, want, 2e-5));
+static void end(small *s) {
+  mica_tape_free(s->tape);
+  mica_tensor_free(s->x);
+  mica_net_free(s->net);
+  mica_archive_close(s->file);
+}
+
+static void compare(const small *s, const char *name, mica_view got, double bound) {
+  mica_tensor *want = golden_read(s->file, MICA_F64, name);
+  assert_true(golden_agrees(name, &got, want, bound));
   mica_tensor_free(want);
+}
+
+static void agree(const small *s, const char *name, mica_var got, double bound) {
+  const mica_view v = mica_read(s->tape, got);
+  if (!mica_ok(s->tape)) fail_msg("%s", mica_tape_error(s->tape));
+  compare(s, name, v, bound);
 }
 
 /* The mean of each block's map, as taps and with the norms folded into the convolutions. */
 static void test_blocks(void **state) {
   (void)state;
-  mica_archive *a = golden_open(GOLDEN_FOLDER "efficientnet.safetensors");
-  mica_net *net = small();
-  mica_tensor *x = golden_read(a, MICA_F32, "x");
-  mica_tape *t;
+  small s = begin();
+  mica_net *net = s.net;
+  mica_tape *t = s.tape;
   mica_outputs out;
   const char *const names[] = {"pyramid"};
   if (mica_net_set_taps(net, 1, names)) fail_msg("%s", mica_last_error());
   assert_int_equal(mica_net_taps(net), 9);
   assert_string_equal(mica_net_tap(net, 8, NULL), "features");
-  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
   mica_no_grad_begin(t);
-  mica_net_forward(t, net, mica_input(t, x), &out);
+  mica_net_forward(t, net, mica_input(t, s.x), &out);
   int64_t at = 0;
   for (int64_t i = 0; i < 9; i++) {
     char name[16];
     int64_t width;
     mica_net_tap(net, i, &width);
     snprintf(name, sizeof name, "mean.%d", (int)i);
-    agree(t, a, name, mica_slice(t, out.features, 1, at, at + width));
+    agree(&s, name, mica_slice(t, out.features, 1, at, at + width), 2e-5);
     at += width;
   }
-  agree(t, a, "logits", out.logits);
+  agree(&s, "logits", out.logits, 2e-5);
   mica_tape_reset(t);
   /* The same by the names of their last layers. */
   const char *const stem[] = {"_bn0", "_blocks.0", "_bn1"};
   if (mica_net_set_taps(net, 3, stem)) fail_msg("%s", mica_last_error());
   mica_no_grad_begin(t);
-  mica_net_forward(t, net, mica_input(t, x), &out);
+  mica_net_forward(t, net, mica_input(t, s.x), &out);
   int64_t width;
   mica_net_tap(net, 0, &width);
-  agree(t, a, "mean.0", mica_slice(t, out.features, 1, 0, width));
-  mica_tape_free(t);
-  mica_tensor_free(x);
-  mica_net_free(net);
-  mica_archive_close(a);
+  agree(&s, "mean.0", mica_slice(t, out.features, 1, 0, width), 2e-5);
+  end(&s);
 }
 
 static void test_gradients(void **state) {
   (void)state;
-  mica_archive *a = golden_open(GOLDEN_FOLDER "efficientnet.safetensors");
-  mica_net *net = small();
-  mica_tensor *x = golden_read(a, MICA_F32, "x");
-  mica_tape *t;
+  small s = begin();
+  mica_net *net = s.net;
+  mica_tape *t = s.tape;
   mica_outputs out;
   int64_t compared = 0;
-  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
-  mica_net_forward(t, net, mica_input(t, x), &out);
+  mica_net_forward(t, net, mica_input(t, s.x), &out);
   mica_backward(t, mica_mean(t, mica_square(t, out.logits), 0, NULL, false));
   if (!mica_ok(t)) fail_msg("%s", mica_tape_error(t));
-  for (int64_t i = 0; i < mica_archive_count(a); i++) {
-    const char *name = mica_archive_name(a, i);
+  for (int64_t i = 0; i < mica_archive_count(s.file); i++) {
+    const char *name = mica_archive_name(s.file, i);
     if (strncmp(name, "grad.", 5) != 0) continue;
     mica_param *q = mica_params_find(mica_net_params(net), name + 5);
     assert_non_null(q);
-    mica_tensor *want = golden_read(a, MICA_F64, name);
-    const mica_shape *s = mica_tensor_shape(want);
+    mica_tensor *want = golden_read(s.file, MICA_F64, name);
+    const mica_shape *shape = mica_tensor_shape(want);
     mica_view got = mica_param_grad(q);
     /* Kernels of one input channel, and 1x1 ones, lie in the same order in both layouts but for the
      * stem's. */
-    if (s->rank == 4 && s->dim[1] > 1 && s->dim[2] > 1) {
+    if (shape->rank == 4 && shape->dim[1] > 1 && shape->dim[2] > 1) {
       mica_tensor *turned;
-      const int64_t o = s->dim[0], c = s->dim[1], k = s->dim[2];
+      const int64_t o = shape->dim[0], c = shape->dim[1], k = shape->dim[2];
       assert_int_equal(mica_tensor_create(MICA_F64, MICA_SHAPE(o, k, k, c), &turned), MICA_OK);
       double *to = mica_tensor_data(turned);
       const double *from = mica_tensor_data(want);
@@ -135,50 +150,35 @@ static void test_gradients(void **state) {
       mica_tensor_free(want);
       want = turned;
     } else {
-      got = mica_view_of(got.data, MICA_F32, *s);
+      got = mica_view_of(got.data, MICA_F32, *shape);
     }
     assert_true(golden_agrees(name, &got, want, 1e-4));
     mica_tensor_free(want);
     compared++;
   }
   assert_int_equal(compared, 6);
-  mica_tape_free(t);
-  mica_tensor_free(x);
-  mica_net_free(net);
-  mica_archive_close(a);
+  end(&s);
 }
 
 /* Batch statistics with eps 1e-3, of which a hundredth is kept. */
 static void test_training(void **state) {
   (void)state;
-  mica_archive *a = golden_open(GOLDEN_FOLDER "efficientnet.safetensors");
-  mica_net *net = small();
-  mica_tensor *x = golden_read(a, MICA_F32, "x");
-  mica_tape *t;
+  small s = begin();
+  mica_net *net = s.net;
+  mica_tape *t = s.tape;
   mica_outputs out;
-  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
   mica_set_training(t, true);
-  mica_net_forward(t, net, mica_input(t, x), &out);
-  const mica_view logits = mica_read(t, out.logits);
-  if (!mica_ok(t)) fail_msg("%s", mica_tape_error(t));
-  mica_tensor *want = golden_read(a, MICA_F64, "training.logits");
-  assert_true(golden_agrees("training.logits", &logits, want, 1e-3));
-  mica_tensor_free(want);
+  mica_net_forward(t, net, mica_input(t, s.x), &out);
+  agree(&s, "training.logits", out.logits, 1e-3);
   assert_int_equal(mica_commit(t), MICA_OK);
-  for (int64_t i = 0; i < mica_archive_count(a); i++) {
-    const char *name = mica_archive_name(a, i);
+  for (int64_t i = 0; i < mica_archive_count(s.file); i++) {
+    const char *name = mica_archive_name(s.file, i);
     if (strncmp(name, "training._", 10) != 0) continue;
     mica_param *q = mica_params_find(mica_net_params(net), name + 9);
     assert_non_null(q);
-    const mica_view v = mica_tensor_view(mica_param_value(q));
-    want = golden_read(a, MICA_F64, name);
-    assert_true(golden_agrees(name, &v, want, 1e-4));
-    mica_tensor_free(want);
+    compare(&s, name, mica_tensor_view(mica_param_value(q)), 1e-4);
   }
-  mica_tape_free(t);
-  mica_tensor_free(x);
-  mica_net_free(net);
-  mica_archive_close(a);
+  end(&s);
 }
 
 /* Dropping blocks is for training alone, and differs from step to step. */
