@@ -17,10 +17,11 @@
 #include <time.h>
 
 extern const workload machine_workloads[], network_workloads[], generation_workloads[],
-    click_workloads[], attention_workloads[], bandwidth_workloads[];
+    click_workloads[], attention_workloads[], bandwidth_workloads[], neighbour_workloads[],
+    data_workloads[];
 static const workload *const tables[] = {
-    machine_workloads, network_workloads,   generation_workloads,
-    click_workloads,   attention_workloads, bandwidth_workloads,
+    machine_workloads,   network_workloads,   generation_workloads, click_workloads,
+    attention_workloads, bandwidth_workloads, neighbour_workloads,  data_workloads,
 };
 
 void need(mica_status status) {

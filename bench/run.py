@@ -148,6 +148,14 @@ def rivals(o, w, dtype, threads, seconds):
     return [(name, side) for name, side in sides if o.peers in name]
 
 
+def make_files(folder):
+    """The files that some workloads read; both sides find them by the environment. False: none."""
+    os.environ["MICA_BENCH_FILES"] = folder
+    os.makedirs(folder, exist_ok=True)
+    maker = os.path.join(HERE, "peer", "make_files.py")
+    return subprocess.run(["/usr/bin/python3", maker, folder]).returncode == 0
+
+
 def measure(o, w, dtype, threads, limits):
     seconds = TURN / 3 if o.quick else TURN
     own = Side(command_of([os.path.join(o.build, "bench", "bench")], w, dtype, threads)).warm_up(seconds)
@@ -290,6 +298,9 @@ def main():
         print("PyTorch %s: %s" % (version, python))
     if not o.pythons:
         print("no PyTorch here (package python3-torch, or scripts/bench_peers): mica alone")
+    if any(w.files for w in chosen) and not make_files(os.path.abspath(os.path.join(o.build, "bench", "files"))):
+        print("no files to read (packages python3-pil, python3-numpy): without the workloads of the data path")
+        chosen = [w for w in chosen if not w.files]
     path = os.path.join(o.build, "bench", "results.json")
     for threads in (int(x) for x in o.threads.split(",")):
         for dtype in o.dtype.split(","):

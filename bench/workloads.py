@@ -33,6 +33,7 @@ class Workload:
     settings: list = field(default_factory=lambda: [[]])
     compiled: list = field(default_factory=list)
     memory: bool = False
+    files: bool = False  # made by bench/peer/make_files.py
     python: str = "torch"  # which pythons run the peer: those with PyTorch, or the system's
 
     @property
@@ -105,4 +106,13 @@ WORKLOADS = [
     *bandwidth("gelu-tanh", 2, 5),
     Workload("adamw", "step", 0, 10 ** 8, "parameters/s", 0, 28e8, False, "torch_bandwidth.py",
              [[], ["--foreach"], ["--fused"]]),
+    *[Workload("neighbours", phase, 0, 1000, "queries/s", 2 * 1000 * 1e5 * 128, 0, False, program,
+               python="system") for phase in ("l2", "inner") for program in
+      ("faiss_neighbours.py", "sklearn_neighbours.py")[:2 if phase == "l2" else 1]],
+    *[Workload("pictures", phase, 0, examples, "pictures/s", 0, 0, False, "pillow_pictures.py", settings,
+               python="system", files=True) for phase, examples, settings in
+      (("png", 64, [[]]), ("jpeg", 64, [[], ["--draft"]]), ("jpeg-large", 16, [[], ["--draft"]]),
+       ("idx", 512, [[]]))],
+    Workload("table", "csv", 0, 1000000, "rows/s", 0, 0, False, "pandas_table.py",
+             [[], ["--category"]], python="system", files=True),
 ]
