@@ -126,6 +126,73 @@ static void test_same_bits_with_a_thread(void **state) {
     }
 }
 
+/* Is `to` the picture `from` moved by (dy, dx) and then mirrored, with zeros outside? */
+static bool is_moved(const uint8_t *from, int dy, int dx, bool flip, const float *to) {
+  for (int y = 0; y < SIDE; y++)
+    for (int x = 0; x < SIDE; x++)
+      for (int c = 0; c < 3; c++) {
+        const int sy = y + dy, sx = (flip ? SIDE - 1 - x : x) + dx;
+        const bool inside = sy >= 0 && sy < SIDE && sx >= 0 && sx < SIDE;
+        const int value = inside ? from[(sy * SIDE + sx) * 3 + c] : 0;
+        if (to[(y * SIDE + x) * 3 + c] != (float)value) return false;
+      }
+  return true;
+}
+
+/* Every shift and both sides come, and each batch holds pictures moved in one of these ways. */
+static void test_how_pictures_are_moved(void **state) {
+  (void)state;
+  enum { CROP = 2, WAYS = 2 * CROP + 1 };
+  static uint8_t pixels[SIZE * 3];
+  uint8_t bytes[32 + SIZE * 3];
+  int seen[WAYS][WAYS][2] = {{{0}}};
+  for (int i = 0; i < BATCH; i++) {
+    char name[32];
+    const int head = snprintf((char *)bytes, sizeof bytes, "P6 %d %d 255\n", SIDE, SIDE);
+    for (int k = 0; k < SIZE * 3; k++) bytes[head + k] = (uint8_t)(i * 17 + k * 5 + 1);
+    snprintf(name, sizeof name, "colour/c/%02d.ppm", i);
+    put(name, bytes, (size_t)(head + SIZE * 3));
+  }
+  mica_dataset_options o = MICA_DATASET_OPTIONS;
+  mica_dataset_stream_options so = MICA_DATASET_STREAM_OPTIONS;
+  mica_preprocess plain = MICA_PREPROCESS(SIDE, SIDE, 3);
+  mica_dataset *ds;
+  mica_stream s;
+  char path[128];
+  snprintf(path, sizeof path, "%s/colour", root);
+  for (int c = 0; c < 3; c++) plain.deviation[c] = 1.0 / 255;
+  o.height = o.width = SIDE;
+  o.validation = 0;
+  so.batch = BATCH;
+  so.flip = true;
+  so.crop = CROP;
+  so.ahead = 0;
+  assert_int_equal(mica_dataset_open(path, &o, &ds), MICA_OK);
+  assert_int_equal(mica_dataset_stream_create(ds, MICA_PART_TRAIN, &plain, &so, &s), MICA_OK);
+  for (int epoch = 0; epoch < 60; epoch++) {
+    mica_batch b;
+    assert_int_equal(s.seek(s.ctx, epoch, 0), MICA_OK);
+    assert_int_equal(s.next(s.ctx, &b), MICA_OK);
+    for (int i = 0; i < BATCH; i++) {
+      const float *x = (const float *)mica_tensor_data(b.x) + i * SIZE * 3;
+      int found = 0;
+      assert_int_equal(mica_dataset_read(ds, ((int64_t *)mica_tensor_data(b.ids))[i], pixels),
+                       MICA_OK);
+      for (int way = 0; way < WAYS * WAYS * 2; way++) {
+        const int dy = way / 2 / WAYS, dx = way / 2 % WAYS;
+        if (!is_moved(pixels, dy - CROP, dx - CROP, way % 2, x)) continue;
+        seen[dy][dx][way % 2]++;
+        found++;
+      }
+      assert_int_equal(found, 1);
+    }
+  }
+  for (int way = 0; way < WAYS * WAYS * 2; way++)
+    assert_true(seen[way / 2 / WAYS][way / 2 % WAYS][way % 2]);
+  mica_dataset_stream_free(&s);
+  mica_dataset_free(ds);
+}
+
 /* Each item comes once an epoch, with its label and the pixels it should have. */
 static void test_what_is_in_a_batch(void **state) {
   (void)state;
@@ -331,6 +398,7 @@ static void test_memory_stream(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_same_bits_with_a_thread),
+      cmocka_unit_test(test_how_pictures_are_moved),
       cmocka_unit_test(test_what_is_in_a_batch),
       cmocka_unit_test(test_free_and_seek_while_it_works),
       cmocka_unit_test(test_unreadable_pictures),

@@ -50,6 +50,9 @@ mica_status mica_engine_create_worker(const mica_engine *engine, mica_engine **o
 
 /* The best instruction set of this processor that the build has loops for. */
 mica_isa mica_isa_detect(void);
+/* The one of MICA_ISA of the environment, where this processor has it, else the best. Asked once
+ * a process: the answer does not change, and asking the processor is slow in a virtual machine. */
+mica_isa mica_isa_default(void);
 const char *mica_isa_name(mica_isa isa);
 
 #define MICA_THREADS_MAX 1024

@@ -5,6 +5,9 @@
  */
 #include "base/engine.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #ifdef MICA_HAVE_X86
 #include <cpuid.h>
 
@@ -32,6 +35,19 @@ mica_isa mica_isa_detect(void) {
   return MICA_ISA_GENERIC;
 }
 #endif
+
+mica_isa mica_isa_default(void) {
+  static _Atomic int known; /* one above the answer; 0: not yet asked */
+  int answer = atomic_load(&known);
+  if (answer) return (mica_isa)(answer - 1);
+  const mica_isa best = mica_isa_detect();
+  const char *asked = getenv("MICA_ISA");
+  answer = (int)best + 1;
+  for (mica_isa i = MICA_ISA_GENERIC; asked && i <= best; i++)
+    if (strcmp(asked, mica_isa_name(i)) == 0) answer = (int)i + 1;
+  atomic_store(&known, answer);
+  return (mica_isa)(answer - 1);
+}
 
 const char *mica_isa_name(mica_isa isa) {
   static const char *const names[] = {"generic", "avx2", "avx512"};

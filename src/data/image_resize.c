@@ -8,10 +8,13 @@
  */
 #include "data/image_resize.h"
 
+#include "tensor/kernel/kernel.h"
+#include "tensor/kernel/pixel.h"
+
 #include <math.h>
 #include <string.h>
 
-enum { BITS = 22 };
+enum { BITS = MICA_PIXEL_BITS };
 
 static double triangle(double x) {
   x = fabs(x);
@@ -115,23 +118,44 @@ static mica_status axis_make(int64_t size, int64_t full, int64_t begin, int64_t 
   return MICA_OK;
 }
 
-static uint8_t rounded(int32_t sum) {
-  return sum <= 0 ? 0 : sum >= 256 << BITS ? 255 : (uint8_t)(sum >> BITS);
+/* The axis as the loops over rows want it: taps of every byte of a row [count, inner], all equally
+ * many; those that a position has too few of weigh nothing. NULL: no memory. */
+static int32_t *spread(const axis *a, int64_t inner, mica_pixel_taps *out) {
+  int64_t taps = 1;
+  for (int64_t i = 0; i < a->count; i++)
+    if (a->n[i] > taps) taps = a->n[i];
+  const int64_t n = a->count * inner;
+  int32_t *at = mica_calloc((size_t)(2 * taps), (size_t)n * sizeof *at), *weight = at + taps * n;
+  if (!at) return NULL;
+  for (int64_t i = 0; i < a->count; i++)
+    for (int64_t k = 0; k < a->n[i]; k++)
+      for (int64_t c = 0; c < inner; c++) {
+        at[k * n + i * inner + c] = (int32_t)((a->first[i] + k) * inner + c);
+        weight[k * n + i * inner + c] = a->weight[i * a->most + k];
+      }
+  *out = (mica_pixel_taps){n, taps, at, weight};
+  return at;
 }
 
-/* y [outer, a->count, inner] from x [outer, size, inner] whose axis begins at sample `from`. */
-static void resize_axis(const axis *a, const uint8_t *x, int64_t outer, int64_t size, int64_t inner,
-                        int64_t from, uint8_t *y) {
-  for (int64_t o = 0; o < outer; o++)
-    for (int64_t i = 0; i < a->count; i++) {
-      const int32_t *w = a->weight + i * a->most;
-      const uint8_t *at = x + (o * size + a->first[i] - from) * inner;
-      for (int64_t c = 0; c < inner; c++) {
-        int32_t sum = 1 << (BITS - 1);
-        for (int64_t k = 0; k < a->n[i]; k++) sum += at[k * inner + c] * w[k];
-        *y++ = rounded(sum);
-      }
-    }
+/* Rows [begin, end) of x resized across, then down to out. */
+static mica_status resize_both(const axis *across, const axis *down, int64_t begin, int64_t end,
+                               const uint8_t *x, int64_t w, int64_t c, uint8_t *out) {
+  const mica_pixel_kernels *k = mica_kernels_default(MICA_F32)->pixel;
+  mica_pixel_taps taps;
+  int32_t *table = spread(across, c, &taps);
+  int32_t *wide = mica_malloc((size_t)(w * c) * sizeof *wide);
+  uint8_t *rows = table && wide ? mica_malloc((size_t)((end - begin) * taps.n)) : NULL;
+  if (rows) {
+    k->across(&taps, end - begin, w * c, x + begin * w * c, wide, rows);
+    for (int64_t i = 0; i < down->count; i++)
+      k->down(down->n[i], down->weight + i * down->most, taps.n,
+              rows + (down->first[i] - begin) * taps.n, taps.n, out + i * taps.n);
+  }
+  const mica_status status = rows ? MICA_OK : MICA_ERR_MEMORY;
+  mica_free(rows);
+  mica_free(wide);
+  mica_free(table);
+  return status;
 }
 
 mica_status mica_resize_window(const uint8_t *x, int64_t h, int64_t w, int64_t c,
@@ -148,14 +172,7 @@ mica_status mica_resize_window(const uint8_t *x, int64_t h, int64_t w, int64_t c
   /* Only the rows that the second pass will look at. */
   const int64_t begin = down.first[0];
   const int64_t end = down.first[to->height - 1] + down.n[to->height - 1];
-  uint8_t *rows = mica_malloc((size_t)((end - begin) * to->width * c));
-  if (rows) {
-    resize_axis(&across, x + begin * w * c, end - begin, w, c, 0, rows);
-    resize_axis(&down, rows, 1, end - begin, to->width * c, begin, out);
-  } else {
-    status = MICA_ERR_MEMORY;
-  }
-  mica_free(rows);
+  status = resize_both(&across, &down, begin, end, x, w, c, out);
   axis_free(&across);
   axis_free(&down);
   return status;

@@ -1,6 +1,9 @@
 /* A decoded picture becomes what a network reads: resize, centre crop, channels, normalisation. */
 #include "data/image_resize.h"
 
+#include "tensor/kernel/kernel.h"
+#include "tensor/kernel/pixel.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -70,13 +73,11 @@ mica_status mica_image_cover(const mica_tensor *image, int64_t height, int64_t w
 }
 
 void mica_image_normalise(const mica_preprocess *p, const uint8_t *pixels, int64_t n, float *out) {
-  float scale[4], shift[4];
+  double scale[4], shift[4];
   for (int64_t c = 0; c < p->channels; c++) {
-    scale[c] = (float)(1 / (255 * p->deviation[c]));
-    shift[c] = (float)(-p->mean[c] / p->deviation[c]);
+    scale[c] = 1 / (255 * p->deviation[c]);
+    shift[c] = -p->mean[c] / p->deviation[c];
   }
-  const int64_t count = n * p->height * p->width;
-  for (int64_t i = 0; i < count; i++)
-    for (int64_t c = 0; c < p->channels; c++, out++, pixels++)
-      *out = (float)*pixels * scale[c] + shift[c];
+  mica_kernels_default(MICA_F32)->pixel->normalise(n * p->height * p->width, p->channels, scale,
+                                                   shift, pixels, out);
 }

@@ -32,18 +32,38 @@ typedef struct dataset_stream {
 
 /* ---- one batch ---- */
 
-/* One picture, shifted by (dy, dx), mirrored when flip, zeros outside. */
+/* n pixels in the opposite order. */
+static void reversed(int64_t n, int64_t c, const uint8_t *from, uint8_t *to) {
+  from += (n - 1) * c;
+  if (c == 1)
+    for (int64_t x = 0; x < n; x++) *to++ = *from--;
+  else if (c == 3)
+    for (int64_t x = 0; x < n; x++, to += 3, from -= 3) {
+      to[0] = from[0];
+      to[1] = from[1];
+      to[2] = from[2];
+    }
+  else
+    for (int64_t x = 0; x < n; x++, to += c, from -= c) memcpy(to, from, (size_t)c);
+}
+
+/* One picture, shifted by (dy, dx), then mirrored when flip, zeros outside. */
 static void shifted(const mica_preprocess *p, const uint8_t *from, int64_t dy, int64_t dx,
                     bool flip, uint8_t *to) {
   const int64_t h = p->height, w = p->width, c = p->channels;
-  for (int64_t y = 0; y < h; y++)
-    for (int64_t x = 0; x < w; x++, to += c) {
-      const int64_t sy = y + dy, sx = (flip ? w - 1 - x : x) + dx;
-      if (sy >= 0 && sy < h && sx >= 0 && sx < w)
-        memcpy(to, from + (sy * w + sx) * c, (size_t)c);
-      else
-        memset(to, 0, (size_t)c);
-    }
+  /* Where what remains of a row begins here and there, and how much it is. */
+  const int64_t n = dx < 0 ? w + dx : w - dx, left = dx > 0 ? dx : 0;
+  const int64_t zeros = flip ? left : dx < 0 ? -dx : 0;
+  if (dy || dx) memset(to, 0, (size_t)(h * w * c));
+  to += zeros * c;
+  from += left * c;
+  for (int64_t y = dy < 0 ? -dy : 0; y < h && y + dy < h; y++) {
+    const uint8_t *row = from + (y + dy) * w * c;
+    if (flip)
+      reversed(n, c, row, to + y * w * c);
+    else
+      memcpy(to + y * w * c, row, (size_t)(n * c));
+  }
 }
 
 static void example(const dataset_stream *s, int64_t item, float *to) {

@@ -40,3 +40,7 @@ static const mica_kernels tables[][2] = {
 const mica_kernels *mica_kernels_of(const mica_engine *engine, mica_dtype dtype) {
   return &tables[engine->isa][dtype == MICA_F64];
 }
+
+const mica_kernels *mica_kernels_default(mica_dtype dtype) {
+  return &tables[mica_isa_default()][dtype == MICA_F64];
+}

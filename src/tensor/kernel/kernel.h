@@ -26,6 +26,7 @@
   X(scan)                                                                                          \
   X(fft)                                                                                           \
   X(resize)                                                                                        \
+  X(pixel)                                                                                         \
   X(grid)                                                                                          \
   X(gemm)                                                                                          \
   X(convolution)                                                                                   \
@@ -46,5 +47,7 @@ typedef struct mica_kernels {
 
 /* The tables for the engine's instruction set; dtype is MICA_F32 or MICA_F64. */
 const mica_kernels *mica_kernels_of(const mica_engine *engine, mica_dtype dtype);
+/* Those for work that knows no engine: what an engine without options would have. */
+const mica_kernels *mica_kernels_default(mica_dtype dtype);
 
 #endif
