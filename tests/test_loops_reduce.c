@@ -217,6 +217,35 @@ TEST(moments_far_from_zero, far_from_zero)
 TEST(log_sum_exp_of_infinities, infinite)
 TEST(gradients_go_to_the_extreme, extreme_grads)
 
+/* p a - b in halves, which are exact; a NaN is not below anything. */
+static void reaching(const loops_table *t) {
+  for (int s = 0; s < loops_size_count; s++) {
+    const int64_t n = loops_sizes[s];
+    void *p = loops_zeros(t, n), *a = loops_zeros(t, n), *b = loops_zeros(t, n);
+    for (int64_t i = 0; i < n; i++) {
+      loops_set(t, p, i, floor(8 * loops_uniform(1, (uint64_t)i)) / 2);
+      loops_set(t, a, i, floor(3 * loops_uniform(2, (uint64_t)i)));
+      loops_set(t, b, i, i % 37 == 36 ? NAN : floor(8 * loops_uniform(3, (uint64_t)i)) / 2);
+    }
+    for (double least = -5; least < 9; least += 3.5)
+      for (int64_t from = 0; from <= n; from += from < 70 ? 1 : 50) {
+        int64_t want = from;
+        while (want < n &&
+               loops_get(t, p, want) * loops_get(t, a, want) - loops_get(t, b, want) < least)
+          want++;
+        assert_int_equal(t->k->reduce->first_reaching(n, p, a, b, least, from), want);
+      }
+    loops_free(t, n, p);
+    loops_free(t, n, a);
+    loops_free(t, n, b);
+  }
+}
+
+static void the_first_that_reaches_a_bound(void **state) {
+  (void)state;
+  loops_each(reaching);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(of_a_vector),
@@ -225,6 +254,7 @@ int main(void) {
       cmocka_unit_test(moments_far_from_zero),
       cmocka_unit_test(log_sum_exp_of_infinities),
       cmocka_unit_test(gradients_go_to_the_extreme),
+      cmocka_unit_test(the_first_that_reaches_a_bound),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,8 @@
 #include "numeric/rows.h"
 #include "tensor/dtype.h"
 #include "tensor/kernel/gemm.h"
+#include "tensor/kernel/kernel.h"
+#include "tensor/kernel/reduce.h"
 
 #include <float.h>
 #include <math.h>
@@ -106,6 +108,7 @@ enum { query_rows = 128, stored_rows = 1024 };
 typedef struct {
   const mica_engine *engine;
   const mica_index_rows *rows;
+  const mica_reduce_kernels *reduce;
   int64_t part_rows;
 } search;
 
@@ -158,14 +161,14 @@ static float threshold(const mica_index_rows *rows, double bound, double length,
 }
 
 /* One query against a block: its products p, the factors, and the list. */
-static void sift(const mica_index_rows *rows, int64_t from, int64_t n, double length,
-                 double longest, const float *product, const float *a, const float *b,
-                 mica_index_best *best) {
+static void sift(const search *s, int64_t from, int64_t n, double length, double longest,
+                 const float *product, const float *a, const float *b, mica_index_best *best) {
+  const mica_index_rows *rows = s->rows;
   double bound = mica_index_best_bound(best);
   float least = threshold(rows, bound, length, longest);
-  for (int64_t c = 0; c < n; c++) {
-    /* Also true of a NaN. */
-    if (product[c] * a[c] - b[c] < least) continue;
+  for (int64_t c = 0;; c++) {
+    c = s->reduce->first_reaching(n, product, a, b, (double)least, c);
+    if (c >= n) return;
     mica_index_offer(best, from + c);
     const double raised = mica_index_best_bound(best);
     if (raised > bound) {
@@ -206,7 +209,7 @@ static mica_status search_block(void *ctx, const mica_index_question *q, int64_t
     if (status) return status;
     const double longest = factors(rows, from, to, base + l.a, base + l.b);
     for (int64_t i = 0; i < m; i++)
-      sift(rows, from, n, length[i], longest, product + i * n, base + l.a, base + l.b, best[i]);
+      sift(s, from, n, length[i], longest, product + i * n, base + l.a, base + l.b, best[i]);
   }
   return MICA_OK;
 }
@@ -223,7 +226,7 @@ static mica_status query(const mica_engine *engine, const void *o, const void *s
   /* Whole blocks a part. */
   const int64_t part_rows =
       mica_chunks_of(mica_chunks_of(rows->n, parts), stored_rows) * stored_rows;
-  search s = {engine, rows, part_rows};
+  search s = {engine, rows, mica_kernels_of(engine, MICA_F32)->reduce, part_rows};
   return mica_index_work(engine, question, query_rows, mica_chunks_of(rows->n, part_rows),
                          lay_out(rows).total * sizeof(float), search_block, &s);
 }

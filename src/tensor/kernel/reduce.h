@@ -21,6 +21,9 @@ typedef struct mica_reduce_kernels {
   double (*squared_distance)(int64_t n, const void *a, const void *b);     /* sum (a - b)^2 */
   double (*extreme)(bool maximum, int64_t n, const void *x, int64_t *arg); /* arg may be NULL */
   int64_t (*count_nonfinite)(int64_t n, const void *x); /* how many are NaN or infinite */
+  /* The first i >= from with p[i] a[i] - b[i] not below least, as a NaN is not; n where none is. */
+  int64_t (*first_reaching)(int64_t n, const void *p, const void *a, const void *b, double least,
+                            int64_t from);
 
   /* ---- each row of [rows, cols] ---- */
   void (*row_sum)(int64_t rows, int64_t cols, const void *x, int64_t stride, double alpha,

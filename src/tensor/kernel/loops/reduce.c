@@ -97,6 +97,23 @@ static int64_t count_nonfinite(int64_t n, const void *x) {
   return count;
 }
 
+/* Whole pieces are passed over at the speed of vectors; a piece that holds one is looked through.
+ */
+static int64_t first_reaching(int64_t n, const void *p, const void *a, const void *b, double least,
+                              int64_t from) {
+  enum { PIECE = 64 };
+  const real *pp = p, *pa = a, *pb = b, bound = (real)least;
+  for (int64_t i = from; i < n; i += PIECE) {
+    const int64_t stop = smaller(i + PIECE, n);
+    int any = 0;
+    SIMD_SUM(any)
+    for (int64_t j = i; j < stop; j++) any += pp[j] * pa[j] - pb[j] < bound ? 0 : 1;
+    for (int64_t j = i; any && j < stop; j++)
+      if (!(pp[j] * pa[j] - pb[j] < bound)) return j;
+  }
+  return n;
+}
+
 /* ---- rows ---- */
 
 static void row_sum(int64_t rows, int64_t cols, const void *x, int64_t stride, double alpha,
@@ -338,6 +355,7 @@ const mica_reduce_kernels MICA_KERNEL(reduce) = {
     .squared_distance = squared_distance,
     .extreme = extreme,
     .count_nonfinite = count_nonfinite,
+    .first_reaching = first_reaching,
     .row_sum = row_sum,
     .row_sum_squares = row_sum_squares,
     .row_dot = row_dot,
