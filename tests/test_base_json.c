@@ -486,6 +486,41 @@ static void doubles_are_parsed_as_strtod_does(void **state) {
   }
 }
 
+/* Up to 19 digits with a small power of ten, in the middle between two doubles too, are what strtod
+ * makes of them. */
+static void full_numbers_are_parsed_exactly(void **state) {
+  (void)state;
+  uint64_t bits = 99;
+  for (int i = 0; i < 200000; i++) {
+    char text[64];
+    double got = -1;
+    bits = bits * 6364136223846793005u + 1442695040888963407u;
+    const uint64_t mantissa = i % 2 ? bits >> (bits % 24) : ((bits >> 11) | 1) + (1ull << 53);
+    const int power = (int)(bits >> 40) % 30 - (int)(bits >> 50) % 30;
+    const int n =
+        i % 4 ? snprintf(text, sizeof text, "%llue%d", (unsigned long long)mantissa, power)
+              : snprintf(text, sizeof text, "%llu.%05llu", (unsigned long long)(mantissa >> 20),
+                         (unsigned long long)(mantissa % 100000));
+    assert_int_equal(mica_parse_double(text, (size_t)n, false, &got), n);
+    const double expected = strtod(text, NULL);
+    if (got != expected) fail_msg("%s: %a, not %a", text, got, expected);
+  }
+  static const char *const ties[] = {"9007199254740993",
+                                     "9007199254740995",
+                                     "18014398509481990",
+                                     "4503599627370496.5",
+                                     "4503599627370497.5",
+                                     "2251799813685248.25",
+                                     "1e27",
+                                     "9999999999999999999e-27",
+                                     "0.1234567890123456789"};
+  for (size_t i = 0; i < sizeof ties / sizeof *ties; i++) {
+    double got;
+    assert_int_equal(mica_parse_double(ties[i], strlen(ties[i]), false, &got), strlen(ties[i]));
+    assert_true(got == strtod(ties[i], NULL));
+  }
+}
+
 static void what_is_no_number_is_left(void **state) {
   (void)state;
   double d = 7;
@@ -581,6 +616,7 @@ int main(void) {
       cmocka_unit_test(a_document_is_written),
       cmocka_unit_test(a_writer_out_of_step_says_so),
       cmocka_unit_test(doubles_are_parsed_as_strtod_does),
+      cmocka_unit_test(full_numbers_are_parsed_exactly),
       cmocka_unit_test(what_is_no_number_is_left),
       cmocka_unit_test(shortest_texts_are_short),
       cmocka_unit_test(the_locale_does_not_matter),

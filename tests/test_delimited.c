@@ -123,6 +123,66 @@ static void test_windows(void **state) {
   free(text);
 }
 
+/* Records with and without quotes, of all line ends, plain ones beside others that are not:
+ * whichever way each is read, wherever the window ends, the fields and lines are those that were
+ * written. */
+static void test_mixed_records(void **state) {
+  (void)state;
+  static const char *const written[] = {
+      "12.5", "", " padded\t", "\"x,y\"", "\"q\"\"r\"", "gr\xc3\xbc\xc3\x9f", "a b", "\"1\r\n2\""};
+  static const char *const meant[] = {
+      "12.5", "", "padded", "x,y", "q\"r", "gr\xc3\xbc\xc3\x9f", "a b", "1\r\n2"};
+  static const char *const ends[] = {"\n", "\r\n", "\r", "\n\n", "\r\n\r\n"};
+  static const int lines_of[] = {1, 1, 1, 2, 2}; /* an empty line is passed over */
+  enum { RECORDS = 30000, FIELDS = 4 };
+  for (int kind = 0; kind < 6; kind++) { /* 5: all line ends, mixed */
+    char *text = malloc((size_t)RECORDS * FIELDS * 16);
+    uint8_t *which = malloc((size_t)RECORDS * FIELDS), *end = malloc(RECORDS);
+    assert_true(text && which && end);
+    size_t n = 0;
+    uint64_t bits = 7;
+    for (int i = 0; i < RECORDS; i++) {
+      /* Long stretches of plain lines, so that whole windows are. */
+      const int choices = i / 5000 % 2 ? 8 : 3;
+      for (int k = 0; k < FIELDS; k++) {
+        bits = bits * 6364136223846793005u + 1442695040888963407u;
+        const uint8_t piece = (uint8_t)((bits >> 33) % (unsigned)choices);
+        which[i * FIELDS + k] = k == 0 && piece == 1 ? 0 : piece;
+        n += (size_t)sprintf(text + n, "%s%s", k ? "," : "", written[which[i * FIELDS + k]]);
+      }
+      end[i] = kind < 5 ? (uint8_t)kind : (uint8_t)((bits >> 40) % 5);
+      /* A CR before an empty line of LF would be one line end. */
+      n += (size_t)sprintf(text + n, "%s", ends[end[i]]);
+    }
+    if (kind % 2) n--; /* without the last byte of the last line end */
+    mica_input *input;
+    mica_delimited *r;
+    assert_int_equal(mica_input_open_memory(text, n, "t.csv", &input), MICA_OK);
+    assert_int_equal(mica_delimited_create(input, ',', 0, &r), MICA_OK);
+    const char *const *field;
+    int64_t fields, line = 1;
+    for (int i = 0; i < RECORDS; i++) {
+      if (mica_delimited_next(r, &field, &fields)) fail_msg("%s", mica_last_error());
+      assert_int_equal(fields, FIELDS);
+      assert_int_equal(mica_delimited_line(r), line);
+      for (int k = 0; k < FIELDS; k++) {
+        const int piece = which[i * FIELDS + k];
+        if (strcmp(field[k], meant[piece]) != 0)
+          fail_msg("kind %d, record %d, field %d: '%s'", kind, i, k, field[k]);
+        line += piece == 7;
+      }
+      line += lines_of[end[i]];
+    }
+    assert_int_equal(mica_delimited_next(r, &field, &fields), MICA_OK);
+    assert_int_equal(fields, 0);
+    mica_delimited_free(r);
+    mica_input_close(input);
+    free(text);
+    free(which);
+    free(end);
+  }
+}
+
 #define REFUSES(text, delimiter, limit, expected)                                                  \
   assert_string_equal(read_all(text, sizeof(text) - 1, delimiter, limit), expected)
 
@@ -227,6 +287,7 @@ int main(void) {
       cmocka_unit_test(test_quotes),
       cmocka_unit_test(test_delimiters),
       cmocka_unit_test(test_windows),
+      cmocka_unit_test(test_mixed_records),
       cmocka_unit_test(test_refusals),
       cmocka_unit_test(test_a_line_of_a_gigabyte),
       cmocka_unit_test(test_failing_allocations),

@@ -1,7 +1,9 @@
 /* Records of delimited text: see delimited.h.
  *
- * One pass over a window of the input; a record is gathered in one buffer, each field followed by a
- * NUL, so a record costs its own length and nothing is allocated once the buffers have grown.
+ * One pass over a window of the input. A line that the window holds whole, and that has no quotes,
+ * is cut where it lies: its delimiters become the NULs that end the fields. Other records are
+ * gathered in one buffer, each field followed by a NUL. Nothing is allocated once the buffers have
+ * grown.
  */
 #include "data/delimited.h"
 
@@ -16,30 +18,55 @@ struct mica_delimited {
   mica_input *input;
   char delimiter;
   size_t limit;
-  mica_status status; /* latched: what follows an error cannot be trusted */
-  int64_t line;       /* of the next byte */
-  int64_t began;      /* line of the latest record */
-  bool end;           /* the input has no more bytes than those in the window */
-  size_t at, have;    /* of window[] */
-  mica_bytes text;    /* the fields of the record */
-  size_t *offset;     /* of each field in text */
+  mica_status status;               /* latched: what follows an error cannot be trusted */
+  int64_t line;                     /* of the next byte */
+  int64_t began;                    /* line of the latest record */
+  bool end;                         /* the input has no more bytes than those in the window */
+  size_t at, have;                  /* of window[] */
+  bool quotes, returns, nuls, wide; /* the window has a quote, a CR, a NUL, a byte beyond ASCII */
+  mica_bytes text;                  /* the fields of the record */
+  size_t *offset;                   /* of each field in text */
   const char **field;
   int64_t n, room;
-  char window[WINDOW];
+  char window[WINDOW + 1]; /* and a NUL behind the last line */
 };
 
 static const char *name_of(const mica_delimited *r) {
   return mica_input_name(r->input);
 }
 
+static bool beyond_ascii(const char *p, size_t n) {
+  uint64_t all = 0, eight;
+  for (; n >= sizeof eight; p += sizeof eight, n -= sizeof eight) {
+    memcpy(&eight, p, sizeof eight);
+    all |= eight;
+  }
+  for (; n; p++, n--) all |= (unsigned char)*p;
+  return (all & 0x8080808080808080u) != 0;
+}
+
+/* Move what is left to the window's beginning and read behind it. */
+static void refill(mica_delimited *r) {
+  const size_t left = r->have - r->at;
+  size_t got = 0;
+  memmove(r->window, r->window + r->at, left);
+  r->at = 0;
+  r->have = left;
+  r->status = mica_input_read(r->input, r->window + left, WINDOW - left, &got);
+  if (r->status != MICA_OK) got = 0;
+  r->end = got < WINDOW - left;
+  r->have += got;
+  r->quotes = memchr(r->window, '"', r->have) != NULL;
+  r->returns = memchr(r->window, '\r', r->have) != NULL;
+  r->nuls = memchr(r->window, 0, r->have) != NULL;
+  r->wide = beyond_ascii(r->window, r->have);
+}
+
 /* Fill an empty window; false at the end, or after a failure. */
 static bool more(mica_delimited *r) {
   if (r->at < r->have) return true;
   if (r->end || r->status != MICA_OK) return false;
-  r->at = 0;
-  r->status = mica_input_read(r->input, r->window, WINDOW, &r->have);
-  if (r->status != MICA_OK) r->have = 0;
-  r->end = r->have < WINDOW;
+  refill(r);
   return r->have > 0;
 }
 
@@ -232,19 +259,24 @@ static bool plain_field(mica_delimited *r) {
   return true;
 }
 
-static bool add_field(mica_delimited *r) {
+/* Room for one field more. */
+static bool field_room(mica_delimited *r) {
   if (r->n == MICA_FIELDS_MAX)
     return failed(r, mica_fail(MICA_ERR_FORMAT, "%s: line %lld: more than %d fields", name_of(r),
                                (long long)r->began, MICA_FIELDS_MAX));
-  if (r->n == r->room) {
-    const int64_t room = r->room ? r->room * 2 : 32;
-    size_t *offset = mica_realloc_array(r->offset, (size_t)room, sizeof *offset);
-    if (offset) r->offset = offset;
-    const char **field = offset ? mica_realloc_array(r->field, (size_t)room, sizeof *field) : NULL;
-    if (!field) return failed(r, MICA_ERR_MEMORY);
-    r->field = field;
-    r->room = room;
-  }
+  if (r->n < r->room) return true;
+  const int64_t room = r->room ? r->room * 2 : 32;
+  size_t *offset = mica_realloc_array(r->offset, (size_t)room, sizeof *offset);
+  if (offset) r->offset = offset;
+  const char **field = offset ? mica_realloc_array(r->field, (size_t)room, sizeof *field) : NULL;
+  if (!field) return failed(r, MICA_ERR_MEMORY);
+  r->field = field;
+  r->room = room;
+  return true;
+}
+
+static bool add_field(mica_delimited *r) {
+  if (!field_room(r)) return false;
   r->offset[r->n++] = r->text.n;
   return true;
 }
@@ -285,9 +317,64 @@ static bool record(mica_delimited *r, bool *blank) {
   }
 }
 
+/* ---- a line as it lies in the window ---- */
+
+/* The length of the next line if it is a record that can be cut in place, and of its end; else
+ * false: it is quoted, has a CR inside, is too long, or its end is not in sight. */
+static bool plain_line(mica_delimited *r, size_t *length, size_t *end) {
+  for (;;) {
+    const char *from = r->window + r->at;
+    const size_t left = r->have - r->at;
+    const char *cr = r->returns ? memchr(from, '\r', left) : NULL;
+    const bool cr_last = cr && cr + 1 == from + left;
+    const char *stop = memchr(from, '\n', cr && !cr_last ? (size_t)(cr - from) + 2 : left);
+    if (!stop && (!cr || cr_last) && !r->end && left < WINDOW) {
+      refill(r);
+      if (r->status != MICA_OK) return false;
+      continue;
+    }
+    if (cr && (!stop || cr < stop) && !(stop && cr + 1 == stop)) return false;
+    if (!stop && !r->end) return false;
+    const size_t n = cr && stop && cr < stop ? (size_t)(cr - from)
+                     : stop                  ? (size_t)(stop - from)
+                                             : left;
+    *length = n;
+    *end = stop ? (size_t)(stop - from) + 1 - n : 0;
+    return n <= r->limit && !(r->quotes && memchr(from, '"', n)) &&
+           !(r->nuls && memchr(from, 0, n));
+  }
+}
+
+/* One line cut into fields; false when it is none that can be, or after a failure. */
+static bool cut_line(mica_delimited *r, bool *blank) {
+  size_t n, end;
+  if (!plain_line(r, &n, &end)) return false;
+  char *at = r->window + r->at, *stop = at + n;
+  const char delimiter = r->delimiter;
+  r->n = 0;
+  r->began = r->line;
+  *stop = delimiter;
+  for (;;) {
+    if (!field_room(r)) return false;
+    while (is_blank(r, (unsigned char)*at) && at < stop) at++;
+    char *last = at;
+    while (*last != delimiter) last++;
+    char *behind = last;
+    while (behind > at && is_blank(r, (unsigned char)behind[-1])) behind--;
+    *behind = 0;
+    r->field[r->n++] = at;
+    if (last == stop) break;
+    at = last + 1;
+  }
+  r->at += n + end;
+  r->line += end > 0;
+  *blank = r->n == 1 && !*r->field[0];
+  return true;
+}
+
 static bool check_utf8(mica_delimited *r) {
   for (int64_t k = 0; k < r->n; k++) {
-    const char *at = r->text.data + r->offset[k];
+    const char *at = r->field[k];
     size_t left = strlen(at);
     while (left) {
       const size_t n = (unsigned char)*at < 0x80 ? 1 : mica_utf8_length(at, left);
@@ -308,14 +395,19 @@ static bool check_utf8(mica_delimited *r) {
 mica_status mica_delimited_next(mica_delimited *r, const char *const **fields, int64_t *n) {
   *fields = NULL;
   *n = 0;
-  bool blank = true;
+  bool blank = true, wide = false;
   while (blank) {
     if (r->status != MICA_OK) return r->status;
     if (!more(r)) return r->status;
-    if (!record(r, &blank)) return r->status;
+    if (cut_line(r, &blank)) {
+      wide = r->wide;
+    } else {
+      if (r->status != MICA_OK || !record(r, &blank)) return r->status;
+      for (int64_t k = 0; k < r->n; k++) r->field[k] = r->text.data + r->offset[k];
+      wide = true; /* it may have come from several windows */
+    }
   }
-  if (!check_utf8(r)) return r->status;
-  for (int64_t k = 0; k < r->n; k++) r->field[k] = r->text.data + r->offset[k];
+  if (wide && !check_utf8(r)) return r->status;
   *fields = r->field;
   *n = r->n;
   return MICA_OK;

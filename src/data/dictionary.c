@@ -3,11 +3,25 @@
 
 #include <string.h>
 
+/* Eight bytes at a time: a cell of a large table is looked up in a few nanoseconds. */
+static uint64_t hash(const char *text) {
+  size_t n = strlen(text);
+  uint64_t h = n, part;
+  for (; n > 0; text += sizeof part) {
+    const size_t m = n < sizeof part ? n : sizeof part;
+    part = 0;
+    memcpy(&part, text, m);
+    h = (h ^ part) * 0x9e3779b97f4a7c15u;
+    h ^= h >> 32; /* a product mixes upwards */
+    n -= m;
+  }
+  h *= 0xd6e8feb86659fd93u;
+  return h ^ h >> 32;
+}
+
 /* The slot where the text is, or where it would go. The table is never full. */
 static uint64_t slot_of(const mica_dictionary *d, const char *text) {
-  uint64_t h = mica_hash64(text, strlen(text), 0);
-  h ^= h >> 32; /* FNV mixes upwards: the low bits of short texts are the poor ones */
-  uint64_t i = h & (d->slots - 1);
+  uint64_t i = hash(text) & (d->slots - 1);
   while (d->slot[i] >= 0 && strcmp(d->text[d->slot[i]], text) != 0) i = (i + 1) & (d->slots - 1);
   return i;
 }
