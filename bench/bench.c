@@ -7,6 +7,8 @@
  *     run N     the milliseconds of N repetitions
  *     memory    kilobytes of resident memory: before the workload was made, now, at most
  *     hooks     calls of the allocation hooks since this was last asked
+ *     mallocs   the whole process's allocations since then, where preload/count_mallocs.c counts
+ *               them, else -1
  */
 #include "bench.h"
 
@@ -99,6 +101,9 @@ static void counted_free(void *ctx, void *block) {
   free(block);
 }
 
+/* In the preloaded library. */
+extern long bench_count_mallocs(void) __attribute__((weak));
+
 static void run(bench *b, int repetitions) {
   for (int i = 0; i < repetitions; i++, b->steps++) {
     const double start = milliseconds();
@@ -117,6 +122,8 @@ static void serve(bench *b, long memory_before) {
       printf("%ld %ld %ld\n", memory_before, status_of("VmRSS:"), status_of("VmHWM:"));
     } else if (strncmp(line, "hooks", 5) == 0) {
       printf("%ld\n", atomic_exchange(&hook_calls, 0));
+    } else if (strncmp(line, "mallocs", 7) == 0) {
+      printf("%ld\n", bench_count_mallocs ? bench_count_mallocs() : -1);
     } else {
       printf("?\n");
     }

@@ -186,7 +186,7 @@ def measure(o, w, dtype, threads, limits):
         rows.append(row)
     if w.memory:
         rows += memory_rows(w, dtype, threads, own, sides)
-    rows += hook_rows(w, dtype, threads, own)
+    rows += hook_rows(o, w, dtype, threads, own)
     for _, side in everyone:
         side.close()
     return rows
@@ -213,12 +213,23 @@ def memory_rows(w, dtype, threads, own, sides):
             for name, side in sides if not name.startswith("mica")]
 
 
-def hook_rows(w, dtype, threads, own):
+def hook_rows(o, w, dtype, threads, own):
+    """Allocations of a step: through the library's hooks, and of all libraries in the process."""
     own.ask("hooks")
     own.turn(5)
-    return [{"workload": w.name, "phase": w.title + " allocations", "dtype": dtype, "threads": threads,
-             "peer": "", "ratio": None, "mica": int(own.ask("hooks")[0]) / 5, "other": None,
-             "unit": "calls of our hooks a step", "limit_fraction": None}]
+    rows = [("allocations", int(own.ask("hooks")[0]) / 5, "calls of our hooks a step")]
+    counter = os.path.abspath(os.path.join(o.build, "bench", "count_mallocs.so"))
+    if os.path.exists(counter):
+        program = ["env", "LD_PRELOAD=" + counter, os.path.join(o.build, "bench", "bench")]
+        side = Side(command_of(program, w, dtype, threads))
+        side.turn(5)
+        side.ask("mallocs")
+        side.turn(5)
+        rows.append(("mallocs", int(side.ask("mallocs")[0]) / 5, "allocations of the process a step"))
+        side.close()
+    return [{"workload": w.name, "phase": w.title + " " + what, "dtype": dtype, "threads": threads,
+             "peer": "", "ratio": None, "mica": value, "other": None, "unit": unit, "limit_fraction": None}
+            for what, value, unit in rows]
 
 
 def find_limits(o, dtype, threads):

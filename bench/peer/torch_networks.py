@@ -218,4 +218,5 @@ def main():
     protocol.serve("PyTorch " + torch.__version__.split("+")[0], lambda: make(o))
 
 
-main()
+if __name__ == "__main__":
+    main()

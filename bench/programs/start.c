@@ -4,7 +4,7 @@
  *     start FILE                               embed a picture, print a number
  *     start make MODEL SIDE CHANNELS FILE      make such a file, with initial values
  *
- * bench/start.py times the first form from outside, process and all.
+ * bench/start.py times the first form from outside, process and all, beside the same in PyTorch.
  */
 #include <mica/mica.h>
 

@@ -9,13 +9,28 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PIECE 64 /* examples at once */
+#define PIECE       64   /* examples at once */
+#define ANSWERS_MAX 4096 /* more than these answers are not kept room for */
 
 struct mica_session {
   mica_model *model;
   mica_tape *tape;
   bool features; /* examples are features */
+  double *wide;  /* one piece's outputs; kept, so that a call that repeats allocates nothing */
+  size_t wide_room;
+  double *answer; /* a call's labels, probabilities and anomaly scores */
+  size_t answer_room;
 };
+
+/* `block` with room for n numbers; what is in it is not kept. */
+static double *reserve(double **block, size_t *room, size_t n) {
+  if (*block && n <= *room) return *block;
+  mica_free(*block);
+  *room = 0;
+  *block = mica_realloc_array(NULL, n, sizeof **block);
+  if (*block) *room = n;
+  return *block;
+}
 
 mica_status mica_session_create(mica_model *model, mica_session **out) {
   *out = NULL;
@@ -35,6 +50,8 @@ mica_status mica_session_create(mica_model *model, mica_session **out) {
 void mica_session_free(mica_session *s) {
   if (!s) return;
   mica_tape_free(s->tape);
+  mica_free(s->wide);
+  mica_free(s->answer);
   mica_free(s);
 }
 
@@ -173,23 +190,19 @@ static mica_status by_head(mica_session *s, const request *r, const mica_view *f
   const int64_t outputs = mica_estimator_outputs(e);
   const bool probable =
       (r->best || r->probability) && (r->probability || mica_head_gives_probabilities(r->head));
+  const size_t most = probable ? (size_t)(n * classes) : 0;
   mica_prediction p = MICA_PREDICTION;
-  mica_status status = MICA_OK;
-  (void)s;
   p.label = r->label ? r->label + begin : NULL;
   p.anomaly = r->anomaly && mica_head_detects(r->head) ? r->anomaly + begin : NULL;
-  if (probable && !(p.probability = mica_calloc((size_t)(n * classes) + 1, sizeof(double))))
-    status = MICA_ERR_MEMORY;
-  if (status == MICA_OK && r->score &&
-      !(p.score = mica_calloc((size_t)(n * outputs) + 1, sizeof(double))))
-    status = MICA_ERR_MEMORY;
-  if (status == MICA_OK) status = mica_estimator_predict(e, features, &p);
+  double *wide = reserve(&s->wide, &s->wide_room, most + (r->score ? (size_t)(n * outputs) : 0));
+  if (!wide) return MICA_ERR_MEMORY;
+  if (probable) p.probability = wide;
+  if (r->score) p.score = wide + most;
+  mica_status status = mica_estimator_predict(e, features, &p);
   if (status == MICA_OK && probable) take_best(r, begin, n, p.probability, classes, false);
   for (int64_t i = 0; i < n && status == MICA_OK && r->score; i++)
     memcpy(r->score + (begin + i) * r->columns, p.score + i * outputs,
            (size_t)r->columns * sizeof(double));
-  mica_free(p.probability);
-  mica_free(p.score);
   return status;
 }
 
@@ -199,7 +212,7 @@ static mica_status by_network(mica_session *s, const request *r, mica_var logits
   const mica_view p = mica_read(s->tape, soft), l = mica_read(s->tape, logits);
   if (!mica_ok(s->tape)) return mica_tape_status(s->tape);
   const int64_t n = l.shape.dim[0], classes = l.shape.dim[1];
-  double *wide = mica_calloc((size_t)(n * classes) + 1, sizeof *wide);
+  double *wide = reserve(&s->wide, &s->wide_room, (size_t)(n * classes));
   if (!wide) return MICA_ERR_MEMORY;
   for (int64_t i = 0; i < n * classes; i++) wide[i] = (double)((const float *)p.data)[i];
   if (r->label || r->best || r->probability)
@@ -207,7 +220,6 @@ static mica_status by_network(mica_session *s, const request *r, mica_var logits
   for (int64_t i = 0; r->score && i < n; i++)
     for (int64_t c = 0; c < r->columns; c++)
       r->score[(begin + i) * r->columns + c] = (double)((const float *)l.data)[i * classes + c];
-  mica_free(wide);
   return MICA_OK;
 }
 
@@ -268,11 +280,12 @@ static mica_status work(mica_session *s, const mica_view *x, const request *r) {
 static mica_status answers(mica_session *s, const mica_view *x, mica_head *head, mica_answer *out) {
   const int64_t n = x->shape.rank > 0 ? x->shape.dim[0] : 0;
   const int64_t room = n > 0 ? n : 0;
-  int64_t *label = mica_calloc((size_t)room + 1, sizeof *label);
-  double *best = mica_calloc((size_t)room + 1, 2 * sizeof *best);
-  mica_status status = label && best ? MICA_OK : MICA_ERR_MEMORY;
+  double *best = reserve(&s->answer, &s->answer_room, 3 * (size_t)room);
+  mica_status status = best ? MICA_OK : MICA_ERR_MEMORY;
   if (status == MICA_OK) {
-    double *anomaly = best + room + 1;
+    double *anomaly = best + room;
+    int64_t *label = (int64_t *)(void *)(anomaly + room);
+    memset(label, 0, (size_t)room * sizeof *label);
     for (int64_t i = 0; i < room; i++) best[i] = anomaly[i] = NAN;
     const request r = {.head = head, .label = label, .best = best, .anomaly = anomaly};
     status = work(s, x, &r);
@@ -282,8 +295,11 @@ static mica_status answers(mica_session *s, const mica_view *x, mica_head *head,
       if (label[i] >= 0) out[i].name = names[label[i]] ? names[label[i]] : "";
     }
   }
-  mica_free(label);
-  mica_free(best);
+  if (room > ANSWERS_MAX) {
+    mica_free(s->answer);
+    s->answer = NULL;
+    s->answer_room = 0;
+  }
   return status;
 }
 

@@ -143,7 +143,10 @@ static mica_status next(void *ctx, mica_batch *out) {
   mica_status status = mica_prefetch_next(s->prefetch, &which);
   const slot *b = &s->slots[which];
   for (int i = 0; i < TENSORS && status == MICA_OK; i++)
-    status = mica_tensor_slice(b->full[i], 0, b->n, &s->given[i]);
+    if (b->n == s->o.batch)
+      s->given[i] = mica_tensor_retain(b->full[i]);
+    else
+      status = mica_tensor_slice(b->full[i], 0, b->n, &s->given[i]);
   if (status != MICA_OK) return status;
   out->n = b->n;
   out->x = s->given[X];
