@@ -85,7 +85,6 @@ static void table_step(bench *b) {
   mica_data_table *table;
   o.label = "label";
   o.validation = 0;
-  o.max_categories = 10000;
   (void)b;
   need(mica_data_table_open(file("table.csv"), &o, &table));
   mica_data_table_free(table);

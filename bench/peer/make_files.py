@@ -47,7 +47,7 @@ def table(path, draw):
                np.char.mod("%.2f", draw.gamma(2, 50, ROWS)), np.char.mod("%.3f", draw.standard_normal(ROWS)),
                np.char.mod("%.6g", draw.standard_normal(ROWS)), np.char.mod("%.17g", draw.random(ROWS)),
                np.char.mod("%d", draw.integers(1900, 2030, ROWS)),
-               np.char.add("item", draw.integers(0, 5000, ROWS).astype(str)),
+               np.char.add("item", draw.integers(0, 800, ROWS).astype(str)),
                np.array(["red", "green", "dark blue", "yellow"])[draw.integers(0, 4, ROWS)],
                np.array(["yes", "no"])[draw.integers(0, 2, ROWS)]]
     names = ["count", "number", "price", "z", "short", "long", "year", "item", "colour", "label"]

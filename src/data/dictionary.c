@@ -19,15 +19,37 @@ static uint64_t hash(const char *text) {
   return h ^ h >> 32;
 }
 
+/* What a slot holds: the text's number, and above it a part of its hash, so that another text is
+ * seldom looked at. */
+enum { NUMBER_BITS = 40 };
+
+static int64_t number_in(int64_t slot) {
+  return slot & (((int64_t)1 << NUMBER_BITS) - 1);
+}
+
 /* The slot where the text is, or where it would go. The table is never full. */
-static uint64_t slot_of(const mica_dictionary *d, const char *text) {
-  uint64_t i = hash(text) & (d->slots - 1);
-  while (d->slot[i] >= 0 && strcmp(d->text[d->slot[i]], text) != 0) i = (i + 1) & (d->slots - 1);
+static uint64_t slot_of(const mica_dictionary *d, const char *text, uint64_t h) {
+  uint64_t i = h & (d->slots - 1);
+  const int64_t tag = (int64_t)(h >> (NUMBER_BITS + 1));
+  while (d->slot[i] >= 0 &&
+         (d->slot[i] >> NUMBER_BITS != tag || strcmp(d->text[number_in(d->slot[i])], text) != 0))
+    i = (i + 1) & (d->slots - 1);
   return i;
 }
 
+static int64_t find(const mica_dictionary *d, const char *text, uint64_t h) {
+  const int64_t slot = d->slots ? d->slot[slot_of(d, text, h)] : -1;
+  return slot < 0 ? -1 : number_in(slot);
+}
+
+static void put(mica_dictionary *d, int64_t number) {
+  const uint64_t h = hash(d->text[number]);
+  d->slot[slot_of(d, d->text[number], h)] =
+      (int64_t)(h >> (NUMBER_BITS + 1)) << NUMBER_BITS | number;
+}
+
 int64_t mica_dictionary_find(const mica_dictionary *d, const char *text) {
-  return d->slots ? d->slot[slot_of(d, text)] : -1;
+  return find(d, text, hash(text));
 }
 
 static bool grow(mica_dictionary *d) {
@@ -42,7 +64,7 @@ static bool grow(mica_dictionary *d) {
   d->slots = (uint64_t)room * 2;
   d->room = room;
   for (uint64_t i = 0; i < d->slots; i++) slot[i] = -1;
-  for (int64_t k = 0; k < d->n; k++) slot[slot_of(d, d->text[k])] = k;
+  for (int64_t k = 0; k < d->n; k++) put(d, k);
   return true;
 }
 
@@ -53,7 +75,7 @@ int64_t mica_dictionary_add(mica_dictionary *d, const char *text) {
   char *copy = mica_strdup(text);
   if (!copy) return -1;
   d->text[d->n] = copy;
-  d->slot[slot_of(d, copy)] = d->n;
+  put(d, d->n);
   return d->n++;
 }
 
