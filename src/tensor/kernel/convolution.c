@@ -50,7 +50,6 @@ typedef struct job {
   const mica_engine *engine;
   const mica_convolution *v;
   const mica_convolution_kernels *k;
-  const mica_depthwise_kernels *direct;
   int64_t out[MICA_CONVOLUTION_AXES];
   int64_t places, positions; /* of one image: of the input, of the result */
   int64_t width, outs;       /* inputs of a group's kernel, outputs of a group */
@@ -79,7 +78,6 @@ static mica_status job_of(const mica_engine *engine, const mica_convolution *v, 
   j->engine = engine;
   j->v = v;
   j->k = mica_kernels_of(engine, v->dtype)->convolution;
-  j->direct = mica_kernels_of(engine, v->dtype)->depthwise;
   j->size = mica_dtype_size(v->dtype);
   mica_status status = mica_convolution_output(v, j->out);
   if (status != MICA_OK) return status;
@@ -293,7 +291,8 @@ mica_status mica_convolution_forward(const mica_engine *engine, const mica_convo
     return product(&j, &g);
   }
   if (depthwise(v) && v->compute == v->dtype)
-    return mica_depthwise_forward(engine, v, j.out, x, w, bias, residual, relu, y);
+    return mica_depthwise_forward(engine, v, j.out, x, w,
+                                  &(mica_depthwise_ending){bias, residual, relu}, y);
   if (mica_winograd_pays(engine, v))
     return mica_winograd_forward(engine, v, w, NULL, x, bias, residual, relu, y);
   if (library_pays(&j)) {
@@ -422,16 +421,6 @@ static void weights_range(void *ctx, int64_t begin, int64_t end) {
   mica_workspace_release(j->engine, columns);
 }
 
-static void depthwise_weights_range(void *ctx, int64_t begin, int64_t end) {
-  job *j = ctx;
-  for (int64_t i = begin; i < end; i++) {
-    int64_t first, last;
-    images(j, i, &first, &last);
-    j->direct->weights(j->v, j->out, j->x, j->dy, first, last,
-                       j->partial + (size_t)(i * j->v->c * j->width) * j->size);
-  }
-}
-
 #define SUM_PARTS(type)                                                                            \
   do {                                                                                             \
     type *a = (type *)(void *)sum;                                                                 \
@@ -493,8 +482,10 @@ mica_status mica_convolution_backward_weights(const mica_engine *engine, const m
                         .ldc = v->c};
     return product(&j, &g);
   }
+  if (depthwise(v) && v->compute == v->dtype)
+    return mica_depthwise_weights(engine, v, j.out, x, dy, dw);
   if (mica_winograd_weights_pay(engine, v)) return mica_winograd_weights(engine, v, x, dy, dw);
-  if (!(depthwise(v) && v->compute == v->dtype) && library_pays(&j)) {
+  if (library_pays(&j)) {
     bool done = false;
     status = mica_onednn_convolution(engine, v, MICA_ONEDNN_WEIGHTS, (void *)(uintptr_t)x, dw, NULL,
                                      (void *)(uintptr_t)dy, &done);
@@ -502,17 +493,10 @@ mica_status mica_convolution_backward_weights(const mica_engine *engine, const m
   }
   j.partial = mica_workspace_acquire(engine, (size_t)(j.pieces * weights) * j.size);
   if (!j.partial) return MICA_ERR_MEMORY;
-  const bool own = depthwise(v) && v->compute == v->dtype;
-  if (own)
-    mica_parallel_for(engine, j.pieces, depthwise_weights_range, &j);
-  else
-    over_pieces(&j, j.pieces, weights_range);
+  over_pieces(&j, j.pieces, weights_range);
   if (j.failed == MICA_OK) {
     sum_parts(v->dtype, j.pieces, weights, j.partial);
-    if (own)
-      mica_depthwise_taps(v, j.partial, dw, false);
-    else
-      memcpy(dw, j.partial, (size_t)weights * j.size);
+    memcpy(dw, j.partial, (size_t)weights * j.size);
   }
   mica_workspace_release(engine, j.partial);
   return outcome(&j);

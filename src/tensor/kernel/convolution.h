@@ -72,8 +72,7 @@ mica_status mica_convolution_backward_weights(const mica_engine *engine,
                                               const mica_convolution *conv, const void *x,
                                               const void *dy, void *dw, void *db);
 
-/* ---- loops/convolution.c and loops/depthwise.c; `out` is what mica_convolution_output gives ----
- */
+/* ---- loops/convolution.c; `out` is what mica_convolution_output gives ---- */
 
 typedef struct mica_convolution_kernels {
   /* Rows [begin, end) of the positions of one image's result, for one group: taps * (c / groups)
@@ -87,19 +86,5 @@ typedef struct mica_convolution_kernels {
   void (*finish)(int64_t rows, int64_t cols, const void *bias, const void *residual, bool relu,
                  void *y);
 } mica_convolution_kernels;
-
-/* `taps` are [kd * kh * kw, c]: channels side by side. */
-typedef struct mica_depthwise_kernels {
-  /* Output lines [begin, end) of n * out_d * out_h. bias [c], residual (like y) may be NULL. */
-  void (*forward)(const mica_convolution *conv, const int64_t *out, const void *x, const void *taps,
-                  const void *bias, const void *residual, bool relu, int64_t begin, int64_t end,
-                  void *y);
-  /* Images [begin, end): dx = bias + what dy gives. */
-  void (*data)(const mica_convolution *conv, const int64_t *out, const void *dy, const void *taps,
-               const void *bias, int64_t begin, int64_t end, void *dx);
-  /* Images [begin, end), into dtaps, which is cleared first. */
-  void (*weights)(const mica_convolution *conv, const int64_t *out, const void *x, const void *dy,
-                  int64_t begin, int64_t end, void *dtaps);
-} mica_depthwise_kernels;
 
 #endif

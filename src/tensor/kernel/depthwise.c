@@ -3,161 +3,203 @@
 #include "tensor/kernel/kernel.h"
 #include "tensor/kernel/library.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
+/* Problems that share the result, and are made part by part, one after another. */
 typedef struct job {
-  const mica_convolution *v;
-  const int64_t *out;
+  const mica_engine *engine;
   const mica_depthwise_kernels *k;
-  const void *x, *dy, *taps, *bias, *residual;
-  void *to;
-  bool relu;
+  mica_depthwise *d;
+  int64_t problems;
+  const mica_depthwise_ending *ending;
+  const char *x, *dy, *w;
+  char *taps, *to;
+  size_t size;
+  int64_t pieces, groups; /* of the images and of the vectors, for the taps' gradient */
+  atomic_bool failed;     /* out of memory */
 } job;
 
-void mica_depthwise_taps(const mica_convolution *v, const void *from, void *to, bool forth) {
-  const size_t size = mica_dtype_size(v->dtype);
-  const int64_t taps = mica_convolution_taps(v);
-  for (int64_t c = 0; c < v->c; c++)
-    for (int64_t k = 0; k < taps; k++) {
-      const size_t a = (size_t)(c * taps + k) * size, b = (size_t)(k * v->c + c) * size;
-      if (forth)
-        memcpy((char *)to + b, (const char *)from + a, size);
-      else
-        memcpy((char *)to + a, (const char *)from + b, size);
-    }
+static job job_of(const mica_engine *engine, mica_dtype dtype, mica_depthwise *d) {
+  return (job){.engine = engine,
+               .k = mica_kernels_of(engine, dtype)->depthwise,
+               .d = d,
+               .problems = 1,
+               .size = mica_dtype_size(dtype)};
 }
 
-/* The taps of w in a workspace; NULL: out of memory. */
-static char *taps_of(const mica_engine *engine, const mica_convolution *v, const void *w) {
-  const size_t bytes = (size_t)(mica_convolution_taps(v) * v->c) * mica_dtype_size(v->dtype);
-  char *taps = mica_workspace_acquire(engine, bytes);
-  if (taps) mica_depthwise_taps(v, w, taps, true);
+/* Problem i's packed taps. */
+static char *taps_of(const job *j, int64_t i) {
+  char *taps = j->taps;
+  for (int64_t k = 0; k < i; k++) taps += (size_t)(j->d[k].vectors * j->d[k].taps) * j->size;
   return taps;
 }
 
-/* ---- forward ---- */
-
-/* Copies of the input's lines with their padding, so that every kernel lies inside. */
-typedef struct widening {
-  const mica_convolution *v;
-  const char *x;
-  char *to;
-  size_t pixel;
-} widening;
-
-static void widen_range(void *ctx, int64_t begin, int64_t end) {
-  const widening *w = ctx;
-  const size_t before = (size_t)w->v->before[2] * w->pixel, line = (size_t)w->v->size[2] * w->pixel,
-               after = (size_t)w->v->after[2] * w->pixel;
-  for (int64_t i = begin; i < end; i++) {
-    char *to = w->to + (size_t)i * (before + line + after);
-    memset(to, 0, before);
-    memcpy(to + before, w->x + (size_t)i * line, line);
-    memset(to + before + line, 0, after);
-  }
-}
-
-static void forward_range(void *ctx, int64_t begin, int64_t end) {
+static void pack_range(void *ctx, int64_t begin, int64_t end) {
   const job *j = ctx;
-  j->k->forward(j->v, j->out, j->x, j->taps, j->bias, j->residual, j->relu, begin, end, j->to);
+  for (int64_t i = 0; i < j->problems; i++) j->k->pack(&j->d[i], j->w, begin, end, taps_of(j, i));
 }
 
-/* Taps from which on the copy costs little beside what it saves. */
-enum { WIDEN_TAPS = 25 };
+static void sums_range(void *ctx, int64_t begin, int64_t end) {
+  job *j = ctx;
+  int64_t most = 0;
+  for (int64_t i = 0; i < j->problems; i++)
+    if (j->d[i].scratch > most) most = j->d[i].scratch;
+  void *scratch = mica_workspace_acquire(j->engine, (size_t)most * j->size);
+  if (!scratch) j->failed = true;
+  /* Places of several problems lie between each other: those of a part are made together. */
+  const int64_t step = j->problems > 1 ? 1 : end - begin;
+  for (int64_t unit = begin; unit < end && scratch; unit += step)
+    for (int64_t i = 0; i < j->problems; i++)
+      j->k->sums(&j->d[i], j->x, taps_of(j, i), j->ending, unit, unit + step, scratch, j->to);
+  mica_workspace_release(j->engine, scratch);
+}
 
-static mica_status lines(const mica_engine *engine, const job *given) {
-  job j = *given;
-  const mica_convolution *v = j.v;
-  const int64_t n = v->n * v->size[0] * v->size[1];
-  mica_convolution wide = *v;
-  char *copy = NULL;
-  if (v->before[2] + v->after[2] && mica_convolution_taps(v) >= WIDEN_TAPS) {
-    const size_t size = mica_dtype_size(v->dtype);
-    wide.size[2] += v->before[2] + v->after[2];
-    wide.before[2] = wide.after[2] = 0;
-    copy = mica_workspace_acquire(engine, (size_t)(n * wide.size[2] * v->c) * size);
-    if (!copy) return MICA_ERR_MEMORY;
-    widening w = {v, j.x, copy, (size_t)v->c * size};
-    mica_parallel_for(engine, n, widen_range, &w);
-    j.v = &wide;
-    j.x = copy;
+static mica_status run(job *j) {
+  int64_t taps = 0;
+  mica_depthwise largest = j->d[0];
+  for (int a = 0; a < MICA_CONVOLUTION_AXES; a++)
+    for (int64_t i = 1; i < j->problems; i++) {
+      const mica_depthwise_axis *one = &j->d[i].axis[a];
+      if (one->out > largest.axis[a].out) largest.axis[a].out = one->out;
+      if (one->taps > largest.axis[a].taps) largest.axis[a].taps = one->taps;
+    }
+  j->k->plan(&largest);
+  for (int64_t i = 0; i < j->problems; i++) {
+    j->k->plan_as(&largest, &j->d[i]);
+    taps += j->d[i].vectors * j->d[i].taps;
   }
-  mica_parallel_for(engine, v->n * j.out[0] * j.out[1], forward_range, &j);
-  if (copy) mica_workspace_release(engine, copy);
-  return MICA_OK;
+  j->taps = mica_workspace_acquire(j->engine, (size_t)taps * j->size);
+  if (!j->taps) return MICA_ERR_MEMORY;
+  mica_parallel_for(j->engine, largest.vectors, pack_range, j);
+  mica_parallel_for(j->engine, largest.units, sums_range, j);
+  mica_workspace_release(j->engine, j->taps);
+  return j->failed ? mica_fail(MICA_ERR_MEMORY, "convolution: out of memory") : MICA_OK;
+}
+
+static mica_depthwise forward_of(const mica_convolution *v, const int64_t *out) {
+  mica_depthwise d = {.n = v->n, .c = v->c};
+  for (int i = 0; i < MICA_CONVOLUTION_AXES; i++)
+    d.axis[i] = (mica_depthwise_axis){.in = v->size[i],
+                                      .taps = v->kernel[i],
+                                      .stride = v->stride[i],
+                                      .dilation = v->dilation[i],
+                                      .before = v->before[i],
+                                      .out = out[i],
+                                      .kernel = v->kernel[i],
+                                      .tap_step = 1,
+                                      .to_size = out[i],
+                                      .to_step = 1};
+  return d;
 }
 
 mica_status mica_depthwise_forward(const mica_engine *engine, const mica_convolution *v,
                                    const int64_t *out, const void *x, const void *w,
-                                   const void *bias, const void *residual, bool relu, void *y) {
-  char *taps = taps_of(engine, v, w);
-  if (!taps) return MICA_ERR_MEMORY;
-  const job j = {.v = v,
-                 .out = out,
-                 .k = mica_kernels_of(engine, v->dtype)->depthwise,
-                 .x = x,
-                 .taps = taps,
-                 .bias = bias,
-                 .residual = residual,
-                 .to = y,
-                 .relu = relu};
-  const mica_status status = lines(engine, &j);
-  mica_workspace_release(engine, taps);
-  return status;
+                                   const mica_depthwise_ending *ending, void *y) {
+  mica_depthwise d = forward_of(v, out);
+  job j = job_of(engine, v->dtype, &d);
+  j.x = x;
+  j.w = w;
+  j.ending = ending;
+  j.to = y;
+  return run(&j);
 }
 
-/* ---- backward: input ---- */
+/* ---- gradient of the input ---- */
 
-static void data_range(void *ctx, int64_t begin, int64_t end) {
-  const job *j = ctx;
-  j->k->data(j->v, j->out, j->dy, j->taps, j->bias, begin, end, j->to);
-}
-
-/* With stride 1 the gradient is itself a convolution, of dy with the taps in reverse. */
-static bool mirrored(const mica_convolution *v, const int64_t *out, mica_convolution *to) {
-  *to = *v;
-  for (int i = 0; i < MICA_CONVOLUTION_AXES; i++) {
-    const int64_t extent = v->dilation[i] * (v->kernel[i] - 1);
-    if (v->stride[i] != 1 || v->before[i] > extent || v->after[i] > extent) return false;
-    to->size[i] = out[i];
-    to->before[i] = extent - v->before[i];
-    to->after[i] = extent - v->after[i];
-  }
-  return true;
-}
-
-static void reverse_taps(int64_t taps, size_t bytes, char *w) {
-  for (int64_t a = 0, b = taps - 1; a < b; a++, b--)
-    for (size_t i = 0; i < bytes; i++) {
-      const char kept = w[(size_t)a * bytes + i];
-      w[(size_t)a * bytes + i] = w[(size_t)b * bytes + i];
-      w[(size_t)b * bytes + i] = kept;
-    }
+/* Tap t of place o met input i = o * stride + t * dilation - before. The i with one residue of
+ * i + before meet every `period`-th tap from some first one on, or none. */
+static mica_depthwise_axis backward_axis(const mica_convolution *v, const int64_t *out, int axis,
+                                         int64_t residue) {
+  const int64_t stride = v->stride[axis], dilation = v->dilation[axis], before = v->before[axis];
+  const int64_t first = ((residue - before) % stride + stride) % stride;
+  int64_t period = 1, tap = 0;
+  while (period * dilation % stride) period++;
+  while (tap < period && tap * dilation % stride != residue) tap++;
+  mica_depthwise_axis a = {.in = out[axis],
+                           .stride = 1,
+                           .dilation = period * dilation / stride,
+                           .out =
+                               first < v->size[axis] ? (v->size[axis] - 1 - first) / stride + 1 : 0,
+                           .kernel = v->kernel[axis],
+                           .tap_step = -period,
+                           .to_size = v->size[axis],
+                           .to_first = first,
+                           .to_step = stride};
+  if (tap == period || tap >= v->kernel[axis]) return a;
+  a.taps = (v->kernel[axis] - 1 - tap) / period + 1;
+  a.tap_first = tap + (a.taps - 1) * period;
+  a.before = (a.tap_first * dilation - residue) / stride - (first + before - residue) / stride;
+  return a;
 }
 
 mica_status mica_depthwise_data(const mica_engine *engine, const mica_convolution *v,
                                 const int64_t *out, const void *dy, const void *w, const void *bias,
                                 void *dx) {
-  char *taps = taps_of(engine, v, w);
-  if (!taps) return MICA_ERR_MEMORY;
-  job j = {.v = v,
-           .out = out,
-           .k = mica_kernels_of(engine, v->dtype)->depthwise,
-           .dy = dy,
-           .taps = taps,
-           .bias = bias,
-           .to = dx};
-  mica_convolution turned;
-  mica_status status = MICA_OK;
-  if (mirrored(v, out, &turned)) {
-    reverse_taps(mica_convolution_taps(v), (size_t)v->c * mica_dtype_size(v->dtype), taps);
-    j.v = &turned;
-    j.out = v->size;
-    j.x = dy;
-    status = lines(engine, &j);
-  } else {
-    mica_parallel_for(engine, v->n, data_range, &j);
+  const int64_t *s = v->stride, all = s[0] * s[1] * s[2];
+  const mica_depthwise_ending ending = {.bias = bias};
+  mica_depthwise *d = mica_workspace_acquire(engine, (size_t)all * sizeof *d);
+  if (!d) return MICA_ERR_MEMORY;
+  job j = job_of(engine, v->dtype, d);
+  j.problems = 0;
+  for (int64_t i = 0; i < all; i++) {
+    const int64_t residue[] = {i / s[2] / s[1], i / s[2] % s[1], i % s[2]};
+    mica_depthwise one = {.n = v->n, .c = v->c};
+    for (int k = 0; k < MICA_CONVOLUTION_AXES; k++)
+      one.axis[k] = backward_axis(v, out, k, residue[k]);
+    if (one.axis[0].out && one.axis[1].out && one.axis[2].out) d[j.problems++] = one;
   }
-  mica_workspace_release(engine, taps);
+  j.x = dy;
+  j.w = w;
+  j.ending = &ending;
+  j.to = dx;
+  const mica_status status = run(&j);
+  mica_workspace_release(engine, d);
   return status;
+}
+
+/* ---- gradient of the taps ---- */
+
+/* Shares of the work, whatever the number of threads; with kernels of many taps few of the images,
+ * as each has sums of its own. */
+enum { SHARES = 16, MANY_TAPS = 64 };
+
+static void weights_range(void *ctx, int64_t begin, int64_t end) {
+  job *j = ctx;
+  const mica_depthwise *d = j->d;
+  void *scratch = mica_workspace_acquire(j->engine, (size_t)d->scratch * j->size);
+  if (!scratch) j->failed = true;
+  for (int64_t i = begin; i < end && scratch; i++) {
+    const int64_t piece = i / j->groups, group = i % j->groups;
+    j->k->weights(d, j->x, j->dy, group * d->vectors / j->groups,
+                  (group + 1) * d->vectors / j->groups, piece * d->n / j->pieces,
+                  (piece + 1) * d->n / j->pieces, scratch,
+                  j->taps + (size_t)(piece * d->vectors * d->taps) * j->size);
+  }
+  mica_workspace_release(j->engine, scratch);
+}
+
+static void unpack_range(void *ctx, int64_t begin, int64_t end) {
+  const job *j = ctx;
+  j->k->unpack(j->d, j->pieces, j->d->vectors * j->d->taps, j->taps, begin, end, j->to);
+}
+
+mica_status mica_depthwise_weights(const mica_engine *engine, const mica_convolution *v,
+                                   const int64_t *out, const void *x, const void *dy, void *dw) {
+  mica_depthwise d = forward_of(v, out);
+  job j = job_of(engine, v->dtype, &d);
+  j.k->plan_weights(&d);
+  j.pieces = mica_convolution_taps(v) > MANY_TAPS ? (SHARES + d.vectors - 1) / d.vectors : SHARES;
+  if (j.pieces > d.n) j.pieces = d.n;
+  j.groups = (SHARES + j.pieces - 1) / j.pieces;
+  if (j.groups > d.vectors) j.groups = d.vectors;
+  j.taps = mica_workspace_acquire(engine, (size_t)(j.pieces * d.vectors * d.taps) * j.size);
+  if (!j.taps) return MICA_ERR_MEMORY;
+  j.x = x;
+  j.dy = dy;
+  j.to = dw;
+  mica_parallel_for(engine, j.pieces * j.groups, weights_range, &j);
+  if (!j.failed) mica_parallel_for(engine, d.vectors, unpack_range, &j);
+  mica_workspace_release(engine, j.taps);
+  return j.failed ? mica_fail(MICA_ERR_MEMORY, "convolution: out of memory") : MICA_OK;
 }

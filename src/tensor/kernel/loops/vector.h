@@ -37,6 +37,8 @@ typedef real vector __attribute__((vector_size(VECTOR_BYTES)));
 typedef real vector_unaligned
     __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
+typedef __typeof__((vector){0} < (vector){0}) vector_mask;
+
 static inline vector vector_load(const real *p) {
   return *(const vector_unaligned *)p;
 }
