@@ -26,6 +26,7 @@ static const struct {
     WITH(MICA_KIND_MODEL, "resnet", mica_resnet_options, MICA_RESNET_OPTIONS),
     WITH(MICA_KIND_MODEL, "vgg", mica_vgg_options, MICA_VGG_OPTIONS),
     WITH(MICA_KIND_MODEL, "efficientnet", mica_efficientnet_options, MICA_EFFICIENTNET_OPTIONS),
+    WITH(MICA_KIND_MODEL, "mobilenet", mica_mobilenet_options, MICA_MOBILENET_OPTIONS),
     WITH(MICA_KIND_MODEL, "vit", mica_vit_options, MICA_VIT_OPTIONS),
     WITH(MICA_KIND_MODEL, "clip", mica_clip_options, MICA_CLIP_OPTIONS),
     WITH(MICA_KIND_MODEL, "bert", mica_bert_options, MICA_BERT_OPTIONS),

@@ -382,6 +382,18 @@ typedef struct mica_efficientnet_options {
 #define MICA_EFFICIENTNET_OPTIONS                                                                  \
   { sizeof(mica_efficientnet_options), 0, -1.0, 0.2, 0.0, 0.0 }
 
+/* "mobilenet" (MobileNetV3, Howard et al. 2019), with torchvision's names (features.0.0,
+ * features.1.block.0.0, classifier.0, classifier.3). The pyramid is the last map of each size;
+ * features are the classifier's hidden layer. */
+typedef struct mica_mobilenet_options {
+  uint32_t size;
+  int32_t variant; /* small | large */
+  double width;    /* factor of the widths */
+  double dropout;  /* before the classifier */
+} mica_mobilenet_options;
+#define MICA_MOBILENET_OPTIONS                                                                     \
+  { sizeof(mica_mobilenet_options), 0, 1.0, 0.2 }
+
 typedef struct mica_vit_options {
   uint32_t size;
   int64_t patch, dim, depth, heads;

@@ -9,6 +9,8 @@
  * The pyramid is the stem's map and the last one of each stage; features are the mean of the
  * head's.
  */
+#include "model/inverted_bottleneck.h"
+
 #include <mica/model.h>
 
 #include <math.h>
@@ -29,11 +31,8 @@ static const struct {
 static const mica_norm_options norm = {sizeof(mica_norm_options), 1e-3, 0.01};
 
 static int64_t scaled_width(const mica_efficientnet_options *o, int64_t width) {
-  const double wanted = (double)width * (o->width > 0 ? o->width : variants[o->variant].width);
-  int64_t eights = (int64_t)(wanted + 4) / 8 * 8;
-  if (eights < 8) eights = 8;
-  if ((double)eights < 0.9 * wanted) eights += 8;
-  return eights;
+  return mica_round_to_eights((double)width *
+                              (o->width > 0 ? o->width : variants[o->variant].width));
 }
 
 static int scaled_depth(const mica_efficientnet_options *o, int repeats) {
@@ -53,34 +52,24 @@ static int64_t features(const void *options, const mica_problem *task) {
 
 /* ---- parameters ---- */
 
-static mica_status conv_init(mica_node *node, const char *conv, const char *bn, int64_t in,
-                             int64_t out, int64_t k, int64_t groups) {
-  const mica_init he = {MICA_INIT_KAIMING_NORMAL, 0, 0, 1.4142135623730951, true};
-  const mica_status status =
-      mica_nn_conv2d_init(mica_node_child(node, conv), in, out, k, k, groups, false, &he);
-  return status == MICA_OK ? mica_nn_batch_norm_init(mica_node_child(node, bn), out) : status;
-}
-
 static mica_status block_init(mica_node *node, int stage, int64_t in, int64_t out) {
   const int64_t wide = in * stages[stage].expansion, narrow = in / 4 > 1 ? in / 4 : 1;
   mica_status status = MICA_OK;
-  if (wide != in) status = conv_init(node, "_expand_conv", "_bn0", in, wide, 1, 1);
+  if (wide != in) status = mica_conv_norm_init(node, "_expand_conv", "_bn0", in, wide, 1, 1);
   if (status == MICA_OK)
-    status = conv_init(node, "_depthwise_conv", "_bn1", wide, wide, stages[stage].kernel, wide);
+    status = mica_conv_norm_init(node, "_depthwise_conv", "_bn1", wide, wide, stages[stage].kernel,
+                                 wide);
   if (status == MICA_OK)
-    status =
-        mica_nn_conv2d_init(mica_node_child(node, "_se_reduce"), wide, narrow, 1, 1, 1, true, NULL);
-  if (status == MICA_OK)
-    status =
-        mica_nn_conv2d_init(mica_node_child(node, "_se_expand"), narrow, wide, 1, 1, 1, true, NULL);
-  return status == MICA_OK ? conv_init(node, "_project_conv", "_bn2", wide, out, 1, 1) : status;
+    status = mica_squeeze_and_excite_init(node, "_se_reduce", "_se_expand", wide, narrow);
+  return status == MICA_OK ? mica_conv_norm_init(node, "_project_conv", "_bn2", wide, out, 1, 1)
+                           : status;
 }
 
 static mica_status init(mica_node *root, const void *options, const mica_problem *task) {
   const mica_efficientnet_options *o = options;
   if (!task->height) return mica_fail(MICA_ERR_INVALID, "efficientnet reads images, not rows");
   int64_t in = scaled_width(o, 32);
-  mica_status status = conv_init(root, "_conv_stem", "_bn0", task->channels, in, 3, 1);
+  mica_status status = mica_conv_norm_init(root, "_conv_stem", "_bn0", task->channels, in, 3, 1);
   for (int s = 0, n = 0; s < STAGES; s++)
     for (int b = 0; b < scaled_depth(o, stages[s].repeats) && status == MICA_OK; b++, n++) {
       const int64_t out = scaled_width(o, stages[s].out);
@@ -88,7 +77,7 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
       in = out;
     }
   if (status == MICA_OK)
-    status = conv_init(root, "_conv_head", "_bn1", in, features(o, task), 1, 1);
+    status = mica_conv_norm_init(root, "_conv_head", "_bn1", in, features(o, task), 1, 1);
   if (status != MICA_OK || !task->classes) return status;
   return mica_nn_linear_init(mica_node_child(root, "_fc"), features(o, task), task->classes, true);
 }
@@ -107,16 +96,6 @@ static mica_var conv_norm(mica_tape *t, mica_node *node, const char *conv, const
                                   &norm, act, x, MICA_NONE);
 }
 
-/* x times what its channels' means say of them. */
-static mica_var squeeze_and_excite(mica_tape *t, mica_node *node, mica_var x) {
-  const mica_conv_options o = MICA_CONV_OPTIONS;
-  mica_var mean = mica_global_avg_pool(t, x);
-  mean = mica_reshape(t, mean, MICA_SHAPE(mica_dim(t, mean, 0), 1, 1, mica_dim(t, mean, 1)));
-  mica_var h = mica_silu(t, mica_nn_conv2d(t, mica_node_find(node, "_se_reduce"), &o, mean));
-  h = mica_sigmoid(t, mica_nn_conv2d(t, mica_node_find(node, "_se_expand"), &o, h));
-  return mica_mul(t, x, h);
-}
-
 static mica_var block(mica_tape *t, mica_node *node, int stage, int stride, double drop,
                       mica_var x) {
   const int64_t in = mica_dim(t, x, 3), wide = in * stages[stage].expansion;
@@ -126,7 +105,10 @@ static mica_var block(mica_tape *t, mica_node *node, int stage, int stride, doub
   h = mica_replace(t, h,
                    conv_norm(t, node, "_depthwise_conv", "_bn1", stages[stage].kernel, stride,
                              (int32_t)wide, MICA_SILU, h));
-  h = mica_replace(t, h, squeeze_and_excite(t, node, h));
+  h = mica_replace(t, h,
+                   mica_squeeze_and_excite(t, mica_node_find(node, "_se_reduce"),
+                                           mica_node_find(node, "_se_expand"), MICA_SILU,
+                                           MICA_SIGMOID, h));
   h = mica_replace(t, h, conv_norm(t, node, "_project_conv", "_bn2", 1, 1, 1, MICA_IDENTITY, h));
   if (stride == 1 && mica_ok(t) && mica_dim(t, h, 3) == in) {
     if (drop > 0) h = mica_replace(t, h, mica_drop_path(t, h, drop));
