@@ -109,9 +109,8 @@ static void run(const loops_table *t, problem p, bool affine, bool shifted) {
       loops_set(t, rstd, c, 1 / sqrt(m2[c] / (double)p.rows + p.eps));
     }
     k->batch_norm(p.rows, p.cols, vx, p.cols, mean, rstd, w, b, p.relu, y);
-    const void *out = p.relu ? y : NULL;
-    k->batch_norm_sums(p.rows, p.cols, vx, p.cols, mean, rstd, out, vg, gbias, ggain);
-    k->batch_norm_grad(p.rows, p.cols, vx, p.cols, mean, rstd, w, out, vg, gbias, ggain,
+    k->batch_norm_sums(p.rows, p.cols, vx, p.cols, mean, rstd, w, b, p.relu, vg, gbias, ggain);
+    k->batch_norm_grad(p.rows, p.cols, vx, p.cols, mean, rstd, w, b, p.relu, vg, gbias, ggain,
                        (double)p.rows, gx);
     free(m);
     free(m2);
@@ -194,17 +193,17 @@ static void fixed_statistics(const loops_table *t) {
   void *g = loops_random(t, ROWS * COLS, -1, 1, 1), *gx = loops_zeros(t, ROWS * COLS);
   void *mean = loops_zeros(t, COLS), *rstd = loops_random(t, COLS, 1, 2, 2),
        *w = loops_random(t, COLS, 1, 2, 3);
-  void *y = loops_random(t, ROWS * COLS, -1, 1, 4);
+  void *x = loops_random(t, ROWS * COLS, -1, 1, 4);
   for (int relu = 0; relu < 2; relu++) {
-    t->k->norm->batch_norm_grad(ROWS, COLS, NULL, COLS, mean, rstd, w, relu ? y : NULL, g, NULL,
-                                NULL, ROWS, gx);
+    t->k->norm->batch_norm_grad(ROWS, COLS, x, COLS, mean, rstd, w, NULL, relu, g, NULL, NULL, ROWS,
+                                gx);
     for (int64_t i = 0; i < ROWS * COLS; i++) {
-      const double through = relu && loops_get(t, y, i) <= 0 ? 0 : loops_get(t, g, i);
+      const double through = relu && loops_get(t, x, i) <= 0 ? 0 : loops_get(t, g, i);
       loops_check(t, "fixed", i, loops_get(t, gx, i),
                   through * loops_get(t, rstd, i % COLS) * loops_get(t, w, i % COLS), 4, 0);
     }
   }
-  loops_free(t, ROWS * COLS, g), loops_free(t, ROWS * COLS, gx), loops_free(t, ROWS * COLS, y);
+  loops_free(t, ROWS * COLS, g), loops_free(t, ROWS * COLS, gx), loops_free(t, ROWS * COLS, x);
   loops_free(t, COLS, mean), loops_free(t, COLS, rstd), loops_free(t, COLS, w);
 }
 

@@ -30,6 +30,14 @@ static mica_var rms_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias)
   (void)bias;
   return mica_rms_norm(t, x, gain, 1e-5);
 }
+static mica_var batch_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias) {
+  return mica_batch_norm_train(t, x, gain, bias, 1e-5, MICA_RELU, NULL, NULL);
+}
+static mica_var fixed_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias) {
+  const mica_var mean = mica_full(t, mica_dtype_of(t, x), MICA_SHAPE(WIDTH), 0.1);
+  const mica_var var = mica_full(t, mica_dtype_of(t, x), MICA_SHAPE(WIDTH), 0.9);
+  return mica_batch_norm(t, x, gain, bias, mean, var, 1e-5, MICA_IDENTITY);
+}
 /* The outer one's result is made from a lost value, so it stays. */
 static mica_var chain(mica_tape *t, mica_var x, mica_var gain, mica_var bias) {
   return mica_silu(t, mica_layer_norm(t, x, gain, bias, 1e-5));
@@ -43,8 +51,14 @@ static const struct {
   const char *name;
   act_fn fn;
   uint64_t kept; /* values of x's size that stay */
-} cases[] = {{"gelu", gelu, 0},       {"leaky_relu", leaky_relu, 0}, {"layer_norm", layer_norm, 0},
-             {"no_bias", no_bias, 0}, {"rms_norm", rms_norm, 0},     {"chain", chain, 1},
+} cases[] = {{"gelu", gelu, 0},
+             {"leaky_relu", leaky_relu, 0},
+             {"layer_norm", layer_norm, 0},
+             {"no_bias", no_bias, 0},
+             {"rms_norm", rms_norm, 0},
+             {"chain", chain, 1},
+             {"batch_norm", batch_norm, 0},
+             {"fixed_norm", fixed_norm, 0},
              {"strided", strided, 2}};
 
 typedef struct problem {

@@ -343,7 +343,7 @@ static void batch_range(void *ctx, int64_t begin, int64_t end) {
   }
 }
 
-/* In backward `y` is where gx goes and `bias` the output where relu was on. */
+/* In backward `y` is where gx goes. */
 static void batch_sums_range(void *ctx, int64_t begin, int64_t end) {
   const norm_job *j = ctx;
   const int64_t chunk = j->chunk;
@@ -351,8 +351,8 @@ static void batch_sums_range(void *ctx, int64_t begin, int64_t end) {
     int64_t from = i * chunk, rows = j->rows - from < chunk ? j->rows - from : chunk;
     const size_t at = (size_t)(from * j->cols) * j->size;
     j->k->norm->batch_norm_sums(rows, j->cols, j->x + (size_t)(from * j->stride) * j->size,
-                                j->stride, j->mean, j->rstd, j->bias ? j->bias + at : NULL,
-                                j->gy + at, j->gbias + i * j->cols, j->ggain + i * j->cols);
+                                j->stride, j->mean, j->rstd, j->gain, j->bias, j->relu, j->gy + at,
+                                j->gbias + i * j->cols, j->ggain + i * j->cols);
   }
 }
 
@@ -363,8 +363,8 @@ static void batch_grad_range(void *ctx, int64_t begin, int64_t end) {
     int64_t from = i * chunk, rows = j->rows - from < chunk ? j->rows - from : chunk;
     const size_t at = (size_t)(from * j->cols) * j->size;
     j->k->norm->batch_norm_grad(rows, j->cols, j->x + (size_t)(from * j->stride) * j->size,
-                                j->stride, j->mean, j->rstd, j->gain, j->bias ? j->bias + at : NULL,
-                                j->gy + at, j->sum_gy, j->sum_gy_xhat, j->count, j->y + at);
+                                j->stride, j->mean, j->rstd, j->gain, j->bias, j->relu, j->gy + at,
+                                j->sum_gy, j->sum_gy_xhat, j->count, j->y + at);
   }
 }
 
@@ -381,7 +381,8 @@ static void batch_backward(mica_call *c) {
   const size_t bytes = (size_t)(chunks * cols) * sizeof(double);
   norm_job job = job_of(c);
   job.chunk = chunk;
-  job.bias = o->relu ? c->out[0].data : NULL;
+  job.relu = o->relu;
+  job.bias = c->in[2].data;
   job.mean = c->saved[0];
   job.rstd = c->saved[1];
   job.count = (double)rows;
@@ -412,11 +413,29 @@ static void batch_backward(mica_call *c) {
   mica_parallel_for(c->engine, chunks, batch_grad_range, &job);
 }
 
-static const mica_op batch_train_op = {sizeof(mica_op), "batch_norm_train", MICA_OP_ROW_STRIDES,
-                                       batch_backward};
-static const mica_op batch_op = {sizeof(mica_op), "batch_norm",
-                                 MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM,
-                                 batch_backward};
+static void batch_forward(const mica_call *c, bool relu, void *mean, void *rstd, void *y) {
+  norm_job job = job_of(c);
+  job.relu = relu;
+  job.bias = c->in[2].data;
+  job.y = y;
+  job.mean = mean;
+  job.rstd = rstd;
+  mica_parallel_for(c->engine, chunks_of(job.rows, batch_rows(job.cols)), batch_range, &job);
+}
+
+static void batch_remake(mica_call *c) {
+  const batch_context *o = c->ctx;
+  batch_forward(c, o->relu, c->saved[0], c->saved[1], c->out[0].data);
+}
+
+static const remade_op batch_train_op = {
+    {sizeof(mica_op), "batch_norm_train", MICA_OP_ROW_STRIDES | MICA_OP_REMADE, batch_backward},
+    batch_remake};
+static const remade_op batch_op = {
+    {sizeof(mica_op), "batch_norm",
+     MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM | MICA_OP_REMADE,
+     batch_backward},
+    batch_remake};
 
 /* Mean and sum of squared deviations of every column, chunks merged in order; into doubles [cols].
  */
@@ -455,7 +474,7 @@ mica_var mica_batch_norm_train(mica_tape *t, mica_var xv, mica_var gain, mica_va
   if (mean_out) *mean_out = MICA_NONE;
   if (var_out) *var_out = MICA_NONE;
   mica_call c;
-  if (!mica_call_begin_optional(&c, t, &batch_train_op, 3, (mica_var[]){xv, gain, bias}, 6))
+  if (!mica_call_begin_optional(&c, t, &batch_train_op.op, 3, (mica_var[]){xv, gain, bias}, 6))
     return MICA_NONE;
   const mica_view *x = &c.in[0];
   const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
@@ -468,6 +487,7 @@ mica_var mica_batch_norm_train(mica_tape *t, mica_var xv, mica_var gain, mica_va
   const mica_view *y = mica_call_output(&c, x->dtype, x->shape);
   void *mean = mica_call_saved(&c, (size_t)cols * size),
        *rstd = mica_call_saved(&c, (size_t)cols * size);
+  mica_call_context(&c, &o, sizeof o);
   double *m = NULL, *m2 = NULL;
   mica_var made[2] = {MICA_NONE, MICA_NONE};
   if (mica_ok(t) && column_statistics(&c, x, &m, &m2)) {
@@ -480,18 +500,10 @@ mica_var mica_batch_norm_train(mica_tape *t, mica_var xv, mica_var gain, mica_va
     k->reduce->combine(cols, 1, m, 1, mean);
     for (int64_t j = 0; j < cols; j++) m2[j] = 1 / sqrt(m2[j] + eps);
     k->reduce->combine(cols, 1, m2, 1, rstd);
-    norm_job job = job_of(&c);
-    job.relu = o.relu;
-    job.bias = c.in[2].data;
-    job.y = y->data;
-    job.mean = mean;
-    job.rstd = rstd;
-    mica_parallel_for(c.engine, chunks_of(rows, batch_rows(cols)), batch_range, &job);
+    batch_forward(&c, o.relu, mean, rstd, y->data);
   }
-  mica_call_context(&c, &o, sizeof o);
-  mica_call_save_input(&c, 0);
-  if (c.in[1].data) mica_call_save_input(&c, 1);
-  if (o.relu) mica_call_save_output(&c, 0);
+  for (int i = 0; i < c.n_in; i++)
+    if (c.in[i].data) mica_call_save_input(&c, i);
   mica_var result = mica_call_end(&c);
   if (!mica_ok(t)) return MICA_NONE;
   if (mean_out) *mean_out = made[0];
@@ -502,11 +514,11 @@ mica_var mica_batch_norm_train(mica_tape *t, mica_var xv, mica_var gain, mica_va
 mica_var mica_batch_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias, mica_var mean_in,
                          mica_var var_in, double eps, mica_activation act) {
   mica_call c;
-  if (!mica_call_begin_optional(&c, t, &batch_op, 5, (mica_var[]){xv, gain, bias, mean_in, var_in},
-                                6))
+  if (!mica_call_begin_optional(&c, t, &batch_op.op, 5,
+                                (mica_var[]){xv, gain, bias, mean_in, var_in}, 6))
     return MICA_NONE;
   const mica_view *x = &c.in[0];
-  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
+  const int64_t cols = mica_view_cols(x);
   if (!mica_is_float(x) || x->shape.rank < 1 || !gain_bias_fit(&c, cols) ||
       c.in[3].dtype != x->dtype || c.in[4].dtype != x->dtype || mica_view_count(&c.in[3]) != cols ||
       mica_view_count(&c.in[4]) != cols)
@@ -521,22 +533,15 @@ mica_var mica_batch_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias
   const mica_view *y = mica_call_output(&c, x->dtype, x->shape);
   void *mean = mica_call_saved(&c, (size_t)cols * size),
        *rstd = mica_call_saved(&c, (size_t)cols * size);
+  mica_call_context(&c, &o, sizeof o);
   if (mica_ok(t)) {
     memcpy(mean, c.in[3].data, (size_t)cols * size);
     const mica_view r = mica_view_of(rstd, x->dtype, MICA_SHAPE(cols));
     for (int64_t j = 0; j < cols; j++)
       mica_view_put(&r, j, 1 / sqrt(mica_view_element(&c.in[4], j) + eps));
-    norm_job job = job_of(&c);
-    job.relu = o.relu;
-    job.bias = c.in[2].data;
-    job.y = y->data;
-    job.mean = mean;
-    job.rstd = rstd;
-    mica_parallel_for(c.engine, chunks_of(rows, batch_rows(cols)), batch_range, &job);
+    batch_forward(&c, o.relu, mean, rstd, y->data);
   }
-  mica_call_context(&c, &o, sizeof o);
-  mica_call_save_input(&c, 0);
-  if (c.in[1].data) mica_call_save_input(&c, 1);
-  if (o.relu) mica_call_save_output(&c, 0);
+  for (int i = 0; i < c.n_in; i++)
+    if (c.in[i].data) mica_call_save_input(&c, i);
   return then(t, act, mica_call_end(&c));
 }

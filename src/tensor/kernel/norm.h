@@ -48,16 +48,16 @@ typedef struct mica_norm_kernels {
   void (*batch_norm)(int64_t rows, int64_t cols, const void *x, int64_t x_stride, const void *mean,
                      const void *rstd, const void *gain, const void *bias, bool relu, void *y);
   /* sum_gy[c] += sum_r gy, sum_gy_xhat[c] += sum_r gy (x - mean) rstd: the gradients of bias and
-   * gain. y is the output when relu was on (gy counts where y > 0), else NULL. */
+   * gain. With relu gy counts where y > 0, which is found from x again. */
   void (*batch_norm_sums)(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
-                          const void *mean, const void *rstd, const void *y, const void *gy,
-                          double *sum_gy, double *sum_gy_xhat);
+                          const void *mean, const void *rstd, const void *gain, const void *bias,
+                          bool relu, const void *gy, double *sum_gy, double *sum_gy_xhat);
   /* gx = gain rstd (gy - sum_gy / count - xhat sum_gy_xhat / count), the sums and count over all
    * rows of the batch; sums NULL: gx = gain rstd gy (fixed statistics) */
   void (*batch_norm_grad)(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
-                          const void *mean, const void *rstd, const void *gain, const void *y,
-                          const void *gy, const double *sum_gy, const double *sum_gy_xhat,
-                          double count, void *gx);
+                          const void *mean, const void *rstd, const void *gain, const void *bias,
+                          bool relu, const void *gy, const double *sum_gy,
+                          const double *sum_gy_xhat, double count, void *gx);
 } mica_norm_kernels;
 
 #endif

@@ -309,62 +309,75 @@ static void group_norm_grad(int64_t examples, int64_t positions, int64_t channel
 
 /* ---- columns ---- */
 
+/* What a block of columns needs: y = (x - centre) scale + shift. */
+typedef struct columns {
+  real centre[WIDTH], scale[WIDTH], shift[WIDTH];
+} columns;
+
+static void columns_at(int64_t c0, int64_t width, const real *mean, const real *rstd,
+                       const real *gain, const real *bias, columns *k) {
+  for (int64_t j = 0; j < width; j++) {
+    k->centre[j] = mean[c0 + j];
+    k->scale[j] = gain != NULL ? rstd[c0 + j] * gain[c0 + j] : rstd[c0 + j];
+    k->shift[j] = bias != NULL ? bias[c0 + j] : (real)0;
+  }
+}
+
+static inline real normalised(const columns *k, int64_t j, real x) {
+  return (x - k->centre[j]) * k->scale[j] + k->shift[j];
+}
+
 static void batch_norm(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
                        const void *mean, const void *rstd, const void *gain, const void *bias,
                        bool relu, void *y) {
-  const real *px = x, *pm = mean, *ps = rstd, *pw = gain, *pb = bias;
-  real *py = y;
   for (int64_t c0 = 0; c0 < cols; c0 += WIDTH) {
     const int64_t width = smaller(WIDTH, cols - c0);
-    real centre[WIDTH], scale[WIDTH], shift[WIDTH];
-    for (int64_t j = 0; j < width; j++) {
-      centre[j] = pm[c0 + j];
-      scale[j] = pw != NULL ? ps[c0 + j] * pw[c0 + j] : ps[c0 + j];
-      shift[j] = pb != NULL ? pb[c0 + j] : (real)0;
-    }
+    columns k;
+    columns_at(c0, width, mean, rstd, gain, bias, &k);
     for (int64_t r = 0; r < rows; r++) {
-      const real *row = px + r * x_stride + c0;
-      real *out = py + r * cols + c0;
+      const real *row = (const real *)x + r * x_stride + c0;
+      real *out = (real *)y + r * cols + c0;
       if (relu) {
         SIMD for (int64_t j = 0; j < width; j++) {
-          const real v = (row[j] - centre[j]) * scale[j] + shift[j];
+          const real v = normalised(&k, j, row[j]);
           out[j] = v < (real)0 ? (real)0 : v;
         }
       } else {
-        SIMD for (int64_t j = 0; j < width; j++) out[j] =
-            (row[j] - centre[j]) * scale[j] + shift[j];
+        SIMD for (int64_t j = 0; j < width; j++) out[j] = normalised(&k, j, row[j]);
       }
     }
   }
 }
 
-/* The gradient that passes the relu whose output was y; a NaN stays visible. */
+/* The gradient that passes the relu of y; a NaN stays visible. */
 static inline real through(real y, real gy) {
   return y <= (real)0 ? (gy != gy ? gy : (real)0) : gy;
 }
 
 static void batch_norm_sums(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
-                            const void *mean, const void *rstd, const void *y, const void *gy,
-                            double *sum_gy, double *sum_gy_xhat) {
-  const real *px = x, *pm = mean, *ps = rstd, *py = y, *pg = gy;
+                            const void *mean, const void *rstd, const void *gain, const void *bias,
+                            bool relu, const void *gy, double *sum_gy, double *sum_gy_xhat) {
+  const real *ps = rstd;
   for (int64_t c0 = 0; c0 < cols; c0 += WIDTH) {
     const int64_t width = smaller(WIDTH, cols - c0);
+    columns k;
+    columns_at(c0, width, mean, rstd, gain, bias, &k);
     for (int64_t r0 = 0; r0 < rows; r0 += RUN) {
       const int64_t r1 = smaller(r0 + RUN, rows);
       real part[WIDTH] = {0}, partx[WIDTH] = {0};
       for (int64_t r = r0; r < r1; r++) {
-        const real *row = px + r * x_stride + c0, *g = pg + r * cols + c0;
-        if (py != NULL) {
-          const real *out = py + r * cols + c0;
+        const real *row = (const real *)x + r * x_stride + c0;
+        const real *g = (const real *)gy + r * cols + c0;
+        if (relu) {
           SIMD for (int64_t j = 0; j < width; j++) {
-            const real h = through(out[j], g[j]);
+            const real h = through(normalised(&k, j, row[j]), g[j]);
             part[j] += h;
-            partx[j] += h * (row[j] - pm[c0 + j]);
+            partx[j] += h * (row[j] - k.centre[j]);
           }
         } else {
           SIMD for (int64_t j = 0; j < width; j++) {
             part[j] += g[j];
-            partx[j] += g[j] * (row[j] - pm[c0 + j]);
+            partx[j] += g[j] * (row[j] - k.centre[j]);
           }
         }
       }
@@ -377,38 +390,38 @@ static void batch_norm_sums(int64_t rows, int64_t cols, const void *x, int64_t x
 }
 
 static void batch_norm_grad(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
-                            const void *mean, const void *rstd, const void *gain, const void *y,
-                            const void *gy, const double *sum_gy, const double *sum_gy_xhat,
-                            double count, void *gx) {
-  const real *px = x, *pm = mean, *ps = rstd, *pw = gain, *py = y, *pg = gy;
-  real *pz = gx;
+                            const void *mean, const void *rstd, const void *gain, const void *bias,
+                            bool relu, const void *gy, const double *sum_gy,
+                            const double *sum_gy_xhat, double count, void *gx) {
+  const real *ps = rstd;
   for (int64_t c0 = 0; c0 < cols; c0 += WIDTH) {
     const int64_t width = smaller(WIDTH, cols - c0);
-    real scale[WIDTH], shift[WIDTH], slope[WIDTH], centre[WIDTH];
+    columns k;
+    real mean_gy[WIDTH], slope[WIDTH];
+    columns_at(c0, width, mean, rstd, gain, bias, &k);
     for (int64_t j = 0; j < width; j++) {
       const int64_t c = c0 + j;
-      scale[j] = pw != NULL ? ps[c] * pw[c] : ps[c];
-      shift[j] = sum_gy != NULL ? (real)((double)scale[j] * sum_gy[c] / count) : (real)0;
-      slope[j] = sum_gy_xhat != NULL
-                     ? (real)((double)scale[j] * (double)ps[c] * sum_gy_xhat[c] / count)
-                     : (real)0;
-      centre[j] = pm[c];
+      const double scale = (double)k.scale[j];
+      mean_gy[j] = sum_gy != NULL ? (real)(scale * sum_gy[c] / count) : (real)0;
+      slope[j] =
+          sum_gy_xhat != NULL ? (real)(scale * (double)ps[c] * sum_gy_xhat[c] / count) : (real)0;
     }
     for (int64_t r = 0; r < rows; r++) {
-      const real *row = sum_gy != NULL ? px + r * x_stride + c0 : NULL;
-      const real *g = pg + r * cols + c0;
-      const real *out = py != NULL ? py + r * cols + c0 : NULL;
-      real *z = pz + r * cols + c0;
-      if (row != NULL && out != NULL) {
+      const real *row = (const real *)x + r * x_stride + c0;
+      const real *g = (const real *)gy + r * cols + c0;
+      real *z = (real *)gx + r * cols + c0;
+      if (sum_gy != NULL && relu) {
         SIMD for (int64_t j = 0; j < width; j++) z[j] =
-            scale[j] * through(out[j], g[j]) - shift[j] - (row[j] - centre[j]) * slope[j];
-      } else if (row != NULL) {
+            k.scale[j] * through(normalised(&k, j, row[j]), g[j]) - mean_gy[j] -
+            (row[j] - k.centre[j]) * slope[j];
+      } else if (sum_gy != NULL) {
         SIMD for (int64_t j = 0; j < width; j++) z[j] =
-            scale[j] * g[j] - shift[j] - (row[j] - centre[j]) * slope[j];
-      } else if (out != NULL) {
-        SIMD for (int64_t j = 0; j < width; j++) z[j] = scale[j] * through(out[j], g[j]);
+            k.scale[j] * g[j] - mean_gy[j] - (row[j] - k.centre[j]) * slope[j];
+      } else if (relu) {
+        SIMD for (int64_t j = 0; j < width; j++) z[j] =
+            k.scale[j] * through(normalised(&k, j, row[j]), g[j]);
       } else {
-        SIMD for (int64_t j = 0; j < width; j++) z[j] = scale[j] * g[j];
+        SIMD for (int64_t j = 0; j < width; j++) z[j] = k.scale[j] * g[j];
       }
     }
   }
