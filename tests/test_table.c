@@ -100,6 +100,55 @@ static void test_columns(void **state) {
   mica_data_table_free(t);
 }
 
+/* The cells that were kept while columns were judged are those of a second reading, which a row
+ * that cannot be used asks for. */
+static void test_one_reading_or_two(void **state) {
+  (void)state;
+  static const struct {
+    const char *head, *row[6];
+  } files[] = {
+      {"a,b,y", {"1,x,p\n", "2.5,y,q\n", "?,x,p\n", "4,,q\n", "1e3,z,p\n", "-7,y,r\n"}},
+      {"a,b,y", {",?,1\n", "1,,2\n", "2,late,1\n", "3,text,2\n", "NA,late,3\n", "5,,1\n"}},
+      {"a,b,y", {"1,7,0.5\n", "2,x,1.5\n", "3,7,2.25\n", "4,8,3\n", "5,x,4\n", "6,9,5.125\n"}},
+      {"a,b,y", {"1,1e300,p\n", "2,3,q\n", "3,4,p\n", "4,5,q\n", "5,6,p\n", "6,7,q\n"}},
+      {"a,b,y", {"1,2,p\n", "2,3,\n", "3,4,p\n", "4,5,q\n", "5,6,p\n", "6,7,q\n"}}};
+  for (size_t k = 0; k < sizeof files / sizeof *files; k++)
+    for (int split = 0; split < 2; split++) {
+      char text[512], longer[600], one[64], other[64];
+      float x[64], y[64];
+      int n = snprintf(text, sizeof text, "%s\n", files[k].head);
+      for (int r = 0; r < 6; r++)
+        n += snprintf(text + n, sizeof text - (size_t)n, "%s", files[k].row[r]);
+      snprintf(longer, sizeof longer, "%stoo,many,fields,here\n", text);
+      mica_data_table_options o = options("y");
+      o.validation = split ? 0.4 : 0;
+      mica_data_table *t = open_table(folder_put("once.csv", text), &o);
+      mica_data_table *u = open_table(folder_put("twice.csv", longer), &o);
+      const mica_columns *c = mica_data_table_columns(t), *d = mica_data_table_columns(u);
+      assert_int_equal(mica_data_table_skipped(t) + 1, mica_data_table_skipped(u));
+      assert_int_equal(mica_data_table_count(t), mica_data_table_count(u));
+      assert_int_equal(mica_columns_width(c), mica_columns_width(d));
+      assert_int_equal(mica_columns_regression(c), mica_columns_regression(d));
+      assert_int_equal(mica_data_table_classes(t), mica_data_table_classes(u));
+      for (int64_t i = 0; i < mica_data_table_classes(t); i++)
+        assert_string_equal(mica_data_table_class(t, i), mica_data_table_class(u, i));
+      for (int64_t i = 0; i < mica_data_table_count(t); i++) {
+        mica_data_table_row(t, i, x);
+        mica_data_table_row(u, i, y);
+        assert_memory_equal(x, y, (size_t)mica_columns_width(c) * sizeof *x);
+        assert_int_equal(mica_data_table_part_of(t, i), mica_data_table_part_of(u, i));
+        assert_string_equal(mica_data_table_name(t, i, one, sizeof one),
+                            mica_data_table_name(u, i, other, sizeof other));
+        if (mica_data_table_labels(t))
+          assert_int_equal(mica_data_table_labels(t)[i], mica_data_table_labels(u)[i]);
+        else
+          assert_true(mica_data_table_targets(t)[i] == mica_data_table_targets(u)[i]);
+      }
+      mica_data_table_free(t);
+      mica_data_table_free(u);
+    }
+}
+
 static void test_meanings_by_request(void **state) {
   (void)state;
   const char *path =
@@ -529,6 +578,7 @@ static void test_failing_allocations(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_columns),
+      cmocka_unit_test(test_one_reading_or_two),
       cmocka_unit_test(test_meanings_by_request),
       cmocka_unit_test(test_targets),
       cmocka_unit_test(test_headers),

@@ -1,8 +1,9 @@
 /* Data tables: files to rows of cells, their labels, and their parts.
  *
- * The training file is read twice: once for what its columns hold (table_guess.c), once for its
- * cells; then a part is held out, and the columns are completed from what remains (table_learn.c).
- * Other files, and all files for given columns, are read once.
+ * The training file is looked through for what its columns hold (table_guess.c), and read again for
+ * its cells where these could not be kept meanwhile; then a part is held out, and the columns are
+ * completed from what remains (table_learn.c). Other files, and all files for given columns, are
+ * read once.
  */
 #include "data/table_rows.h"
 
@@ -221,11 +222,42 @@ static mica_status no_row(const mica_data_table *t) {
                    t->skipped ? t->skipped_text.data : "");
 }
 
+/* The rows of the training file as they were seen while its columns were judged. */
+static mica_status take_seen(mica_data_table *t, const int64_t *at, mica_table_seen *s) {
+  const mica_columns *c = t->columns;
+  const size_t n = (size_t)s->n;
+  const int64_t label = at[c->n];
+  t->labelled = label >= 0;
+  t->files++;
+  t->cell = mica_realloc_array(NULL, n, (size_t)c->n * sizeof *t->cell);
+  t->part = mica_calloc(n, sizeof *t->part);
+  if (label >= 0 && c->regression && !(t->target = mica_realloc_array(NULL, n, sizeof *t->target)))
+    return MICA_ERR_MEMORY;
+  if (!t->cell || !t->part) return MICA_ERR_MEMORY;
+  for (int64_t r = 0; r < s->n; r++) {
+    const double *from = s->cell + r * s->columns;
+    for (int64_t i = 0; i < c->n; i++) t->cell[r * c->n + i] = from[at[i]];
+    if (t->target) t->target[r] = from[label];
+  }
+  t->hash = s->hash;
+  s->hash = NULL;
+  if (label >= 0 && !c->regression) {
+    t->label = s->label;
+    s->label = NULL;
+  }
+  t->n = t->room = s->n;
+  return MICA_OK;
+}
+
 static mica_status learn_in_memory(mica_data_table *t, bool hold_out) {
   int64_t *at = NULL;
-  mica_status status = mica_table_guess(t->file[MICA_PART_TRAIN], t->o, &t->own, &at);
+  mica_table_seen seen = {0};
+  mica_status status = mica_table_guess(t->file[MICA_PART_TRAIN], t->o, &t->own, &at, &seen);
   t->columns = t->own;
-  if (status == MICA_OK) status = load(t, t->file[MICA_PART_TRAIN], MICA_PART_TRAIN, t->own, at);
+  if (status == MICA_OK)
+    status = seen.usable ? take_seen(t, at, &seen)
+                         : load(t, t->file[MICA_PART_TRAIN], MICA_PART_TRAIN, t->own, at);
+  mica_table_seen_free(&seen);
   mica_free(at);
   if (status != MICA_OK) return status;
   if (!t->n) return no_row(t);

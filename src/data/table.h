@@ -28,11 +28,23 @@ struct mica_data_table {
   int32_t header; /* of its files, where they have no known format */
 };
 
+/* What was in the cells of a file while it was looked through. */
+typedef struct mica_table_seen {
+  bool usable; /* as it stands: else the file is read again */
+  int64_t n, room, columns;
+  double *cell; /* [n, columns of the file]: a number, NAN for missing; a text's number in order of
+                   arrival, -1 for missing */
+  int64_t *label; /* [n]: the label's number in order of arrival */
+  uint64_t *hash; /* [n], of each row's content */
+} mica_table_seen;
+void mica_table_seen_free(mica_table_seen *seen);
+
 /* Look through the training file for what its columns hold: columns with names and kinds, not yet
  * with values or statistics. at[0..n] as mica_table_file_match would give it, released with
- * mica_free. */
+ * mica_free. `seen` (begin with {0}; NULL: not wanted) gets the cells; where these are usable, the
+ * columns have their values, in order of arrival. */
 mica_status mica_table_guess(const char *path, const mica_data_table_options *o, mica_columns **out,
-                             int64_t **at);
+                             int64_t **at, mica_table_seen *seen);
 /* Complete the columns from the rows of the training part: statistics, the order of values and
  * classes; the cells and labels of the table are renumbered. */
 mica_status mica_table_learn(mica_data_table *t, mica_columns *c, const mica_data_table_options *o);

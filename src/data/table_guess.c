@@ -3,10 +3,11 @@
  * A column is numeric when all its values are numbers, else categorical. The different values of a
  * column are remembered up to the number that a category may have, so memory is bounded.
  */
-#include "data/table.h"
+#include "data/table_rows.h"
 
 #include <mica/component.h>
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +21,8 @@ typedef struct guess {
   role role;
   bool whole;                    /* every number has been a whole one */
   bool over;                     /* too many different values to remember */
+  bool numbers, texts, missing;  /* some cells are */
+  bool beyond;                   /* a number is out of the range of float */
   int64_t text_line, comma_line; /* the first that holds a text, a decimal comma; 0: none */
   char text[48], comma[48];
   mica_dictionary values;
@@ -106,11 +109,21 @@ static bool is_open(const look *l) {
 
 /* ---- what the file holds ---- */
 
-static mica_status look_at(guess *g, const char *text, int64_t line, int64_t most) {
+/* *cell: the number, or NAN; *value: the text's number while texts are remembered, or -1. */
+static mica_status look_at(guess *g, const char *text, int64_t line, int64_t most, double *cell,
+                           int64_t *value) {
   double number;
   const mica_cell kind = mica_cell_kind(text, &number);
-  if (kind == MICA_CELL_MISSING) return MICA_OK;
+  *cell = NAN;
+  *value = -1;
+  if (kind == MICA_CELL_MISSING) {
+    g->missing = true;
+    return MICA_OK;
+  }
   if (kind == MICA_CELL_NUMBER) {
+    *cell = number;
+    g->numbers = true;
+    if (!(fabs(number) <= (double)FLT_MAX)) g->beyond = true;
     if (!(number == floor(number)) || fabs(number) > 1e15) g->whole = false;
   } else if (kind == MICA_CELL_COMMA && !g->comma_line) {
     g->comma_line = line;
@@ -119,8 +132,9 @@ static mica_status look_at(guess *g, const char *text, int64_t line, int64_t mos
     g->text_line = line;
     snprintf(g->text, sizeof g->text, "%.40s", text);
   }
+  if (kind != MICA_CELL_NUMBER) g->texts = true;
   if (g->over) return MICA_OK;
-  if (mica_dictionary_add(&g->values, text) < 0) return MICA_ERR_MEMORY;
+  if ((*value = mica_dictionary_add(&g->values, text)) < 0) return MICA_ERR_MEMORY;
   if (g->values.n > most) {
     g->over = true;
     mica_dictionary_free(&g->values);
@@ -250,8 +264,84 @@ static mica_status make(const look *l, mica_columns **out, int64_t **at) {
   return MICA_OK;
 }
 
+/* ---- keeping the cells ---- */
+
+void mica_table_seen_free(mica_table_seen *s) {
+  mica_free(s->cell);
+  mica_free(s->label);
+  mica_free(s->hash);
+  *s = (mica_table_seen){0};
+}
+
+static mica_status seen_room(mica_table_seen *s) {
+  if (s->n < s->room) return MICA_OK;
+  const size_t room = s->room ? (size_t)s->room * 2 : 1024;
+  double *cell = mica_realloc_array(s->cell, room, (size_t)s->columns * sizeof *cell);
+  if (cell) s->cell = cell;
+  int64_t *label = cell ? mica_realloc_array(s->label, room, sizeof *label) : NULL;
+  if (label) s->label = label;
+  uint64_t *hash = label ? mica_realloc_array(s->hash, room, sizeof *hash) : NULL;
+  if (!hash) return MICA_ERR_MEMORY;
+  s->hash = hash;
+  s->room = (int64_t)room;
+  return MICA_OK;
+}
+
+/* Can cells be kept at all? Not where only some of them are looked at. */
+static bool can_keep(const look *l) {
+  bool all = !l->f.log.format && !l->o->fields && !l->o->hash_buckets;
+  for (int64_t i = 0; i < l->f.n; i++)
+    all &= l->g[i].role == ROLE_OPEN || l->g[i].role == ROLE_LABEL || l->g[i].role == ROLE_IGNORED;
+  return all;
+}
+
+/* One row; its cells are kept where they are wanted. */
+static mica_status look_at_row(look *l, const char *const *cell, mica_table_seen *s) {
+  mica_status status = s ? seen_room(s) : MICA_OK;
+  for (int64_t i = 0; i < l->f.n && status == MICA_OK; i++) {
+    guess *g = &l->g[i];
+    double number = NAN;
+    int64_t value = -1;
+    if (g->role == ROLE_OPEN || g->role == ROLE_LABEL)
+      status = look_at(g, cell[i], mica_delimited_line(l->f.records), most_values(l, g), &number,
+                       &value);
+    if (!s) continue;
+    s->cell[s->n * s->columns + i] = g->texts ? (double)value : number;
+    if (g->role == ROLE_LABEL) s->label[s->n] = value;
+  }
+  if (s && status == MICA_OK) s->hash[s->n++] = mica_table_row_hash(cell, l->f.n);
+  return status;
+}
+
+/* Do the cells say all that reading the file again would? Then the values go to their columns. A
+ * column that began with missing cells and then had texts has NAN where it should have -1. */
+static void settle(look *l, mica_columns *c, const int64_t *at, mica_table_seen *s) {
+  bool usable = !l->f.skipped && s->n > 0;
+  for (int64_t k = 0; k <= c->n; k++) {
+    const guess *g = at[k] < 0 ? NULL : &l->g[at[k]];
+    const bool number = k < c->n ? c->column[k].kind == MICA_COLUMN_NUMERIC : c->regression;
+    if (!g) continue;
+    usable &= number ? !g->texts && !g->beyond : !(k < c->n && g->numbers) && !g->over;
+    usable &= k < c->n || !g->missing;
+  }
+  s->usable = usable;
+  for (int64_t k = 0; k <= c->n && usable; k++) {
+    guess *g = at[k] < 0 ? NULL : &l->g[at[k]];
+    if (!g) continue;
+    const bool number = k < c->n ? c->column[k].kind == MICA_COLUMN_NUMERIC : c->regression;
+    if (number) continue;
+    mica_dictionary *to = k < c->n ? &c->column[k].values : &c->classes;
+    *to = g->values;
+    g->values = (mica_dictionary){0};
+    for (int64_t r = 0; r < s->n && k < c->n && g->missing; r++) {
+      double *cell = &s->cell[r * s->columns + at[k]];
+      if (isnan(*cell)) *cell = -1;
+    }
+  }
+}
+
 mica_status mica_table_guess(const char *path, const mica_data_table_options *o, mica_columns **out,
-                             int64_t **at) {
+                             int64_t **at, mica_table_seen *seen) {
   *out = NULL;
   *at = NULL;
   look l = {.o = o};
@@ -264,16 +354,18 @@ mica_status mica_table_guess(const char *path, const mica_data_table_options *o,
   if (status == MICA_OK) status = assign_list(&l, o->numeric, ROLE_NUMERIC, "numeric");
   if (status == MICA_OK) status = assign_list(&l, o->categorical, ROLE_CATEGORICAL, "categorical");
   if (status == MICA_OK && l.f.log.format) assign_by_format(&l);
+  if (seen && (status != MICA_OK || !can_keep(&l))) seen = NULL;
+  if (seen) seen->columns = l.f.n;
+  bool whole = false;
   while (status == MICA_OK && is_open(&l)) {
     const char *const *cell;
     status = mica_table_file_next(&l.f, &cell);
+    whole = status == MICA_OK && !cell;
     if (status != MICA_OK || !cell) break;
-    for (int64_t i = 0; i < l.f.n && status == MICA_OK; i++)
-      if (l.g[i].role == ROLE_OPEN || l.g[i].role == ROLE_LABEL)
-        status =
-            look_at(&l.g[i], cell[i], mica_delimited_line(l.f.records), most_values(&l, &l.g[i]));
+    status = look_at_row(&l, cell, seen);
   }
   if (status == MICA_OK) status = make(&l, out, at);
+  if (status == MICA_OK && seen && whole) settle(&l, *out, *at, seen);
   look_free(&l);
   return status;
 }

@@ -198,7 +198,7 @@ static mica_status take_skipped(mica_data_table *t, const mica_table_file *f) {
 
 mica_status mica_table_in_file_learn(mica_data_table *t, const mica_data_table_options *o) {
   learning l = {.t = t, .o = o};
-  mica_status status = mica_table_guess(t->file[MICA_PART_TRAIN], o, &t->own, &l.at);
+  mica_status status = mica_table_guess(t->file[MICA_PART_TRAIN], o, &t->own, &l.at, NULL);
   t->columns = l.c = t->own;
   if (status == MICA_OK) status = begin(&l);
   if (status == MICA_OK) status = read_rows(&l);
