@@ -30,6 +30,7 @@ static size_t parse_word(const char *text, size_t n, bool negative, double *valu
     size_t n;
     double value;
   } words[] = {{"infinity", 8, HUGE_VAL}, {"inf", 3, HUGE_VAL}, {"nan", 3, NAN}};
+  if (*text != 'i' && *text != 'I' && *text != 'n' && *text != 'N') return 0;
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
     if (n < words[i].n || strncasecmp(text, words[i].word, words[i].n) != 0) continue;
     *value = negative ? -words[i].value : words[i].value;

@@ -5,23 +5,56 @@
 
 #include <math.h>
 
-/* Mean and deviation (over n) of every `stride`-th number of the training part that is there;
- * updated value by value, so that a large mean costs no digits. A constant has deviation 1. */
-static int64_t scale_of(const mica_data_table *t, const double *x, int64_t stride, double *mean,
-                        double *deviation) {
-  double m = 0, squares = 0;
-  int64_t n = 0;
+/* A column of numbers on the way to its mean and deviation (over n), updated value by value, so
+ * that a large mean costs no digits. */
+typedef struct scale {
+  const double *x;
+  double mean, squares;
+  int64_t n;
+} scale;
+
+/* Several columns at once, every `stride`-th number of each, over the training part: a value waits
+ * for the division of the one before it, but not for other columns. */
+static void measure(const mica_data_table *t, int64_t stride, int columns, scale *s) {
   for (int64_t i = 0; i < t->n; i++) {
-    const double v = x[i * stride];
-    if (t->part[i] != MICA_PART_TRAIN || isnan(v)) continue;
-    const double d = v - m;
-    m += d / (double)++n;
-    squares += d * (v - m);
+    if (t->part[i] != MICA_PART_TRAIN) continue;
+    for (int k = 0; k < columns; k++) {
+      const double v = s[k].x[i * stride];
+      if (isnan(v)) continue;
+      const double d = v - s[k].mean;
+      s[k].mean += d / (double)++s[k].n;
+      s[k].squares += d * (v - s[k].mean);
+    }
   }
-  const double s = n ? sqrt(squares / (double)n) : 0;
-  *mean = m;
-  *deviation = s > 1e-12 * fabs(m) && s > 0 ? s : 1;
-  return n;
+}
+
+/* A constant has deviation 1. */
+static double deviation_of(const scale *s) {
+  const double deviation = s->n ? sqrt(s->squares / (double)s->n) : 0;
+  return deviation > 1e-12 * fabs(s->mean) && deviation > 0 ? deviation : 1;
+}
+
+/* The numeric columns, a few at a time. */
+static void learn_numbers(const mica_data_table *t, mica_columns *c) {
+  enum { TOGETHER = 8 };
+  const int64_t rows = mica_data_table_part_count(t, MICA_PART_TRAIN);
+  for (int64_t i = 0; i < c->n;) {
+    mica_column *of[TOGETHER];
+    scale s[TOGETHER];
+    int n = 0;
+    for (; i < c->n && n < TOGETHER; i++) {
+      mica_column *k = &c->column[i];
+      if (k->buckets || k->field || k->kind == MICA_COLUMN_CATEGORICAL) continue;
+      of[n] = k;
+      s[n++] = (scale){t->cell + i, 0, 0, 0};
+    }
+    measure(t, c->n, n, s);
+    for (int k = 0; k < n; k++) {
+      of[k]->mean = s[k].mean;
+      of[k]->deviation = deviation_of(&s[k]);
+      of[k]->missing = s[k].n < rows;
+    }
+  }
 }
 
 /* While rows are read, a categorical cell is the number of its value in order of arrival, -1 when
@@ -85,16 +118,17 @@ int64_t mica_min_count(const mica_columns *c, const mica_data_table_options *o) 
 mica_status mica_table_learn(mica_data_table *t, mica_columns *c,
                              const mica_data_table_options *o) {
   mica_status status = t->label ? order_classes(t, c) : MICA_OK;
-  if (t->target) scale_of(t, t->target, 1, &c->target_mean, &c->target_deviation);
+  if (t->target) {
+    scale s = {t->target, 0, 0, 0};
+    measure(t, 1, 1, &s);
+    c->target_mean = s.mean;
+    c->target_deviation = deviation_of(&s);
+  }
+  if (status == MICA_OK) learn_numbers(t, c);
   for (int64_t i = 0; i < c->n && status == MICA_OK; i++) {
-    mica_column *k = &c->column[i];
-    if (k->buckets) continue;
-    if (k->field || k->kind == MICA_COLUMN_CATEGORICAL) {
+    const mica_column *k = &c->column[i];
+    if (!k->buckets && (k->field || k->kind == MICA_COLUMN_CATEGORICAL))
       status = learn_values(t, c, i, o);
-      continue;
-    }
-    const int64_t there = scale_of(t, t->cell + i, c->n, &k->mean, &k->deviation);
-    k->missing = there < mica_data_table_part_count(t, MICA_PART_TRAIN);
   }
   return status == MICA_OK ? mica_columns_arrange(c) : status;
 }
