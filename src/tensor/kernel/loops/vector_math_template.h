@@ -51,6 +51,15 @@ static inline T M_(exp)(T x) {
   return M_(exp_sum)(x, (T)0);
 }
 
+/* The same for EXP_LOWEST <= x <= 0, without the comparisons; a NaN passes. */
+static inline T M_(exp_negative)(T x, T low) {
+  T shifted;
+  const T r = M_(exp_reduce)(x, &shifted) + low;
+  const T p = (T)1 + (r + r * r * M_(exp_poly)(r));
+  return p * M_(of_bits)((U)(M_(bits)(shifted) + (U)(EXPONENT_BIAS + 64)) << MANTISSA_BITS) *
+         (T)5.421010862427522e-20 /* 2^-64 */;
+}
+
 static inline T M_(expm1)(T x) {
   x = x > EXP_HIGHEST ? EXP_HIGHEST : x;
   x = x < (T)-50 ? (T)-50 : x;
@@ -91,7 +100,9 @@ static inline T M_(tanh)(T x) {
 }
 
 static inline T M_(sigmoid)(T x) {
-  const T e = M_(exp)(-M_(fabs)(x));
+  T a = M_(fabs)(x);
+  a = a > -EXP_LOWEST ? -EXP_LOWEST : a;
+  const T e = M_(exp_negative)(-a, (T)0);
   return (x >= (T)0 ? (T)1 : e) / ((T)1 + e);
 }
 
@@ -104,11 +115,16 @@ static inline T M_(log_sigmoid)(T x) {
   return -M_(softplus)(-x);
 }
 
-/* e^(-x^2/2) for x >= 0: x^2 is formed in two parts, for its rounding error would be amplified by
- * x^2 */
-static inline T M_(gaussian)(T x) {
+/* e^(-x^2/2) for 0 <= x <= TAIL_FAR: x^2 is formed in two parts, for its rounding error would be
+ * amplified by x^2 */
+static inline T M_(gaussian_within)(T x) {
   const T high = M_(of_bits)(M_(bits)(x) & HIGH_HALF), low = x - high;
-  return M_(exp_sum)((T)-0.5 * high * high, (T)-0.5 * low * (x + high));
+  return M_(exp_negative)((T)-0.5 * high * high, (T)-0.5 * low * (x + high));
+}
+
+/* For all x >= 0. */
+static inline T M_(gaussian)(T x) {
+  return M_(gaussian_within)(x > TAIL_FAR ? TAIL_FAR : x);
 }
 
 /* Phi(x), the normal distribution function, to full relative precision in both tails; *density (may
@@ -116,7 +132,7 @@ static inline T M_(gaussian)(T x) {
 static inline T M_(normal)(T x, T *density) {
   T a = M_(fabs)(x);
   a = a > TAIL_FAR ? TAIL_FAR : a;
-  const T g = M_(gaussian)(a), d = (T)1 / (TAIL_CENTRE + a);
+  const T g = M_(gaussian_within)(a), d = (T)1 / (TAIL_CENTRE + a);
   const T tail = g * M_(poly_tail)((TAIL_CENTRE - a) * d) * d;
   *density = g * (T)0.3989422804014327;
   return x < (T)0 ? tail : (T)1 - tail;
