@@ -91,7 +91,9 @@ print("""/* vector_math_polynomials.h: written by scripts/vector_math_coefficien
 for real, width, q, two, r, s, c, e, t, centre, far in (("float", 0.46, 5, 5, 3, 2, 2, 6, 9, 3, 15),
                                                        ("double", 0.36, 9, 10, 6, 5, 5, 12, 22, 4, 39)):
     f = lambda x: (expm1(x) - x) / x**2 if abs(x) > TAYLOR else mpf(1) / 2 + x / 6
-    show("exp", "e^r = 1 + r + r^2 p(r)", *remez(f, lambda x: abs(x) + mpf("1e-9"), -width, width, q))
+    fit = remez(f, lambda x: abs(x) + mpf("1e-9"), -width, width, q)
+    show("exp", "e^r = 1 + r + r^2 p(r)", *fit)
+    table("EXP", "the same", *fit)
     f = lambda x: (2**x - 1) / x if abs(x) > TAYLOR else log(mpf(2)) * (1 + x * log(mpf(2)) / 2)
     table("EXP2", "2^f = 1 + f p(f), |f| <= 1/2", *remez(f, lambda x: abs(x) + mpf("1e-9"), -0.5, 0.5, two))
     f = lambda z: ((log((1 + sqrt(z)) / (1 - sqrt(z))) - 2 * sqrt(z)) / sqrt(z) / z
@@ -105,6 +107,8 @@ for real, width, q, two, r, s, c, e, t, centre, far in (("float", 0.46, 5, 5, 3,
     show("erf", "erf x = x p(z), z = x^2, |x| <= 1", *remez(f, relative(f), 0, 1, e))
     f = tail(mpf(centre))
     low = mpf(centre - far) / (centre + far)
+    fit = remez(f, relative(f), low, 1, t)
     show("tail", f"Phi(-x) = e^(-x^2/2) p(u) / ({centre} + x), u = ({centre} - x) / ({centre} + x), 0 <= x <= {far}",
-         *remez(f, relative(f), low, 1, t))
+         *fit)
+    table("TAIL", "the same", *fit)
 print("\n#endif")

@@ -96,7 +96,8 @@ static void hard(const loops_table *t) {
     for (int c = 0; c < COLS; c++) wd[c] = loops_get(t, w, c);
     assert_int_equal(t->k->softmax->cross_entropy(ROWS, COLS, x, STRIDE, &h, loss, weight, lse),
                      -1);
-    t->k->softmax->cross_entropy_grad(ROWS, COLS, x, STRIDE, &h, lse, each ? g : NULL, 0.25, gx);
+    t->k->softmax->cross_entropy_grad(ROWS, COLS, x, STRIDE, &h, lse, each ? g : NULL, 0.25, each,
+                                      gx);
     for (int r = 0; r < ROWS; r++) {
       double row[COLS];
       for (int c = 0; c < COLS; c++) row[c] = loops_get(t, x, r * STRIDE + c);

@@ -54,6 +54,16 @@ void *mica_grad_buffer(mica_tape *t, value *v) {
   return v->grad;
 }
 
+/* Memory of somebody else as v's gradient; counted twice, so that whoever adds to it copies it. */
+static bool lend_gradient(mica_tape *t, value *v, void *data) {
+  const uint32_t b = mica_buffer_lent(t, data);
+  if (!b) return false;
+  v->grad_buffer = b;
+  v->grad_kind = GRAD_OWN;
+  v->grad = data;
+  return true;
+}
+
 /* Memory for a first gradient of v; *fresh false when there is one to add to already. */
 static void *target(mica_tape *t, value *v, bool *fresh) {
   *fresh = false;
@@ -366,7 +376,8 @@ void mica_record_range(mica_tape *t, uint32_t first, bool keep_graph) {
 
 /* ---- the public calls ---- */
 
-static bool seed(mica_tape *t, mica_var y, const mica_view *gradient, const char *what) {
+/* `lent`: the gradient is memory that stays until the reset. */
+static bool seed(mica_tape *t, mica_var y, const mica_view *gradient, bool lent, const char *what) {
   uint32_t slot = mica_value_slot(t, y, what);
   if (!slot) return false;
   value *v = &t->values.v[slot];
@@ -386,6 +397,9 @@ static bool seed(mica_tape *t, mica_var y, const mica_view *gradient, const char
     return false;
   }
   if (v->grad_kind != GRAD_NONE) mica_value_drop_grad(t, v);
+  if (gradient && lent && !v->retain && gradient->dtype == v->view.dtype &&
+      mica_view_contiguous(gradient))
+    return lend_gradient(t, v, gradient->data);
   void *g = mica_grad_buffer(t, v);
   if (!g) return false;
   mica_view to = mica_view_of(g, v->view.dtype, v->view.shape);
@@ -411,9 +425,9 @@ static void forget_earlier(mica_tape *t) {
   }
 }
 
-static mica_status backward(mica_tape *t, mica_var y, const mica_view *gradient) {
+static mica_status backward(mica_tape *t, mica_var y, const mica_view *gradient, bool lent) {
   if (mica_ok(t)) forget_earlier(t);
-  if (mica_ok(t) && seed(t, y, gradient, "backward")) {
+  if (mica_ok(t) && seed(t, y, gradient, lent, "backward")) {
     t->to_sinks = true;
     mica_record_range(t, 0, false);
     t->to_sinks = false;
@@ -423,12 +437,12 @@ static mica_status backward(mica_tape *t, mica_var y, const mica_view *gradient)
 }
 
 mica_status mica_backward(mica_tape *t, mica_var loss) {
-  return backward(t, loss, NULL);
+  return backward(t, loss, NULL, false);
 }
 
 mica_status mica_backward_from(mica_tape *t, mica_var y, mica_var gradient) {
   mica_view view = mica_read(t, gradient);
-  return backward(t, y, &view);
+  return backward(t, y, &view, mica_ok(t) && !t->values.v[gradient.slot].buffer);
 }
 
 /* Mark what depends on wrt: only that needs gradients. */
@@ -484,7 +498,7 @@ mica_status mica_grad(mica_tape *t, mica_var loss, int n, const mica_var *wrt, m
   }
   forget_earlier(t);
   uint32_t top = mica_value_slot(t, loss, "grad");
-  if (top && seed(t, loss, NULL, "grad")) {
+  if (top && seed(t, loss, NULL, false, "grad")) {
     t->marking = true;
     mica_record_range(t, 0, keep_graph);
     t->marking = false;

@@ -4,6 +4,7 @@
 
 #include <mica/ops.h>
 
+#include "tensor/kernel/copy.h"
 #include "tensor/kernel/elementwise.h"
 
 typedef struct unary_context {
@@ -13,6 +14,7 @@ typedef struct unary_context {
 
 typedef struct unary_job {
   const mica_elementwise_kernels *k;
+  const mica_copy_kernels *copy;
   const unary_context *o;
   size_t size;
   int64_t n;
@@ -24,27 +26,39 @@ static const char *at(const char *p, size_t offset) {
   return p ? p + offset : NULL;
 }
 
-static void unary_range(void *ctx, int64_t begin, int64_t end) {
-  const unary_job *j = ctx;
-  for (int64_t i = begin; i < end; i++) {
-    const size_t o = (size_t)(i * MICA_CHUNK) * j->size;
-    j->k->unary(j->o->op, mica_chunk_length(j->n, i), j->x + o, j->out + o, j->o->a, j->o->b);
-  }
+/* Elements of job j from `first` on. */
+static void unary_run(const unary_job *j, int64_t first, int64_t n, char *out) {
+  const size_t o = (size_t)first * j->size;
+  if (j->gy)
+    j->k->unary_grad(j->o->op, n, at(j->x, o), at(j->y, o), j->gy + o, out, j->o->a, j->o->b);
+  else
+    j->k->unary(j->o->op, n, j->x + o, out, j->o->a, j->o->b);
 }
 
-static void unary_grad_range(void *ctx, int64_t begin, int64_t end) {
+static void unary_range(void *ctx, int64_t begin, int64_t end) {
   const unary_job *j = ctx;
-  for (int64_t i = begin; i < end; i++) {
-    const size_t o = (size_t)(i * MICA_CHUNK) * j->size;
-    j->k->unary_grad(j->o->op, mica_chunk_length(j->n, i), at(j->x, o), at(j->y, o), j->gy + o,
-                     j->out + o, j->o->a, j->o->b);
+  const int64_t first = begin * MICA_CHUNK;
+  const int64_t last = end * MICA_CHUNK < j->n ? end * MICA_CHUNK : j->n;
+  if (!mica_streams((size_t)j->n * j->size)) {
+    unary_run(j, first, last - first, j->out + (size_t)first * j->size);
+    return;
   }
+  _Alignas(64) char block[MICA_STREAM_BLOCK];
+  const int64_t each = MICA_STREAM_BLOCK / (int64_t)j->size;
+  for (int64_t i = first; i < last; i += each) {
+    const int64_t n = last - i < each ? last - i : each;
+    unary_run(j, i, n, block);
+    j->copy->stream(n, block, j->out + (size_t)i * j->size);
+  }
+  j->copy->stream_end();
 }
 
 static void unary_backward(mica_call *c) {
   mica_view *gx = mica_call_grad(c, 0);
   if (!gx) return;
-  unary_job job = {mica_kernels_of(c->engine, gx->dtype)->elementwise,
+  const mica_kernels *k = mica_kernels_of(c->engine, gx->dtype);
+  unary_job job = {k->elementwise,
+                   k->copy,
                    c->ctx,
                    mica_dtype_size(gx->dtype),
                    mica_view_count(gx),
@@ -52,7 +66,7 @@ static void unary_backward(mica_call *c) {
                    c->out[0].data,
                    c->grad_out[0].data,
                    gx->data};
-  mica_parallel_for(c->engine, mica_chunks(job.n), unary_grad_range, &job);
+  mica_parallel_for(c->engine, mica_chunks(job.n), unary_range, &job);
 }
 
 static void unary_remake(mica_call *c) {
@@ -87,14 +101,10 @@ static mica_var unary(mica_tape *t, const mica_op *op, mica_unary_op kind, mica_
   const unary_context o = {kind, a, b};
   const mica_view *y = mica_call_output(&c, v->dtype, v->shape);
   if (y) {
-    unary_job job = {mica_kernels_of(c.engine, v->dtype)->elementwise,
-                     &o,
-                     mica_dtype_size(v->dtype),
-                     mica_view_count(v),
-                     v->data,
-                     NULL,
-                     NULL,
-                     y->data};
+    const mica_kernels *k = mica_kernels_of(c.engine, v->dtype);
+    unary_job job = {
+        k->elementwise, k->copy, &o,     mica_dtype_size(v->dtype), mica_view_count(v), v->data,
+        NULL,           NULL,    y->data};
     mica_parallel_for(c.engine, mica_chunks(job.n), unary_range, &job);
   }
   mica_call_context(&c, &o, sizeof o);

@@ -28,17 +28,66 @@ typedef struct hard_context {
   bool per_example;
 } hard_context;
 
+/* Rows of a chunk: about as many elements as other maps take. */
+static int64_t loss_rows(int64_t cols) {
+  return cols < MICA_CHUNK ? MICA_CHUNK / cols : 1;
+}
+
+typedef struct hard_job {
+  const mica_softmax_kernels *k;
+  const mica_hard_labels *labels;
+  size_t size;
+  int64_t rows, cols, stride;
+  const char *x;
+  char *loss, *weight, *lse; /* backward: lse and what follows */
+  int64_t *bad;              /* of each chunk, its first row with a wrong label; -1: none */
+  const char *g;
+  double g_all;
+  bool streams;
+  char *gx;
+} hard_job;
+
+static void hard_range(void *ctx, int64_t begin, int64_t end) {
+  const hard_job *j = ctx;
+  const int64_t chunk = loss_rows(j->cols);
+  for (int64_t i = begin; i < end; i++) {
+    const int64_t r = i * chunk, rows = j->rows - r < chunk ? j->rows - r : chunk;
+    const size_t at = (size_t)r * j->size;
+    mica_hard_labels labels = *j->labels;
+    labels.label += r;
+    const char *x = j->x + (size_t)(r * j->stride) * j->size;
+    if (j->gx) {
+      j->k->cross_entropy_grad(rows, j->cols, x, j->stride, &labels, j->lse + at,
+                               j->g ? j->g + at : NULL, j->g_all, j->streams,
+                               j->gx + (size_t)(r * j->cols) * j->size);
+      continue;
+    }
+    const int64_t bad = j->k->cross_entropy(rows, j->cols, x, j->stride, &labels, j->loss + at,
+                                            j->weight + at, j->lse + at);
+    j->bad[i] = bad < 0 ? -1 : r + bad;
+  }
+}
+
 static void hard_backward(mica_call *c) {
   const hard_context *o = c->ctx;
   const mica_view *x = &c->in[0], *gy = &c->grad_out[0];
   mica_view *gx = mica_call_grad(c, 0);
   if (!gx) return;
   const mica_hard_labels labels = {c->in[1].data, o->ignore, o->smoothing, c->in[2].data};
-  const mica_kernels *k = mica_kernels_of(c->engine, x->dtype);
-  const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
-  k->softmax->cross_entropy_grad(
-      rows, cols, x->data, x->row_stride, &labels, c->saved[0], o->per_example ? gy->data : NULL,
-      o->per_example ? 0 : mica_view_element(gy, 0) / o->denominator, gx->data);
+  hard_job job = {.k = mica_kernels_of(c->engine, x->dtype)->softmax,
+                  .labels = &labels,
+                  .size = mica_dtype_size(x->dtype),
+                  .rows = mica_view_rows(x),
+                  .cols = mica_view_cols(x),
+                  .stride = x->row_stride,
+                  .x = x->data,
+                  .lse = c->saved[0],
+                  .g = o->per_example ? gy->data : NULL,
+                  .g_all = o->per_example ? 0 : mica_view_element(gy, 0) / o->denominator,
+                  .streams = mica_streams((size_t)mica_view_count(gx) * mica_dtype_size(x->dtype)),
+                  .gx = gx->data};
+  mica_parallel_for(c->engine, (job.rows + loss_rows(job.cols) - 1) / loss_rows(job.cols),
+                    hard_range, &job);
 }
 
 static const mica_op hard_op = {sizeof(mica_op), "cross_entropy",
@@ -73,18 +122,31 @@ mica_var mica_cross_entropy(mica_tape *t, mica_var logits, mica_var labels, mica
   void *lse = mica_call_saved(&c, (size_t)rows * size);
   void *loss = o.per_example && y ? y->data : mica_call_scratch(&c, (size_t)rows * size);
   void *weight = mica_call_scratch(&c, (size_t)rows * size);
+  const int64_t chunks = (rows + loss_rows(cols) - 1) / loss_rows(cols);
+  int64_t *bad = mica_call_scratch(&c, (size_t)chunks * sizeof *bad);
   if (!o.per_example || x->shape.rank < 2) mica_call_mixes(&c, 0);
   mica_call_mixes(&c, 2);
   hard_context context = {o.smoothing, o.ignore_index, 1, o.per_example};
   if (mica_ok(t)) {
     const mica_kernels *k = mica_kernels_of(c.engine, x->dtype);
     const mica_hard_labels hard = {l->data, o.ignore_index, o.smoothing, w->data};
-    int64_t bad =
-        k->softmax->cross_entropy(rows, cols, x->data, x->row_stride, &hard, loss, weight, lse);
-    if (bad >= 0)
-      return mica_call_fail(&c, MICA_ERR_INVALID, "label %lld of row %lld, expected 0 to %lld:",
-                            (long long)((const int64_t *)l->data)[bad], (long long)bad,
-                            (long long)cols - 1);
+    hard_job job = {.k = k->softmax,
+                    .labels = &hard,
+                    .size = size,
+                    .rows = rows,
+                    .cols = cols,
+                    .stride = x->row_stride,
+                    .x = x->data,
+                    .loss = loss,
+                    .weight = weight,
+                    .lse = lse,
+                    .bad = bad};
+    mica_parallel_for(c.engine, chunks, hard_range, &job);
+    for (int64_t i = 0; i < chunks; i++)
+      if (bad[i] >= 0)
+        return mica_call_fail(&c, MICA_ERR_INVALID, "label %lld of row %lld, expected 0 to %lld:",
+                              (long long)((const int64_t *)l->data)[bad[i]], (long long)bad[i],
+                              (long long)cols - 1);
     if (!o.per_example) {
       context.denominator = k->reduce->sum(rows, weight);
       /* No example counts: 0 / 0 is NaN, as everywhere else in the field. */

@@ -9,13 +9,15 @@
 #include <mica/ops.h>
 
 #include "tensor/element.h"
+#include "tensor/kernel/copy.h"
 #include "tensor/kernel/norm.h"
 #include "tensor/kernel/reduce.h"
 
 #include <math.h>
 #include <string.h>
 
-#define ROWS 128 /* of a chunk */
+#define ROWS      128 /* of a chunk, at least */
+#define MOST_SUMS 256 /* of gradients of gain and bias, each a row, that are kept and combined */
 
 static int64_t chunks_of(int64_t rows, int64_t size) {
   return (rows + size - 1) / size;
@@ -102,44 +104,81 @@ static int64_t chunk_rows(const mica_call *c, int64_t rows, int64_t usual) {
 
 /* ---- layer and RMS norm ---- */
 
+/* Elements of a row that is made in a block first, to be written past the caches. */
+#define ROW_BLOCK 4096
+
+static bool streams_rows(const norm_job *j) {
+  return j->cols <= ROW_BLOCK && mica_streams((size_t)(j->rows * j->cols) * j->size);
+}
+
+static void rows_of(const norm_job *j, int64_t from, int64_t rows, char *y) {
+  const char *x = j->x + (size_t)(from * j->stride) * j->size;
+  char *rstd = j->rstd + (size_t)from * j->size;
+  if (j->rms)
+    j->k->norm->rms_norm(rows, j->cols, x, j->stride, j->gain, j->eps, y, j->cols, rstd);
+  else
+    j->k->norm->layer_norm(rows, j->cols, x, j->stride, j->gain, j->bias, j->eps, y, j->cols,
+                           j->mean + (size_t)from * j->size, rstd);
+}
+
+static void row_grads(const norm_job *j, int64_t from, int64_t rows, char *gx, double *ggain,
+                      double *gbias) {
+  const char *x = j->x + (size_t)(from * j->stride) * j->size;
+  const char *gy = j->gy + (size_t)(from * j->cols) * j->size;
+  const char *rstd = j->rstd + (size_t)from * j->size;
+  if (j->rms)
+    j->k->norm->rms_norm_grad(rows, j->cols, x, j->stride, j->gain, rstd, gy, gx, ggain);
+  else
+    j->k->norm->layer_norm_grad(rows, j->cols, x, j->stride, j->gain,
+                                j->mean + (size_t)from * j->size, rstd, gy, gx, ggain, gbias);
+}
+
 static void row_range(void *ctx, int64_t begin, int64_t end) {
   const norm_job *j = ctx;
-  for (int64_t i = begin; i < end; i++) {
-    int64_t from = i * ROWS, rows = j->rows - from < ROWS ? j->rows - from : ROWS;
-    const char *x = j->x + (size_t)(from * j->stride) * j->size;
-    char *y = j->y + (size_t)(from * j->cols) * j->size;
-    char *rstd = j->rstd + (size_t)from * j->size;
-    if (j->rms)
-      j->k->norm->rms_norm(rows, j->cols, x, j->stride, j->gain, j->eps, y, j->cols, rstd);
-    else
-      j->k->norm->layer_norm(rows, j->cols, x, j->stride, j->gain, j->bias, j->eps, y, j->cols,
-                             j->mean + (size_t)from * j->size, rstd);
+  const int64_t from = begin * ROWS, to = end * ROWS < j->rows ? end * ROWS : j->rows;
+  if (!streams_rows(j)) {
+    rows_of(j, from, to - from, j->y + (size_t)(from * j->cols) * j->size);
+    return;
   }
+  _Alignas(64) char block[ROW_BLOCK * sizeof(double)];
+  for (int64_t r = from; r < to; r++) {
+    rows_of(j, r, 1, block);
+    j->k->copy->stream(j->cols, block, j->y + (size_t)(r * j->cols) * j->size);
+  }
+  j->k->copy->stream_end();
 }
 
 static void row_grad_range(void *ctx, int64_t begin, int64_t end) {
   const norm_job *j = ctx;
+  _Alignas(64) char block[ROW_BLOCK * sizeof(double)];
+  const bool streams = j->y && streams_rows(j);
   for (int64_t i = begin; i < end; i++) {
-    int64_t from = i * j->chunk, rows = j->rows - from < j->chunk ? j->rows - from : j->chunk;
-    const size_t at = (size_t)(from * j->cols) * j->size;
-    const char *x = j->x + (size_t)(from * j->stride) * j->size;
-    const char *rstd = j->rstd + (size_t)from * j->size;
-    char *gx = j->y ? j->y + at : NULL;
-    if (j->rms)
-      j->k->norm->rms_norm_grad(rows, j->cols, x, j->stride, j->gain, rstd, j->gy + at, gx,
-                                sums(j->ggain, i, j->cols));
-    else
-      j->k->norm->layer_norm_grad(rows, j->cols, x, j->stride, j->gain,
-                                  j->mean + (size_t)from * j->size, rstd, j->gy + at, gx,
-                                  sums(j->ggain, i, j->cols), sums(j->gbias, i, j->cols));
+    const int64_t from = i * j->chunk, to = from + j->chunk < j->rows ? from + j->chunk : j->rows;
+    double *ggain = sums(j->ggain, i, j->cols), *gbias = sums(j->gbias, i, j->cols);
+    if (!streams) {
+      row_grads(j, from, to - from, j->y ? j->y + (size_t)(from * j->cols) * j->size : NULL, ggain,
+                gbias);
+      continue;
+    }
+    const int64_t some = 1 + ROW_BLOCK / (j->cols + 1); /* rows that stay in the first cache */
+    for (int64_t r0 = from; r0 < to; r0 += some) {
+      const int64_t r1 = r0 + some < to ? r0 + some : to;
+      for (int64_t r = r0; r < r1; r++) {
+        row_grads(j, r, 1, block, NULL, NULL);
+        j->k->copy->stream(j->cols, block, j->y + (size_t)(r * j->cols) * j->size);
+      }
+      row_grads(j, r0, r1 - r0, NULL, ggain, gbias);
+    }
   }
+  if (streams) j->k->copy->stream_end();
 }
 
 static void row_backward(mica_call *c) {
   const mica_view *x = &c->in[0];
   const bool rms = c->n_in == 2;
   const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
-  const int64_t chunk = chunk_rows(c, rows, ROWS), chunks = chunks_of(rows, chunk);
+  const int64_t usual = rows < ROWS * MOST_SUMS ? ROWS : (rows + MOST_SUMS - 1) / MOST_SUMS;
+  const int64_t chunk = chunk_rows(c, rows, usual), chunks = chunks_of(rows, chunk);
   norm_job job = job_of(c);
   job.chunk = chunk;
   job.rms = rms;

@@ -21,6 +21,13 @@ static inline int64_t mica_chunk_length(int64_t n, int64_t i) {
   return n - i * MICA_CHUNK < MICA_CHUNK ? n - i * MICA_CHUNK : MICA_CHUNK;
 }
 
+/* A result of so many bytes is written past the caches: block by block of MICA_STREAM_BLOCK bytes,
+ * which stay in the first of them, by the copy kernels' stream. */
+#define MICA_STREAM_BLOCK 1024
+static inline bool mica_streams(size_t bytes) {
+  return bytes >= (size_t)64 << 20;
+}
+
 /* Work on [outer, axis, inner] cut along outer and, where one block alone is a chunk, along inner.
  */
 typedef struct mica_tiles {

@@ -162,6 +162,12 @@ uint32_t mica_buffer_new(mica_tape *t, size_t bytes) {
   return b;
 }
 
+uint32_t mica_buffer_lent(mica_tape *t, void *data) {
+  if (!VEC_ROOM(t, t->buffers, 1)) return 0;
+  t->buffers.v[t->buffers.n] = (buffer){data, 2};
+  return t->buffers.n++;
+}
+
 void mica_buffer_unref(mica_tape *t, uint32_t b) {
   if (!b || --t->buffers.v[b].refs) return;
   mica_arena_release(t->arena, t->buffers.v[b].data);

@@ -173,6 +173,8 @@ void mica_value_drop_grad(mica_tape *t, value *v);
 
 /* A block of the arena with one reference; 0 latches. */
 uint32_t mica_buffer_new(mica_tape *t, size_t bytes);
+/* Memory of somebody else, which the tape never gives back; the same. */
+uint32_t mica_buffer_lent(mica_tape *t, void *data);
 void mica_buffer_unref(mica_tape *t, uint32_t b);
 size_t mica_view_bytes(const mica_view *v);
 

@@ -8,6 +8,10 @@
 #include <stdint.h>
 
 typedef struct mica_copy_kernels {
+  /* y[i] = x[i], past the caches: for a result that is far larger than they are, made block by
+   * block in x. Nobody may read y before the thread that wrote it has called stream_end. */
+  void (*stream)(int64_t n, const void *x, void *y);
+  void (*stream_end)(void);
   /* y[r,c] = x[r,c]; strides in elements, either may be negative or (x only) 0 */
   void (*rows)(int64_t rows, int64_t cols, const void *x, int64_t x_stride, void *y,
                int64_t y_stride);

@@ -5,6 +5,7 @@
 #ifndef MICA_TENSOR_KERNEL_SOFTMAX_H
 #define MICA_TENSOR_KERNEL_SOFTMAX_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Hard labels. A row's loss is
@@ -36,10 +37,11 @@ typedef struct mica_softmax_kernels {
    * cols): rows from there on are untouched. */
   int64_t (*cross_entropy)(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
                            const mica_hard_labels *labels, void *loss, void *weight, void *lse);
-  /* gx = g[r] d loss[r] / d x; g has one element a row, or is NULL and every row has g_all */
+  /* gx = g[r] d loss[r] / d x; g has one element a row, or is NULL and every row has g_all.
+   * streams: gx goes past the caches. */
   void (*cross_entropy_grad)(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
                              const mica_hard_labels *labels, const void *lse, const void *g,
-                             double g_all, void *gx);
+                             double g_all, bool streams, void *gx);
   /* loss[r] = sum_c t[r,c] (lse[r] - x[r,c]); 0 where t is 0, whatever x */
   void (*soft_cross_entropy)(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
                              const void *t, int64_t t_stride, void *loss, void *lse);

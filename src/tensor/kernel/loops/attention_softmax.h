@@ -10,31 +10,7 @@
 #define MICA_TENSOR_KERNEL_LOOPS_ATTENTION_SOFTMAX_H
 
 #include "attention_weights.h"
-
-#define LOG2_E ((real)1.4426950408889634)
-#if defined(MICA_REAL_float)
-#define ROUNDER       12582912.0f /* 1.5 2^23: adding it rounds to an integer, in the low bits */
-#define FRACTION_BITS 23
-#define EXPONENT_ZERO 127
-static const real exp2_polynomial[] = F_POLY_EXP2;
-#else
-#define ROUNDER       6755399441055744.0
-#define FRACTION_BITS 52
-#define EXPONENT_ZERO 1023
-static const real exp2_polynomial[] = D_POLY_EXP2;
-#endif
-enum { EXP2_TERMS = sizeof exp2_polynomial / sizeof(real) };
-
-/* 2^x for x below 64; 0 where x <= -EXPONENT_ZERO, NaN where it is. */
-static inline vector power_of_two(vector x) {
-  x = vector_max(vector_of(-EXPONENT_ZERO), x);
-  const vector shifted = x + ROUNDER, f = x - (shifted - ROUNDER);
-  vector p = vector_of(exp2_polynomial[EXP2_TERMS - 1]);
-#pragma GCC unroll 16
-  for (int i = EXP2_TERMS - 2; i >= 0; i--) p = p * f + exp2_polynomial[i];
-  const vector scale = (vector)(((vector_bits)shifted + EXPONENT_ZERO) << FRACTION_BITS);
-  return (1 + f * p) * scale;
-}
+#include "vector_exp.h"
 
 /* Keys of the tile that some query of the vector at `column` sees. */
 static int64_t seen_by(int64_t column, int64_t keys, int64_t diagonal) {

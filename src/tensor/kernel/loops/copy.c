@@ -2,6 +2,7 @@
 #include "tensor/kernel/copy.h"
 
 #include "loop.h"
+#include "stream.h"
 
 static void rows_(int64_t rows, int64_t cols, const void *x, int64_t x_stride, void *y,
                   int64_t y_stride) {
@@ -162,7 +163,13 @@ static void strided(int rank, const int64_t *dim, const int64_t *step, int64_t b
   }
 }
 
+static void stream(int64_t n, const void *x, void *y) {
+  stream_copy(n, x, y);
+}
+
 const mica_copy_kernels MICA_KERNEL(copy) = {
+    .stream = stream,
+    .stream_end = stream_end,
     .rows = rows_,
     .add_rows = add_rows,
     .add_bias = add_bias,

@@ -2,36 +2,12 @@
 #include "tensor/kernel/elementwise.h"
 
 #include "loop.h"
-#include "vector_math.h"
+#include "vector_gelu.h"
 
-#define SELU_ALPHA     ((real)1.6732632423543772)
-#define SELU_SCALE     ((real)1.0507009873554805)
-#define ROOT_2_OVER_PI ((real)0.7978845608028654)
+#define SELU_ALPHA ((real)1.6732632423543772)
+#define SELU_SCALE ((real)1.0507009873554805)
 
 /* ---- one operand ---- */
-
-static inline real gelu(real x) {
-  real density;
-  return x * math_normal(x, &density);
-}
-
-/* (x Phi(x))' = Phi(x) + x phi(x) */
-static inline real gelu_slope(real x) {
-  real density;
-  const real phi = math_normal(x, &density);
-  return phi + x * density;
-}
-
-/* (1 + tanh u) / 2 is sigmoid(2u), which keeps its precision where tanh u is near -1. */
-static inline real gelu_tanh(real x) {
-  return x * math_sigmoid((real)2 * ROOT_2_OVER_PI * (x + (real)0.044715 * x * x * x));
-}
-
-static inline real gelu_tanh_slope(real x) {
-  const real s = math_sigmoid((real)2 * ROOT_2_OVER_PI * (x + (real)0.044715 * x * x * x));
-  const real du = (real)2 * ROOT_2_OVER_PI * ((real)1 + (real)(3 * 0.044715) * x * x);
-  return s + x * s * ((real)1 - s) * du;
-}
 
 /* Of x sigmoid(a x). */
 static inline real swish_slope(real x, real a) {
@@ -91,6 +67,27 @@ static void trig(int which, int64_t n, const real *x, real *y) {
     return;                                                                                        \
   }
 
+/* Of explicit vectors; the last one is filled up with zeros. */
+#define MAP_VECTORS(function)                                                                      \
+  {                                                                                                \
+    int64_t i = 0;                                                                                 \
+    for (; i + VECTOR_WIDTH <= n; i += VECTOR_WIDTH)                                               \
+      vector_store(py + i, function(vector_load(px + i)));                                         \
+    if (i < n) vector_store_some(n - i, py + i, function(vector_load_some(n - i, px + i, 0)));     \
+    return;                                                                                        \
+  }
+#define SLOPE_VECTORS(function)                                                                    \
+  {                                                                                                \
+    int64_t i = 0;                                                                                 \
+    for (; i + VECTOR_WIDTH <= n; i += VECTOR_WIDTH)                                               \
+      vector_store(pz + i, vector_load(pg + i) * function(vector_load(px + i)));                   \
+    if (i < n)                                                                                     \
+      vector_store_some(n - i, pz + i,                                                             \
+                        vector_load_some(n - i, pg + i, 0) *                                       \
+                            function(vector_load_some(n - i, px + i, 0)));                         \
+    return;                                                                                        \
+  }
+
 static void unary(mica_unary_op op, int64_t n, const void *x, void *y, double pa, double pb) {
   const real *px = x;
   real *py = y;
@@ -120,8 +117,8 @@ static void unary(mica_unary_op op, int64_t n, const void *x, void *y, double pa
   case MICA_UNARY_LEAKY_RELU: MAP(v > (real)0 ? v : a * v)
   case MICA_UNARY_ELU: MAP(v > (real)0 ? v : a * math_expm1(v))
   case MICA_UNARY_SELU: MAP(SELU_SCALE * (v > (real)0 ? v : SELU_ALPHA * math_expm1(v)))
-  case MICA_UNARY_GELU: MAP(gelu(v))
-  case MICA_UNARY_GELU_TANH: MAP(gelu_tanh(v))
+  case MICA_UNARY_GELU: MAP_VECTORS(vector_gelu)
+  case MICA_UNARY_GELU_TANH: MAP_VECTORS(vector_gelu_tanh)
   case MICA_UNARY_SILU: MAP(v * math_sigmoid(v))
   case MICA_UNARY_MISH: MAP(v * math_tanh(math_softplus(v)))
   case MICA_UNARY_HARD_SIGMOID: MAP(hard_sigmoid(v))
@@ -215,8 +212,8 @@ static void unary_grad(mica_unary_op op, int64_t n, const void *x, const void *y
   case MICA_UNARY_LEAKY_RELU: SLOPE_X(v > (real)0 ? g : a * g)
   case MICA_UNARY_ELU: SLOPE_X(v > (real)0 ? g : g * a * math_exp(v))
   case MICA_UNARY_SELU: SLOPE_X(SELU_SCALE * (v > (real)0 ? g : g * SELU_ALPHA * math_exp(v)))
-  case MICA_UNARY_GELU: SLOPE_X(g * gelu_slope(v))
-  case MICA_UNARY_GELU_TANH: SLOPE_X(g * gelu_tanh_slope(v))
+  case MICA_UNARY_GELU: SLOPE_VECTORS(vector_gelu_slope)
+  case MICA_UNARY_GELU_TANH: SLOPE_VECTORS(vector_gelu_tanh_slope)
   case MICA_UNARY_SILU: SLOPE_X(g * swish_slope(v, (real)1))
   case MICA_UNARY_MISH: SLOPE_X(g * mish_slope(v))
   case MICA_UNARY_HARD_SIGMOID:

@@ -6,58 +6,73 @@
 #include "tensor/kernel/norm.h"
 
 #include "loop.h"
+#include "vector.h"
 #include "vector_math.h"
 
 /* ---- rows ---- */
 
+/* Elements that are summed in `real`, a multiple of what a turn of a loop takes. */
+enum { SUMMED = 1024, TURN = 4 };
+
+/* The sum of `term`, an expression of the vector v at x + i (and of i); what fills the last vector
+ * of a row, `rest`, must give 0. */
+#define ROW_SUM(rest, term)                                                                        \
+  double total = 0;                                                                                \
+  for (int64_t run = 0; run < n; run += SUMMED) {                                                  \
+    const int64_t stop = smaller(run + SUMMED, n);                                                 \
+    vector sum[TURN] = {{0}};                                                                      \
+    int64_t i = run;                                                                               \
+    for (; i + TURN * VECTOR_WIDTH <= stop; i += TURN * VECTOR_WIDTH) {                            \
+      LOOP_PRAGMA(GCC unroll 4)                                                                    \
+      for (int k = 0; k < TURN; k++) {                                                             \
+        const vector v = vector_load(x + i + k * VECTOR_WIDTH);                                    \
+        sum[k] += term;                                                                            \
+      }                                                                                            \
+    }                                                                                              \
+    for (; i < stop; i += VECTOR_WIDTH) {                                                          \
+      const vector v =                                                                             \
+          stop - i < VECTOR_WIDTH ? vector_load_some(stop - i, x + i, rest) : vector_load(x + i);  \
+      sum[0] += term;                                                                              \
+    }                                                                                              \
+    total += (double)vector_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));                            \
+  }                                                                                                \
+  return total
+
 static inline double row_sum(int64_t n, const real *x) {
-  double total = 0;
-  for (int64_t block = 0; block < n; block += BLOCK) {
-    const int64_t stop = smaller(block + BLOCK, n);
-    real part = 0;
-    SIMD_SUM(part)
-    for (int64_t i = block; i < stop; i++) part += x[i];
-    total += (double)part;
-  }
-  return total;
+  ROW_SUM(0, v);
 }
 
 /* sum (x - centre)^2 */
 static inline double row_squares(int64_t n, const real *x, real centre) {
-  double total = 0;
-  for (int64_t block = 0; block < n; block += BLOCK) {
-    const int64_t stop = smaller(block + BLOCK, n);
-    real part = 0;
-    SIMD_SUM(part)
-    for (int64_t i = block; i < stop; i++) part += (x[i] - centre) * (x[i] - centre);
-    total += (double)part;
-  }
-  return total;
+  ROW_SUM(centre, (v - centre) * (v - centre));
 }
 
 /* Sums of h = gy gain and of h (x - mean). */
 static inline void row_products(int64_t n, const real *x, real mean, const real *gain,
                                 const real *gy, double *sum_h, double *sum_hx) {
   double total = 0, product = 0;
-  for (int64_t block = 0; block < n; block += BLOCK) {
-    const int64_t stop = smaller(block + BLOCK, n);
-    real part = 0, partx = 0;
-    if (gain != NULL) {
-      SIMD_SUM(part, partx)
-      for (int64_t i = block; i < stop; i++) {
-        const real h = gy[i] * gain[i];
-        part += h;
-        partx += h * (x[i] - mean);
+  for (int64_t run = 0; run < n; run += SUMMED) {
+    const int64_t stop = smaller(run + SUMMED, n);
+    vector sum[2] = {{0}}, sumx[2] = {{0}};
+    int64_t i = run;
+    for (; i + 2 * VECTOR_WIDTH <= stop; i += 2 * VECTOR_WIDTH)
+#pragma GCC unroll 2
+      for (int k = 0; k < 2; k++) {
+        const int64_t at = i + k * VECTOR_WIDTH;
+        vector h = vector_load(gy + at);
+        if (gain != NULL) h *= vector_load(gain + at);
+        sum[k] += h;
+        sumx[k] += h * (vector_load(x + at) - mean);
       }
-    } else {
-      SIMD_SUM(part, partx)
-      for (int64_t i = block; i < stop; i++) {
-        part += gy[i];
-        partx += gy[i] * (x[i] - mean);
-      }
+    for (; i < stop; i += VECTOR_WIDTH) {
+      const int64_t some = smaller(stop - i, VECTOR_WIDTH);
+      vector h = vector_load_some(some, gy + i, 0);
+      if (gain != NULL) h *= vector_load_some(some, gain + i, 0);
+      sum[0] += h;
+      sumx[0] += h * (vector_load_some(some, x + i, mean) - mean);
     }
-    total += (double)part;
-    product += (double)partx;
+    total += (double)vector_sum(sum[0] + sum[1]);
+    product += (double)vector_sum(sumx[0] + sumx[1]);
   }
   *sum_h = total;
   *sum_hx = product;
@@ -88,15 +103,42 @@ static inline void affine_row_grad(int64_t n, const real *x, real mean, const re
   }
 }
 
-/* ggain += gy (x - mean) scale, gbias += gy */
-static inline void affine_param_grad(int64_t n, const real *x, real mean, real scale,
-                                     const real *gy, double *ggain, double *gbias) {
-  if (ggain != NULL) {
-    SIMD for (int64_t c = 0; c < n; c++) ggain[c] += (double)(gy[c] * ((x[c] - mean) * scale));
-  }
-  if (gbias != NULL) {
-    SIMD for (int64_t c = 0; c < n; c++) gbias[c] += (double)gy[c];
-  }
+/* ggain += gy (x - mean) scale, gbias += gy, over some rows: `real` sums of a run of rows go to the
+ * doubles. mean NULL: zeros. */
+static inline void affine_param_grad(int64_t rows, int64_t n, const real *x, int64_t x_stride,
+                                     const real *mean, const real *scale, const real *gy,
+                                     double *ggain, double *gbias) {
+  enum { WIDTH = 64, RUN = 32 };
+  if (ggain == NULL && gbias == NULL) return;
+  for (int64_t r0 = 0; r0 < rows; r0 += RUN)
+    for (int64_t c0 = 0; c0 < n; c0 += WIDTH) {
+      const int64_t r1 = smaller(r0 + RUN, rows), width = smaller(WIDTH, n - c0);
+      real gain[WIDTH] = {0}, bias[WIDTH] = {0};
+      for (int64_t r = r0; r < r1; r++) {
+        const real *px = x + r * x_stride + c0, *pg = gy + r * n + c0;
+        const real m = mean != NULL ? mean[r] : (real)0, s = scale[r];
+        SIMD for (int64_t j = 0; j < width; j++) {
+          gain[j] += pg[j] * ((px[j] - m) * s);
+          bias[j] += pg[j];
+        }
+      }
+      if (ggain != NULL) {
+        SIMD for (int64_t j = 0; j < width; j++) ggain[c0 + j] += (double)gain[j];
+      }
+      if (gbias != NULL) {
+        SIMD for (int64_t j = 0; j < width; j++) gbias[c0 + j] += (double)bias[j];
+      }
+    }
+}
+
+/* Rows of x and gy that stay in the first cache while they are read twice. */
+static int64_t rows_at_once(int64_t cols) {
+  return 1 + 16384 / (int64_t)sizeof(real) / (cols + 1);
+}
+
+/* Towards the caches, the row that comes next: reading would pause while a row is worked on. */
+static inline void fetch_row(int64_t cols, const real *x) {
+  for (int64_t c = 0; c < cols; c += 64 / (int64_t)sizeof(real)) __builtin_prefetch(x + c);
 }
 
 static void layer_norm(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
@@ -106,6 +148,7 @@ static void layer_norm(int64_t rows, int64_t cols, const void *x, int64_t x_stri
   real *py = y, *pm = mean, *ps = rstd;
   if (cols <= 0) return;
   for (int64_t r = 0; r < rows; r++, px += x_stride, py += y_stride) {
+    fetch_row(cols, px + x_stride);
     const real m = (real)(row_sum(cols, px) / (double)cols);
     const real s = (real)(1 / sqrt(row_squares(cols, px, m) / (double)cols + eps));
     affine_row(cols, px, m, s, gain, bias, py);
@@ -114,21 +157,28 @@ static void layer_norm(int64_t rows, int64_t cols, const void *x, int64_t x_stri
   }
 }
 
-/* With h = gy gain and xhat = (x - mean) rstd: gx = rstd (h - mean h - xhat mean(h xhat)). */
+/* With h = gy gain and xhat = (x - mean) rstd: gx = rstd (h - mean h - xhat mean(h xhat)). Rows are
+ * read one after the other first, and down the columns while they are in the cache. */
 static void layer_norm_grad(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
                             const void *gain, const void *mean, const void *rstd, const void *gy,
                             void *gx, double *ggain, double *gbias) {
   const real *px = x, *pm = mean, *ps = rstd, *pg = gy;
   real *pz = gx;
-  for (int64_t r = 0; r < rows; r++, px += x_stride, pg += cols) {
-    affine_param_grad(cols, px, pm[r], ps[r], pg, ggain, gbias);
-    if (pz == NULL) continue;
-    const double s = (double)ps[r];
-    double h, hx;
-    row_products(cols, px, pm[r], gain, pg, &h, &hx);
-    affine_row_grad(cols, px, pm[r], gain, pg, ps[r], (real)(s * h / (double)cols),
-                    (real)(s * s * s * hx / (double)cols), pz);
-    pz += cols;
+  const int64_t some = rows_at_once(cols);
+  for (int64_t begin = 0; begin < rows; begin += some) {
+    const int64_t end = smaller(begin + some, rows);
+    for (int64_t r = begin; pz != NULL && r < end; r++, pz += cols) {
+      const real *row = px + r * x_stride, *g = pg + r * cols;
+      const double s = (double)ps[r];
+      double h, hx;
+      fetch_row(cols, row + x_stride);
+      fetch_row(cols, g + cols);
+      row_products(cols, row, pm[r], gain, g, &h, &hx);
+      affine_row_grad(cols, row, pm[r], gain, g, ps[r], (real)(s * h / (double)cols),
+                      (real)(s * s * s * hx / (double)cols), pz);
+    }
+    affine_param_grad(end - begin, cols, px + begin * x_stride, x_stride, pm + begin, ps + begin,
+                      pg + begin * cols, ggain, gbias);
   }
 }
 
@@ -149,15 +199,19 @@ static void rms_norm_grad(int64_t rows, int64_t cols, const void *x, int64_t x_s
                           double *ggain) {
   const real *px = x, *ps = rstd, *pg = gy;
   real *pz = gx;
-  for (int64_t r = 0; r < rows; r++, px += x_stride, pg += cols) {
-    affine_param_grad(cols, px, (real)0, ps[r], pg, ggain, NULL);
-    if (pz == NULL) continue;
-    const double s = (double)ps[r];
-    double h, hx;
-    row_products(cols, px, (real)0, gain, pg, &h, &hx);
-    affine_row_grad(cols, px, (real)0, gain, pg, ps[r], (real)0,
-                    (real)(s * s * s * hx / (double)cols), pz);
-    pz += cols;
+  const int64_t some = rows_at_once(cols);
+  for (int64_t begin = 0; begin < rows; begin += some) {
+    const int64_t end = smaller(begin + some, rows);
+    for (int64_t r = begin; pz != NULL && r < end; r++, pz += cols) {
+      const real *row = px + r * x_stride, *g = pg + r * cols;
+      const double s = (double)ps[r];
+      double h, hx;
+      row_products(cols, row, (real)0, gain, g, &h, &hx);
+      affine_row_grad(cols, row, (real)0, gain, g, ps[r], (real)0,
+                      (real)(s * s * s * hx / (double)cols), pz);
+    }
+    affine_param_grad(end - begin, cols, px + begin * x_stride, x_stride, NULL, ps + begin,
+                      pg + begin * cols, ggain, NULL);
   }
 }
 

@@ -2,18 +2,27 @@
 #include "tensor/kernel/softmax.h"
 
 #include "loop.h"
-#include "vector_math.h"
+#include "stream.h"
+#include "vector_exp.h"
 
-/* The largest element; NaN where there is one. */
+enum { RUN = 1024 }; /* elements that are summed in `real`, a multiple of every vector's width */
+
+/* The largest element that is a number. */
 static inline real row_max(int64_t n, const real *x) {
-  real top = -(real)INFINITY;
-  int nan = 0;
-  LOOP_PRAGMA(omp simd reduction(max : top) reduction(| : nan))
-  for (int64_t i = 0; i < n; i++) {
-    top = x[i] > top ? x[i] : top;
-    nan |= x[i] != x[i] ? 1 : 0;
-  }
-  return nan ? (real)NAN : top;
+  enum { SIDE = 4 };
+  vector top[SIDE];
+  for (int k = 0; k < SIDE; k++) top[k] = vector_of(-(real)INFINITY);
+  int64_t i = 0;
+  for (; i + SIDE * VECTOR_WIDTH <= n; i += SIDE * VECTOR_WIDTH)
+#pragma GCC unroll 4
+    for (int k = 0; k < SIDE; k++)
+      top[k] = vector_max(vector_load(x + i + k * VECTOR_WIDTH), top[k]);
+  for (; i + VECTOR_WIDTH <= n; i += VECTOR_WIDTH) top[0] = vector_max(vector_load(x + i), top[0]);
+  if (i < n) top[1] = vector_max(vector_load_some(n - i, x + i, -(real)INFINITY), top[1]);
+  real lane[VECTOR_BYTES / sizeof(real)], most = -(real)INFINITY;
+  vector_store(lane, vector_max(vector_max(top[0], top[1]), vector_max(top[2], top[3])));
+  for (int64_t k = 0; k < VECTOR_WIDTH; k++) most = lane[k] > most ? lane[k] : most;
+  return most;
 }
 
 /* What is subtracted before exp: 0 for a row of -inf, so that its exponentials are 0 and not NaN.
@@ -22,33 +31,47 @@ static inline real shift_of(real top) {
   return top == -(real)INFINITY ? (real)0 : top;
 }
 
-/* y = e^(x - shift) and its sum */
+/* The sum of e^(x - shift), and these in y unless it is NULL; NaN where an x is. */
 static inline double exp_row(int64_t n, const real *x, real shift, real *y) {
   double total = 0;
-  for (int64_t block = 0; block < n; block += BLOCK) {
-    const int64_t stop = smaller(block + BLOCK, n);
-    real part = 0;
-    SIMD_SUM(part)
-    for (int64_t i = block; i < stop; i++) {
-      const real e = math_exp(x[i] - shift);
-      y[i] = e;
-      part += e;
+  for (int64_t run = 0; run < n; run += RUN) {
+    const int64_t stop = smaller(run + RUN, n);
+    vector sum[2] = {{0}};
+    int64_t i = run;
+    for (; i + 2 * VECTOR_WIDTH <= stop; i += 2 * VECTOR_WIDTH)
+#pragma GCC unroll 2
+      for (int k = 0; k < 2; k++) {
+        const vector e = exponential(vector_load(x + i + k * VECTOR_WIDTH) - shift);
+        if (y != NULL) vector_store(y + i + k * VECTOR_WIDTH, e);
+        sum[k] += e;
+      }
+    for (; i < stop; i += VECTOR_WIDTH) {
+      const bool whole = i + VECTOR_WIDTH <= stop;
+      const vector e = exponential(
+          (whole ? vector_load(x + i) : vector_load_some(stop - i, x + i, -(real)INFINITY)) -
+          shift);
+      if (y != NULL && whole) vector_store(y + i, e);
+      if (y != NULL && !whole) vector_store_some(stop - i, y + i, e);
+      sum[0] += e;
     }
-    total += (double)part;
+    total += (double)vector_sum(sum[0] + sum[1]);
   }
   return total;
 }
 
 static inline double exp_sum_of(int64_t n, const real *x, real shift) {
-  double total = 0;
-  for (int64_t block = 0; block < n; block += BLOCK) {
-    const int64_t stop = smaller(block + BLOCK, n);
-    real part = 0;
-    SIMD_SUM(part)
-    for (int64_t i = block; i < stop; i++) part += math_exp(x[i] - shift);
-    total += (double)part;
-  }
-  return total;
+  return exp_row(n, x, shift, NULL);
+}
+
+/* y = mass e^(x - shift) - off */
+static inline void exp_affine(int64_t n, const real *x, real shift, real mass, real off, real *y) {
+  int64_t i = 0;
+  for (; i + VECTOR_WIDTH <= n; i += VECTOR_WIDTH)
+    vector_store(y + i, mass * exponential(vector_load(x + i) - shift) - off);
+  if (i < n)
+    vector_store_some(n - i, y + i,
+                      mass * exponential(vector_load_some(n - i, x + i, -(real)INFINITY) - shift) -
+                          off);
 }
 
 static inline double dot_of(int64_t n, const real *a, const real *b) {
@@ -154,9 +177,9 @@ static int64_t cross_entropy(int64_t rows, int64_t cols, const void *x, int64_t 
 
 static void cross_entropy_grad(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
                                const mica_hard_labels *labels, const void *lse, const void *g,
-                               double g_all, void *gx) {
+                               double g_all, bool streams, void *gx) {
   const real *px = x, *w = labels->weight, *ps = lse, *pg = g;
-  real *pz = gx;
+  real *pz = gx, block[BLOCK];
   const double s = labels->smoothing, each = s / (double)cols;
   const double weights = w != NULL ? sum_of(cols, w) : (double)cols;
   for (int64_t r = 0; r < rows; r++, px += x_stride, pz += cols) {
@@ -168,14 +191,16 @@ static void cross_entropy_grad(int64_t rows, int64_t cols, const void *x, int64_
     const double gr = pg != NULL ? (double)pg[r] : g_all;
     const double wk = w != NULL ? (double)w[k] : 1;
     const real mass = (real)(gr * ((1 - s) * wk + each * weights)), off = (real)(gr * each);
-    const real total = ps[r];
-    if (w != NULL) {
-      SIMD for (int64_t c = 0; c < cols; c++) pz[c] = mass * math_exp(px[c] - total) - off * w[c];
-    } else {
-      SIMD for (int64_t c = 0; c < cols; c++) pz[c] = mass * math_exp(px[c] - total) - off;
+    for (int64_t c = 0; c < cols; c += BLOCK) {
+      const int64_t n = smaller(BLOCK, cols - c);
+      real *to = streams ? block : pz + c;
+      exp_affine(n, px + c, ps[r], mass, w != NULL ? 0 : off, to);
+      if (w != NULL) SIMD for (int64_t i = 0; i < n; i++) to[i] -= off * w[c + i];
+      if (k >= c && k < c + n) to[k - c] -= (real)(gr * (1 - s) * wk);
+      if (streams) stream_copy(n, block, pz + c);
     }
-    pz[k] -= (real)(gr * (1 - s) * wk);
   }
+  if (streams) stream_end();
 }
 
 /* ---- soft targets ---- */
@@ -214,7 +239,8 @@ static void soft_cross_entropy_grad(int64_t rows, int64_t cols, const void *x, i
     const real gr = pg != NULL ? pg[r] : (real)g_all, total = ps[r];
     if (pz != NULL) {
       const real mass = gr * (real)sum_of(cols, pt);
-      SIMD for (int64_t c = 0; c < cols; c++) pz[c] = mass * math_exp(px[c] - total) - gr * pt[c];
+      exp_affine(cols, px, total, mass, 0, pz);
+      SIMD for (int64_t c = 0; c < cols; c++) pz[c] -= gr * pt[c];
       pz += cols;
     }
     if (pu != NULL) {

@@ -104,4 +104,49 @@ static inline void vector_transpose(vector *row) {
 #endif
 }
 
+/* a a - q, with q the rounded a a: what rounding took. By one fused operation, or by halves that
+ * square exactly. */
+static inline vector vector_square_rest(vector a, vector q) {
+#if defined(MICA_ISA_avx512) && defined(MICA_REAL_float)
+  return (vector)_mm512_fmsub_ps((__m512)a, (__m512)a, (__m512)q);
+#elif defined(MICA_ISA_avx512)
+  return (vector)_mm512_fmsub_pd((__m512d)a, (__m512d)a, (__m512d)q);
+#elif defined(MICA_ISA_avx2) && defined(MICA_REAL_float)
+  return (vector)_mm256_fmsub_ps((__m256)a, (__m256)a, (__m256)q);
+#elif defined(MICA_ISA_avx2)
+  return (vector)_mm256_fmsub_pd((__m256d)a, (__m256d)a, (__m256d)q);
+#else
+#if defined(MICA_REAL_float)
+  const vector high = (vector)((vector_bits)a & ~0xfff);
+#else
+  const vector high = (vector)((vector_bits)a & ~INT64_C(0x7ffffff));
+#endif
+  return (high * high - q) + (a - high) * (a + high);
+#endif
+}
+
+/* The first n lanes, fewer than there are; the others get `other`. */
+static inline vector vector_load_some(int64_t n, const real *p, real other) {
+  real lane[VECTOR_BYTES / sizeof(real)];
+  for (int64_t i = 0; i < VECTOR_WIDTH; i++) lane[i] = i < n ? p[i] : other;
+  return vector_load(lane);
+}
+
+static inline void vector_store_some(int64_t n, real *p, vector v) {
+  real lane[VECTOR_BYTES / sizeof(real)];
+  vector_store(lane, v);
+  for (int64_t i = 0; i < n; i++) p[i] = lane[i];
+}
+
+/* In pairs, pairs of pairs and so on. */
+static inline real vector_sum(vector v) {
+  real lane[VECTOR_BYTES / sizeof(real)];
+  vector_store(lane, v);
+#pragma GCC unroll 4
+  for (int half = VECTOR_WIDTH / 2; half; half /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+  return lane[0];
+}
+
 #endif
