@@ -163,6 +163,10 @@ static const setting settings[] = {
     {1, 1, 1, 200, 190, 33, 31, true, false, -5, 64, 1},
     {1, 1, 1, 70, 150, 6, 16, false, false, 0, 0, 5},
     {1, 2, 2, 130, 150, 16, 8, true, false, 20, 0, 5},
+    /* few heads and many keys, which the backward cuts into parts */
+    {1, 1, 1, 100, 400, 16, 16, true, false, 300, 0, 0},
+    {1, 2, 1, 450, 450, 8, 8, true, true, 0, 0, 0},
+    {1, 2, 1, 30, 500, 5, 6, false, false, 200, 100, 0},
 };
 
 static void check(int number, const setting *s, int e, mica_dtype dtype) {
@@ -272,16 +276,15 @@ static void test_against_definition(void **state) {
 }
 
 /* One thread and two: the same bits, forward and backward. */
-static void test_threads_same_bits(void **state) {
-  (void)state;
-  const int64_t n = 2 * 90 * 4 * 24, rows = 2 * 4 * 90;
-  const mica_attention_strides s = {90 * 4 * 24, 4 * 24, 24};
+static void check_threads(int64_t batch, int64_t heads, int64_t length) {
+  const int64_t n = batch * length * heads * 24, rows = batch * heads * length;
+  const mica_attention_strides s = {length * heads * 24, heads * 24, 24};
   const mica_attention_args a = {.dtype = MICA_F32,
-                                 .batch = 2,
-                                 .heads = 4,
-                                 .kv_heads = 4,
-                                 .queries = 90,
-                                 .keys = 90,
+                                 .batch = batch,
+                                 .heads = heads,
+                                 .kv_heads = heads,
+                                 .queries = length,
+                                 .keys = length,
                                  .dim = 24,
                                  .value_dim = 24,
                                  .scale = 0.2,
@@ -306,6 +309,12 @@ static void test_threads_same_bits(void **state) {
   }
   assert_memory_equal(result[0], result[1], (size_t)(4 * n + rows) * sizeof(float));
   free(x), free(q), free(result[0]), free(result[1]);
+}
+
+static void test_threads_same_bits(void **state) {
+  (void)state;
+  check_threads(2, 4, 90);
+  check_threads(1, 1, 500);
 }
 
 static void test_nan_survives(void **state) {

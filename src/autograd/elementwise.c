@@ -53,33 +53,30 @@ static void unary_range(void *ctx, int64_t begin, int64_t end) {
   j->copy->stream_end();
 }
 
+/* Forward where gy is NULL. */
+static void unary_all(const mica_engine *engine, const unary_context *o, const mica_view *like,
+                      const void *x, const void *y, const void *gy, void *out) {
+  const mica_kernels *k = mica_kernels_of(engine, like->dtype);
+  unary_job job = {.k = k->elementwise,
+                   .copy = k->copy,
+                   .o = o,
+                   .size = mica_dtype_size(like->dtype),
+                   .n = mica_view_count(like),
+                   .x = x,
+                   .y = y,
+                   .gy = gy,
+                   .out = out};
+  mica_parallel_for(engine, mica_chunks(job.n), unary_range, &job);
+}
+
 static void unary_backward(mica_call *c) {
   mica_view *gx = mica_call_grad(c, 0);
-  if (!gx) return;
-  const mica_kernels *k = mica_kernels_of(c->engine, gx->dtype);
-  unary_job job = {k->elementwise,
-                   k->copy,
-                   c->ctx,
-                   mica_dtype_size(gx->dtype),
-                   mica_view_count(gx),
-                   c->in[0].data,
-                   c->out[0].data,
-                   c->grad_out[0].data,
-                   gx->data};
-  mica_parallel_for(c->engine, mica_chunks(job.n), unary_range, &job);
+  if (gx)
+    unary_all(c->engine, c->ctx, gx, c->in[0].data, c->out[0].data, c->grad_out[0].data, gx->data);
 }
 
 static void unary_remake(mica_call *c) {
-  const mica_view *x = &c->in[0];
-  unary_job job = {mica_kernels_of(c->engine, x->dtype)->elementwise,
-                   c->ctx,
-                   mica_dtype_size(x->dtype),
-                   mica_view_count(x),
-                   x->data,
-                   NULL,
-                   NULL,
-                   c->out[0].data};
-  mica_parallel_for(c->engine, mica_chunks(job.n), unary_range, &job);
+  unary_all(c->engine, c->ctx, &c->in[0], c->in[0].data, NULL, NULL, c->out[0].data);
 }
 
 /* One operation a function, so that errors, profiles and overrides know them by name. */
@@ -100,13 +97,7 @@ static mica_var unary(mica_tape *t, const mica_op *op, mica_unary_op kind, mica_
                           "%s, expected float32 or float64:", mica_dtype_name(v->dtype));
   const unary_context o = {kind, a, b};
   const mica_view *y = mica_call_output(&c, v->dtype, v->shape);
-  if (y) {
-    const mica_kernels *k = mica_kernels_of(c.engine, v->dtype);
-    unary_job job = {
-        k->elementwise, k->copy, &o,     mica_dtype_size(v->dtype), mica_view_count(v), v->data,
-        NULL,           NULL,    y->data};
-    mica_parallel_for(c.engine, mica_chunks(job.n), unary_range, &job);
-  }
+  if (y) unary_all(c.engine, &o, v, v->data, NULL, NULL, y->data);
   mica_call_context(&c, &o, sizeof o);
   const int reads = mica_unary_grad_reads(kind);
   if (reads & MICA_UNARY_READS_X) mica_call_save_input(&c, 0);

@@ -1,15 +1,17 @@
-/* Attention over threads: forward by pieces of the queries of a head, backward by batch entry and
- * key/value head, so that no two threads write the same element. Where the gradient of a bias is
- * shared by several of those, one task takes them all, in order. */
+/* Attention over threads: forward by pieces of the queries of a head, backward by batch entry,
+ * key/value head and, where these are few, part of the keys, so that no two threads write the same
+ * element: each part of the keys has a dq of its own, and these are added in order. Where the
+ * gradient of a bias is shared by several of those, one task takes them all, in order. */
 #include "tensor/kernel/attention.h"
 
+#include "tensor/kernel/copy.h"
 #include "tensor/kernel/kernel.h"
 #include "tensor/kernel/library.h"
 
 #include <stdatomic.h>
 #include <string.h>
 
-enum { TASKS_WANTED = 16 };
+enum { TASKS_WANTED = 16, LEAST_BLOCKS = 8 /* of keys that are cut into parts */ };
 
 typedef struct job {
   const mica_engine *engine;
@@ -20,6 +22,8 @@ typedef struct job {
   void *to, *to_lse, *dq, *dk, *dv, *dbias;
   int64_t pieces, piece;     /* forward: of a head's queries, and the length of one */
   int64_t batches, kv_heads; /* backward: of a task */
+  int64_t parts, part;       /* backward: of the keys, and the length of one */
+  char *part_dq;             /* [parts, batch, heads, queries, dim] where there are several */
   atomic_bool failed;
 } job;
 
@@ -77,6 +81,12 @@ static void entry_of(const mica_attention_args *a, int64_t b, entry *e) {
   e->dv = k * token_step(a->dv, a->v);
 }
 
+/* The n-th of `count` pieces of a causal mask in an order in which neighbours, the one with most
+ * work and the one with least and so on, have as much as any others. */
+static int64_t in_pairs(int64_t n, int64_t count) {
+  return n % 2 ? count - 1 - n / 2 : n / 2;
+}
+
 static void forward_range(void *ctx, int64_t begin, int64_t end) {
   job *j = ctx;
   const mica_attention_args *a = j->a;
@@ -88,7 +98,8 @@ static void forward_range(void *ctx, int64_t begin, int64_t end) {
   for (int64_t n = begin; n < end; n++) {
     entry e;
     entry_of(a, n / j->pieces / a->heads, &e);
-    const int64_t first = n % j->pieces * j->piece, left = e.a->queries - first;
+    const int64_t first = in_pairs(n % j->pieces, j->pieces) * j->piece;
+    const int64_t left = e.a->queries - first;
     const int64_t h = n / j->pieces % a->heads;
     if (left > 0)
       j->loops->forward(e.a, on(j, j->q, e.q), on(j, j->k, e.k), on(j, j->v, e.v), e.b, h, first,
@@ -96,6 +107,11 @@ static void forward_range(void *ctx, int64_t begin, int64_t end) {
                         on(j, j->to_lse, e.lse), scratch);
   }
   mica_workspace_release(j->engine, scratch);
+}
+
+/* Of a part's dq: dense, head by head. */
+static mica_attention_strides part_strides(const mica_attention_args *a) {
+  return (mica_attention_strides){a->heads * a->queries * a->dim, a->dim, a->queries * a->dim};
 }
 
 static void backward_range(void *ctx, int64_t begin, int64_t end) {
@@ -108,17 +124,42 @@ static void backward_range(void *ctx, int64_t begin, int64_t end) {
     return;
   }
   const int64_t columns = a->kv_heads / j->kv_heads;
-  for (int64_t n = begin; n < end; n++)
+  for (int64_t m = begin; m < end; m++) {
+    const int64_t n = m / j->parts, part = in_pairs(m % j->parts, j->parts);
     for (int64_t i = 0; i < j->batches * j->kv_heads; i++) {
       entry e;
       entry_of(a, n / columns * j->batches + i / j->kv_heads, &e);
+      void *dq = on(j, j->dq, e.dq);
+      if (j->parts > 1) {
+        e.own = *a;
+        e.a = &e.own;
+        e.own.dq = part_strides(a);
+        dq = on(j, j->part_dq, part * a->batch * e.own.dq.batch);
+      }
+      const int64_t first = part * j->part, left = e.a->keys - first;
       j->loops->backward(e.a, on(j, j->q, e.q), on(j, j->k, e.k), on(j, j->v, e.v),
                          on(j, j->out, e.out), on(j, j->dout, e.out), on(j, j->lse, e.lse),
                          on(j, j->dlse, e.lse), e.b, n % columns * j->kv_heads + i % j->kv_heads,
-                         on(j, j->dq, e.dq), on(j, j->dk, e.dk), on(j, j->dv, e.dv),
-                         on(j, j->dbias, e.bias), scratch);
+                         first, first + (left < j->part ? left : j->part), dq, on(j, j->dk, e.dk),
+                         on(j, j->dv, e.dv), on(j, j->dbias, e.bias), scratch);
     }
+  }
   mica_workspace_release(j->engine, scratch);
+}
+
+/* dq of heads [begin, end) from its parts. */
+static void join_range(void *ctx, int64_t begin, int64_t end) {
+  const job *j = ctx;
+  const mica_attention_args *a = j->a;
+  const mica_copy_kernels *copy = mica_kernels_of(j->engine, a->dtype)->copy;
+  const mica_attention_strides from = part_strides(a),
+                               to = a->dq.batch || a->dq.token || a->dq.head ? a->dq : a->q;
+  for (int64_t n = begin; n < end; n++)
+    for (int64_t part = 0; part < j->parts; part++)
+      (part ? copy->add_rows : copy->rows)(
+          a->queries, a->dim,
+          on(j, j->part_dq, (part * a->batch * a->heads + n) * a->queries * a->dim), from.token,
+          on(j, j->dq, n / a->heads * to.batch + n % a->heads * to.head), to.token);
 }
 
 static mica_status check(const mica_attention_args *a) {
@@ -196,6 +237,21 @@ mica_status mica_attention_backward(const mica_engine *engine, const mica_attent
     if (!a->bias_head) j.kv_heads = a->kv_heads;
     if (a->queries && a->keys) memset(dbias, 0, (size_t)bias_extent(a) * j.size);
   }
-  mica_parallel_for(engine, a->batch / j.batches * (a->kv_heads / j.kv_heads), backward_range, &j);
+  const int64_t tasks = a->batch / j.batches * (a->kv_heads / j.kv_heads);
+  const int64_t blocks = (a->keys + MICA_ATTENTION_KEYS - 1) / MICA_ATTENTION_KEYS;
+  j.parts = 1;
+  j.part = a->keys;
+  if (tasks < TASKS_WANTED && blocks >= LEAST_BLOCKS && !dbias && a->power == 0 && !a->q_offsets) {
+    j.parts = (TASKS_WANTED + tasks - 1) / tasks;
+    if (j.parts > blocks / (LEAST_BLOCKS / 2)) j.parts = blocks / (LEAST_BLOCKS / 2);
+    j.part = (blocks + j.parts - 1) / j.parts * MICA_ATTENTION_KEYS;
+    j.parts = (a->keys + j.part - 1) / j.part;
+    const mica_attention_strides each = part_strides(a);
+    j.part_dq = mica_workspace_acquire(engine, (size_t)(j.parts * a->batch * each.batch) * j.size);
+    if (!j.part_dq) return mica_fail(MICA_ERR_MEMORY, "attention: out of memory for gradients");
+  }
+  mica_parallel_for(engine, tasks * j.parts, backward_range, &j);
+  if (j.parts > 1 && !j.failed) mica_parallel_for(engine, a->batch * a->heads, join_range, &j);
+  mica_workspace_release(engine, j.part_dq);
   return outcome(&j);
 }

@@ -121,7 +121,8 @@ mica_status mica_attention_forward(const mica_engine *engine, const mica_attenti
  * `lse` is the forward's. `dlse`, dense like lse, is the gradient that arrives at lse, or NULL.
  * `dbias` has the layout of bias and is overwritten (shared elements receive the sum over all that
  * share them), or is NULL. dq, dk and dv are all needed.
- * Threads work on different batch entries and key/value heads. */
+ * Threads work on different batch entries, key/value heads, and where these are few on parts of the
+ * keys, which takes memory for a dq of each part. */
 mica_status mica_attention_backward(const mica_engine *engine, const mica_attention_args *args,
                                     const void *q, const void *k, const void *v, const void *out,
                                     const void *dout, const void *lse, const void *dlse, void *dq,
@@ -129,7 +130,10 @@ mica_status mica_attention_backward(const mica_engine *engine, const mica_attent
 
 /* ---- loops/attention.c ---- */
 
-enum { MICA_ATTENTION_QUERIES = 64 }; /* of a block; a multiple of every vector's width */
+enum {
+  MICA_ATTENTION_QUERIES = 64, /* of a block; a multiple of every vector's width */
+  MICA_ATTENTION_KEYS = 48     /* of a tile */
+};
 
 typedef struct mica_attention_kernels {
   /* Elements of scratch that a call of forward and of backward needs. */
@@ -140,11 +144,13 @@ typedef struct mica_attention_kernels {
   void (*forward)(const mica_attention_args *args, const void *q, const void *k, const void *v,
                   int64_t b, int64_t h, int64_t begin, int64_t end, void *out, void *lse,
                   void *scratch);
-  /* Batch entry b and key/value head g: dq of its query heads, dk, dv, and dbias where wanted
-   * (added). */
+  /* Batch entry b, key/value head g and keys [begin, end), both multiples of
+   * MICA_ATTENTION_KEYS or all there are: dk and dv of these, what they give to dq of the query
+   * heads, and dbias where wanted (added). All keys where weights are sharpened. */
   void (*backward)(const mica_attention_args *args, const void *q, const void *k, const void *v,
                    const void *out, const void *dout, const void *lse, const void *dlse, int64_t b,
-                   int64_t g, void *dq, void *dk, void *dv, void *dbias, void *scratch);
+                   int64_t g, int64_t begin, int64_t end, void *dq, void *dk, void *dv, void *dbias,
+                   void *scratch);
 } mica_attention_kernels;
 
 #endif

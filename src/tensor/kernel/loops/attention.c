@@ -295,8 +295,8 @@ static mica_attention_strides given_or(mica_attention_strides own, mica_attentio
 
 static void backward(const mica_attention_args *a, const void *q, const void *kp, const void *vp,
                      const void *outv, const void *doutv, const void *lse, const void *dlse,
-                     int64_t b, int64_t g, void *dqv, void *dkv, void *dvv, void *dbias,
-                     void *scratch_) {
+                     int64_t b, int64_t g, int64_t begin, int64_t end, void *dqv, void *dkv,
+                     void *dvv, void *dbias, void *scratch_) {
   real *scratch = scratch_;
   const int64_t group = a->heads / a->kv_heads;
   const int64_t dim = padded(a->dim), value = padded(a->value_dim);
@@ -325,13 +325,14 @@ static void backward(const mica_attention_args *a, const void *q, const void *kp
   w.keys = move_k ? (matrix){take(&scratch, a->keys * dim), dim} : keys_in;
   w.dk = move_dk ? (matrix){take(&scratch, a->keys * dim), dim} : dk;
   w.dv = move_dv ? (matrix){take(&scratch, a->keys * value), value} : dv;
-  if (move_k) copy(a->keys, a->dim, dim, NULL, keys_in, w.keys);
-  for (int64_t j = 0; j < a->keys; j++) {
+  if (move_k)
+    copy(end - begin, a->dim, dim, NULL, rows_from(keys_in, begin), rows_from(w.keys, begin));
+  for (int64_t j = begin; j < end; j++) {
     fill(dim, 0, row_of(w.dk, j));
     fill(value, 0, row_of(w.dv, j));
   }
-  for (int64_t j = 0; j < tiles(a); j++)
-    clean[j] = all_finite(smaller(KEYS, a->keys - j * KEYS), dim, rows_from(w.keys, j * KEYS));
+  for (int64_t j = begin / KEYS; j * KEYS < end; j++)
+    clean[j] = all_finite(smaller(KEYS, end - j * KEYS), dim, rows_from(w.keys, j * KEYS));
   w.clean = clean;
   for (int64_t h = g * group; h < (g + 1) * group; h++)
     for (int64_t first = 0; first < a->queries; first += QUERIES) {
@@ -347,9 +348,9 @@ static void backward(const mica_attention_args *a, const void *q, const void *kp
       gy = (matrix){grads, value};
       const bool clean_q = all_finite(k.n, dim, in), clean_gy = all_finite(k.n, value, gy);
       fill(k.n * dim, 0, w.dq);
-      for (int64_t key = next_tile(&k, 0), next; key < a->keys; key = next) {
+      for (int64_t key = next_tile(&k, begin), next; key < end; key = next) {
         next = next_tile(&k, key + KEYS);
-        const int64_t coming = smaller(KEYS, a->keys - next);
+        const int64_t coming = smaller(KEYS, end - next);
         fetch(coming, dim, rows_from(w.keys, next));
         fetch(coming, a->value_dim, strided(vp, a->v, b, next, g));
         fetch(coming, dim, rows_from(w.dk, next));
@@ -376,8 +377,11 @@ static void backward(const mica_attention_args *a, const void *q, const void *kp
       }
       copy(k.n, a->dim, a->dim, k.scale, dq, strided(dqv, given_or(a->dq, a->q), b, first, h));
     }
-  if (move_dk) copy(a->keys, a->dim, a->dim, NULL, w.dk, dk);
-  if (move_dv) copy(a->keys, a->value_dim, a->value_dim, NULL, w.dv, dv);
+  if (move_dk)
+    copy(end - begin, a->dim, a->dim, NULL, rows_from(w.dk, begin), rows_from(dk, begin));
+  if (move_dv)
+    copy(end - begin, a->value_dim, a->value_dim, NULL, rows_from(w.dv, begin),
+         rows_from(dv, begin));
 }
 
 const mica_attention_kernels MICA_KERNEL(attention) = {

@@ -8,7 +8,7 @@
 #include "loop.h"
 #include "vector.h"
 
-enum { QUERIES = MICA_ATTENTION_QUERIES, KEYS = 48 };
+enum { QUERIES = MICA_ATTENTION_QUERIES, KEYS = MICA_ATTENTION_KEYS };
 
 /* The register tile: ROWS rows of VECTORS vectors, and a row of the other factor. */
 #if defined(MICA_ISA_avx512) || defined(__aarch64__)
