@@ -9,8 +9,9 @@
 enum {
   SMALL_STACK = 24 << 10, /* scratch of a small product lives on the stack */
   TASK_ROWS = 192,
-  TASK_COLUMNS = 512,
-  TASKS_WANTED = 16,
+  TASK_COLUMNS = 1024,
+  TASKS_FOR_EACH = 4, /* thread */
+  PARTS_WANTED = 16,
   PARTS_MAX = 16,
   RELU_ELEMENTS = 1 << 15
 };
@@ -34,7 +35,8 @@ static int64_t ceil_div(int64_t a, int64_t b) {
 
 /* ---- own loops ---- */
 
-/* How a product is cut into tasks: a function of its sizes alone. */
+/* How a product is cut into tasks. Rows and columns of C are cut for the threads there are, k by
+ * the sizes alone, so that the sums have one order. */
 typedef struct plan {
   int64_t rows, columns, depth; /* of a task */
   int64_t row_tasks, column_tasks, parts;
@@ -55,7 +57,7 @@ static const void *at(const void *base, size_t element, int64_t offset) {
   return (const char *)base + (ptrdiff_t)element * offset;
 }
 
-static plan plan_of(const mica_gemm_args *g, int64_t nr) {
+static plan plan_of(const mica_gemm_args *g, int64_t nr, int threads) {
   plan p = {g->m, g->n, g->k, 1, 1, 1};
   const double work = (double)g->m * (double)g->n * (double)g->k;
   if (g->m <= 3) { /* B is read in place: cut its columns */
@@ -65,9 +67,10 @@ static plan plan_of(const mica_gemm_args *g, int64_t nr) {
     p.rows = min_int(TASK_ROWS, g->m);
     /* A task begins at a panel, whatever the width of the tile: 12 columns on arm64. */
     p.columns = min_int(TASK_COLUMNS / nr, ceil_div(g->n, nr)) * nr;
+    const int64_t wanted = threads > 1 ? TASKS_FOR_EACH * threads : 1;
     for (;;) {
       const int64_t tasks = ceil_div(g->m, p.rows) * ceil_div(g->n, p.columns) * g->batch;
-      if (tasks >= TASKS_WANTED || (double)g->batch * work / (double)tasks < 2 * TASK_WORK) break;
+      if (tasks >= wanted || (double)g->batch * work / (double)tasks < 2 * TASK_WORK) break;
       if (p.rows >= 96 && p.rows * 2 >= p.columns)
         p.rows = ceil_div(p.rows, 2 * 12) * 12;
       else if (p.columns >= 4 * nr)
@@ -78,9 +81,11 @@ static plan plan_of(const mica_gemm_args *g, int64_t nr) {
   }
   p.row_tasks = ceil_div(g->m, p.rows);
   p.column_tasks = ceil_div(g->n, p.columns);
-  const int64_t tasks = p.row_tasks * p.column_tasks * g->batch;
-  if (tasks < TASKS_WANTED / 2 && g->batch == 1 && g->k >= 2048 && g->m > 3) {
-    int64_t parts = min_int(ceil_div(TASKS_WANTED, tasks), g->k / 512);
+  /* What rows and columns can give to many threads at best. */
+  const int64_t tasks = min_int(ceil_div(g->m, TASK_ROWS / 4) * ceil_div(g->n, 2 * nr),
+                                max_int(1, (int64_t)(work / (2 * TASK_WORK))));
+  if (tasks < PARTS_WANTED / 2 && g->batch == 1 && g->k >= 2048 && g->m > 3) {
+    int64_t parts = min_int(ceil_div(PARTS_WANTED, tasks), g->k / 512);
     parts = min_int(parts, PARTIAL_MAX / max_int(1, g->m * g->n));
     parts = min_int(parts, min_int(PARTS_MAX, (int64_t)(work / TASK_WORK)));
     if (parts > 1) {
@@ -194,7 +199,7 @@ static mica_status own_gemm(const mica_engine *engine, const mica_gemm_args *g) 
     return atomic_load(&j.failed) ? MICA_ERR_MEMORY : MICA_OK;
   }
   const int64_t nr = j.kernels->nr;
-  j.plan = plan_of(g, nr);
+  j.plan = plan_of(g, nr, mica_library_threads(engine));
   const bool shared_b = g->batch == 1 || g->stride_b == 0;
   if (j.plan.parts > 1) {
     j.partial = mica_workspace_acquire(engine, j.element * (size_t)(j.plan.parts * g->m * g->n));

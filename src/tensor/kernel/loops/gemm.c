@@ -46,6 +46,30 @@ static void round_all(real *x, int64_t n) {
   for (int64_t i = 0; i < n; i++) x[i] = rounded(x[i]);
 }
 
+/* A panel of TILE_ROWS rows that lie one after another in memory: squares of a vector's width are
+ * transposed in registers. The store of a column runs over into the next one, which comes later;
+ * the last columns are stored by themselves. */
+static void pack_panel_of_rows(const real *from, int64_t lda, int64_t depth, real *to) {
+  int64_t p = 0;
+  if (TILE_ROWS <= VECTOR_WIDTH)
+    for (; p + VECTOR_WIDTH <= depth; p += VECTOR_WIDTH) {
+      vector square[VECTOR_WIDTH];
+#pragma GCC unroll 16
+      for (int r = 0; r < VECTOR_WIDTH; r++)
+        square[r] = vector_load(from + (r < TILE_ROWS ? r : TILE_ROWS - 1) * lda + p);
+      vector_transpose(square);
+      const bool last = p + 2 * VECTOR_WIDTH > depth;
+#pragma GCC unroll 16
+      for (int q = 0; q < VECTOR_WIDTH; q++)
+        if (!last)
+          vector_store(to + (p + q) * TILE_ROWS, square[q]);
+        else
+          memcpy(to + (p + q) * TILE_ROWS, &square[q], TILE_ROWS * sizeof(real));
+    }
+  for (; p < depth; p++)
+    for (int64_t r = 0; r < TILE_ROWS; r++) to[p * TILE_ROWS + r] = from[r * lda + p];
+}
+
 /* Rows [0, rows) of op(A), columns [0, depth), as panels of TILE_ROWS. */
 static void pack_rows(const real *a, int64_t lda, bool trans, int64_t rows, int64_t depth,
                       real *to) {
@@ -63,8 +87,7 @@ static void pack_rows(const real *a, int64_t lda, bool trans, int64_t rows, int6
     } else {
       const real *from = a + i * lda;
       if (n == TILE_ROWS)
-        for (int64_t p = 0; p < depth; p++)
-          for (int64_t r = 0; r < TILE_ROWS; r++) to[p * TILE_ROWS + r] = from[r * lda + p];
+        pack_panel_of_rows(from, lda, depth, to);
       else
         for (int64_t p = 0; p < depth; p++)
           for (int64_t r = 0; r < n; r++) to[p * TILE_ROWS + r] = from[r * lda + p];
@@ -143,9 +166,14 @@ static void multiply_tile(int64_t depth, const real *restrict a, const real *res
                           int64_t ldc) {
   vector sum[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 16
-  for (int i = 0; i < TILE_ROWS; i++)
+  for (int i = 0; i < TILE_ROWS; i++) {
+    if (i < rows) { /* C is on its way while the sums are formed */
+      __builtin_prefetch(c + i * ldc, 1);
+      __builtin_prefetch(c + i * ldc + columns - 1, 1);
+    }
 #pragma GCC unroll 4
     for (int v = 0; v < TILE_VECTORS; v++) sum[i][v] = (vector){0};
+  }
   for (int64_t p = 0; p < depth; p++, a += TILE_ROWS, b += TILE_COLUMNS) {
     vector right[TILE_VECTORS];
 #pragma GCC unroll 4
