@@ -20,6 +20,7 @@ their rows and keeps the others.
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -127,13 +128,17 @@ def fastest(program, w, dtype, threads, settings, seconds):
     return best[1] if best else None
 
 
+def wanted_peer(o, name):
+    return re.search(o.peers, name) is not None
+
+
 def rivals(o, w, dtype, threads, seconds):
     """The running peers of a workload: (name, side)."""
     own = [os.path.join(o.build, "bench", "bench")]
     sides = []
-    if dtype == "bf16":
+    if dtype == "bf16" and wanted_peer(o, "mica float32"):
         sides.append(("mica float32", Side(command_of(own, w, "float32", threads)).warm_up(seconds)))
-    if threads > 1:
+    if threads > 1 and wanted_peer(o, "mica 1 thread"):
         sides.append(("mica 1 thread", Side(command_of(own, w, dtype, 1)).warm_up(seconds)))
     program = os.path.join(HERE, "peer", w.program)
     places = o.pythons if w.python == "torch" else [("", "/usr/bin/python3")]
@@ -141,11 +146,14 @@ def rivals(o, w, dtype, threads, seconds):
         for settings, compiled in ((w.settings, False), (w.compiled, True)):
             if compiled and version.startswith("1."):
                 continue  # before version 2 a trace is one of the settings
+            label = "PyTorch " + version.split("+")[0] + (" compiled" if compiled else "")
+            if version and not wanted_peer(o, label):
+                continue
             more = w.compiled if not compiled and version.startswith("1.") and w.phase == "infer" else []
             side = fastest([python, program], w, dtype, threads, settings + more, seconds) if settings else None
             if side:
                 sides.append((side.name + (" compiled" if compiled else ""), side))
-    return [(name, side) for name, side in sides if o.peers in name]
+    return [(name, side) for name, side in sides if wanted_peer(o, name)]
 
 
 def make_files(folder):
@@ -291,7 +299,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=0, help="turns (5)")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--dtype", default="float32,bf16")
-    parser.add_argument("--peers", default="", help="only those whose name contains this")
+    parser.add_argument("--peers", default="", help="only those whose name has this (a regular expression)")
     parser.add_argument("--list", action="store_true", help="name the workloads")
     o = parser.parse_intermixed_args()
     o.rounds = o.rounds or (3 if o.quick else 5)
