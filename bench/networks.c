@@ -119,6 +119,7 @@ static const setting resnet8 = {"resnet:depth=8", SGD, 128, 28, 1, 10, 0};
 static const setting resnet18 = {"resnet:depth=18:small=true", SGD, 64, 32, 3, 10, 0};
 static const setting resnet18_224 = {"resnet:depth=18", SGD, 16, 224, 3, 1000, 0};
 static const setting resnet50 = {"resnet:depth=50", SGD, 8, 224, 3, 1000, 0};
+static const setting mobilenet = {"mobilenet", SGD, 64, 96, 3, 1000, 0};
 static const setting vit_tiny = {"vit:patch=4:dim=192:depth=12:heads=3", ADAMW, 64, 32, 3, 10, 0};
 static const setting vit_small = {
     "vit:patch=16:dim=384:depth=12:heads=6", ADAMW, 16, 224, 3, 1000, 0};
@@ -130,6 +131,7 @@ const workload network_workloads[] = {
     {"resnet18", "ResNet-18 of the CIFAR form, 32x32x3", make, step, release, &resnet18},
     {"resnet18-224", "ResNet-18, 224x224x3", make, step, release, &resnet18_224},
     {"resnet50", "ResNet-50, 224x224x3", make, step, release, &resnet50},
+    {"mobilenet", "MobileNetV3-Small, 96x96x3", make, step, release, &mobilenet},
     {"vit-tiny", "ViT-Tiny, patches of 4, 32x32x3", make, step, release, &vit_tiny},
     {"vit-small", "ViT-Small, patches of 16, 224x224x3", make, step, release, &vit_small},
     {"gpt-256", "decoder of bytes, 6 layers of 384, texts of 256", make, step, release, &gpt_256},

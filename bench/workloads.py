@@ -74,11 +74,22 @@ def bandwidth(name, forward, train):
                      "torch_bandwidth.py") for phase, passes in (("forward", forward), ("train", train))]
 
 
+def large_kernel(k):
+    """The depthwise convolution's operations with its borders left out, and the two products'."""
+    inside = sum(min(55, i + k // 2) - max(0, i - k // 2) + 1 for i in range(56))
+    image = 2 * 128 * inside ** 2 + 2 * 2 * 56 * 56 * 128 * 512
+    name, program = "large-kernel-%d" % k, "torch_large_kernel.py"
+    return [Workload(name, "train", 0, 8, "images/s", 3 * 8 * image, 0, False, program, LAYOUTS),
+            *(Workload(name, "infer", n, n, "images/s", n * image, 0, False, program, LAYOUTS)
+              for n in (1, 64))]
+
+
 WORKLOADS = [
     *network("resnet8", 18.3e6, 128, (1, 64)),
     *network("resnet18", 1.11e9, 64, (1, 64)),
     *network("resnet18-224", 3.63e9, 16, (1,), train=False),
     *network("resnet50", 8.18e9, 8, (1, 64)),
+    *network("mobilenet", 24e6, 64, (1, 64)),
     *network("vit-tiny", 0.73e9, 64, (1, 64), settings=[[]], compiled=[["--compiled"]]),
     *network("vit-small", 9.2e9, 16, (1, 64), train=False, settings=[[]], compiled=[["--compiled"]]),
     *network("gpt-256", 256 * (TOKEN + 2 * 256 * 384 + 6 * 2 * 256 * 384), 8, (), settings=[[]],
@@ -99,6 +110,7 @@ WORKLOADS = [
              "torch_clicks.py", [[], ["--one-table"]]),
     Workload("deepfm", "infer", 1, 1, "rows/s", 0, 0, False, "torch_clicks.py", [[], ["--one-table"]]),
     *(w for length in (512, 1024, 2048, 4096, 8192, 16384) for w in attention(length)),
+    *(w for k in (13, 31) for w in large_kernel(k)),
     *bandwidth("layer-norm", 2, 5),
     *bandwidth("cross-entropy-1000", 1, 3),
     *bandwidth("cross-entropy-50257", 1, 3),

@@ -13,7 +13,7 @@ import protocol
 
 SHAPES = {"resnet8": (128, 28, 1, 10), "resnet18": (64, 32, 3, 10),
           "resnet18-224": (16, 224, 3, 1000), "resnet50": (8, 224, 3, 1000),
-          "vit-tiny": (64, 32, 3, 10), "vit-small": (16, 224, 3, 1000)}  # batch, side, channels, classes
+          "mobilenet": (64, 96, 3, 1000), "vit-tiny": (64, 32, 3, 10), "vit-small": (16, 224, 3, 1000)}  # batch, side, channels, classes
 TEXTS = {"gpt-256": (8, 256), "gpt-1024": (2, 1024)}
 
 
@@ -64,6 +64,60 @@ def resnet(blocks, width, channels, classes, small, bottleneck, projection):
             inputs = width * 4 if bottleneck else width
         width *= 2
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
+
+
+def eights(channels):
+    return max(8, (channels + 4) // 8 * 8)
+
+
+class Bottleneck(nn.Module):
+    """Of MobileNetV3, with torchvision's layers in torchvision's order."""
+
+    def __init__(self, inputs, kernel, expanded, outputs, squeeze, hard, stride):
+        super().__init__()
+        act = nn.Hardswish if hard else nn.ReLU
+        layers = []
+        if expanded != inputs:
+            layers += [*mobile_norm(inputs, expanded, 1, 1), act(inplace=True)]
+        layers += [*mobile_norm(expanded, expanded, kernel, stride, expanded), act(inplace=True)]
+        if squeeze:
+            layers.append(Squeeze(expanded))
+        self.layers = nn.Sequential(*layers, *mobile_norm(expanded, outputs, 1, 1))
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x):
+        y = self.layers(x)
+        return x + y if self.residual else y
+
+
+class Squeeze(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        narrow = eights(channels // 4)
+        self.reduce, self.expand = nn.Conv2d(channels, narrow, 1), nn.Conv2d(narrow, channels, 1)
+
+    def forward(self, x):
+        return F.hardsigmoid(self.expand(F.relu(self.reduce(F.adaptive_avg_pool2d(x, 1))))) * x
+
+
+def mobile_norm(inputs, outputs, kernel, stride, groups=1):
+    return (nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+            nn.BatchNorm2d(outputs, 1e-3, 0.01))
+
+
+def mobilenet(channels, classes):
+    """MobileNetV3-Small."""
+    blocks = [(3, 16, 16, True, False, 2), (3, 72, 24, False, False, 2), (3, 88, 24, False, False, 1),
+              (5, 96, 40, True, True, 2), (5, 240, 40, True, True, 1), (5, 240, 40, True, True, 1),
+              (5, 120, 48, True, True, 1), (5, 144, 48, True, True, 1), (5, 288, 96, True, True, 2),
+              (5, 576, 96, True, True, 1), (5, 576, 96, True, True, 1)]
+    layers, inputs = [*mobile_norm(channels, 16, 3, 2), nn.Hardswish(inplace=True)], 16
+    for kernel, expanded, outputs, squeeze, hard, stride in blocks:
+        layers.append(Bottleneck(inputs, kernel, expanded, outputs, squeeze, hard, stride))
+        inputs = outputs
+    return nn.Sequential(*layers, *mobile_norm(96, 576, 1, 1), nn.Hardswish(inplace=True),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(576, 1024),
+                         nn.Hardswish(inplace=True), nn.Dropout(0.2), nn.Linear(1024, classes))
 
 
 class Block(nn.Module):
@@ -137,6 +191,8 @@ def network(workload):
         return resnet([2, 2, 2, 2], 64, channels, classes, side < 64, False, True)
     if workload == "resnet50":
         return resnet([3, 4, 6, 3], 64, channels, classes, False, True, True)
+    if workload == "mobilenet":
+        return mobilenet(channels, classes)
     if workload == "vit-tiny":
         return ViT(side, 4, classes, 192, 12, 3)
     return ViT(side, 16, classes, 384, 12, 6)
