@@ -182,7 +182,12 @@ mica_status mica_convolution_pack(const mica_engine *engine, const mica_convolut
     *packed = mica_malloc_aligned(elements * mica_dtype_size(v->dtype));
     return *packed ? mica_winograd_pack(engine, v, w, *packed) : MICA_ERR_MEMORY;
   }
-  if (!mica_libraries_usable(engine) || depthwise(v)) return MICA_OK;
+  if (depthwise(v)) {
+    int64_t out[MICA_CONVOLUTION_AXES];
+    const mica_status status = mica_convolution_output(v, out);
+    return status == MICA_OK ? mica_depthwise_pack(engine, v, out, w, packed) : status;
+  }
+  if (!mica_libraries_usable(engine)) return MICA_OK;
   return mica_onednn_pack(engine, v, true, w, packed);
 }
 
@@ -193,6 +198,11 @@ mica_status mica_convolution_forward_packed(const mica_engine *engine, const mic
   *done = mica_winograd_pays(engine, v);
   if (*done) return mica_winograd_forward(engine, v, NULL, packed, x, bias, residual, relu, y);
   mica_status status = job_of(engine, v, &j);
+  if (status == MICA_OK && depthwise(v)) {
+    *done = true;
+    return mica_depthwise_forward_packed(engine, v, j.out, x, packed,
+                                         &(mica_depthwise_ending){bias, residual, relu}, y);
+  }
   if (status == MICA_OK)
     status = mica_onednn_convolution(engine, v, MICA_ONEDNN_FORWARD_PACKED, (void *)(uintptr_t)x,
                                      (void *)(uintptr_t)packed, (void *)(uintptr_t)bias, y, done);

@@ -55,6 +55,7 @@ static void sums_range(void *ctx, int64_t begin, int64_t end) {
   mica_workspace_release(j->engine, scratch);
 }
 
+/* With the taps already packed, or from w. */
 static mica_status run(job *j) {
   int64_t taps = 0;
   mica_depthwise largest = j->d[0];
@@ -69,11 +70,14 @@ static mica_status run(job *j) {
     j->k->plan_as(&largest, &j->d[i]);
     taps += j->d[i].vectors * j->d[i].taps;
   }
-  j->taps = mica_workspace_acquire(j->engine, (size_t)taps * j->size);
-  if (!j->taps) return MICA_ERR_MEMORY;
-  mica_parallel_for(j->engine, largest.vectors, pack_range, j);
+  const bool packed = j->taps;
+  if (!packed) {
+    j->taps = mica_workspace_acquire(j->engine, (size_t)taps * j->size);
+    if (!j->taps) return MICA_ERR_MEMORY;
+    mica_parallel_for(j->engine, largest.vectors, pack_range, j);
+  }
   mica_parallel_for(j->engine, largest.units, sums_range, j);
-  mica_workspace_release(j->engine, j->taps);
+  if (!packed) mica_workspace_release(j->engine, j->taps);
   return j->failed ? mica_fail(MICA_ERR_MEMORY, "convolution: out of memory") : MICA_OK;
 }
 
@@ -100,6 +104,30 @@ mica_status mica_depthwise_forward(const mica_engine *engine, const mica_convolu
   job j = job_of(engine, v->dtype, &d);
   j.x = x;
   j.w = w;
+  j.ending = ending;
+  j.to = y;
+  return run(&j);
+}
+
+mica_status mica_depthwise_pack(const mica_engine *engine, const mica_convolution *v,
+                                const int64_t *out, const void *w, void **packed) {
+  mica_depthwise d = forward_of(v, out);
+  job j = job_of(engine, v->dtype, &d);
+  j.k->plan(&d);
+  j.w = w;
+  j.taps = *packed = mica_malloc_aligned((size_t)(d.vectors * d.taps) * j.size);
+  if (!j.taps) return MICA_ERR_MEMORY;
+  mica_parallel_for(engine, d.vectors, pack_range, &j);
+  return MICA_OK;
+}
+
+mica_status mica_depthwise_forward_packed(const mica_engine *engine, const mica_convolution *v,
+                                          const int64_t *out, const void *x, const void *packed,
+                                          const mica_depthwise_ending *ending, void *y) {
+  mica_depthwise d = forward_of(v, out);
+  job j = job_of(engine, v->dtype, &d);
+  j.x = x;
+  j.taps = (char *)(uintptr_t)packed;
   j.ending = ending;
   j.to = y;
   return run(&j);

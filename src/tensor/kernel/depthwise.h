@@ -64,6 +64,13 @@ typedef struct mica_depthwise_kernels {
 mica_status mica_depthwise_forward(const mica_engine *engine, const mica_convolution *v,
                                    const int64_t *out, const void *x, const void *w,
                                    const mica_depthwise_ending *ending, void *y);
+/* Weights as the loops read them, for many calls of mica_depthwise_forward_packed with the same
+ * kernel, stride and dilation; free with mica_free_aligned. */
+mica_status mica_depthwise_pack(const mica_engine *engine, const mica_convolution *v,
+                                const int64_t *out, const void *w, void **packed);
+mica_status mica_depthwise_forward_packed(const mica_engine *engine, const mica_convolution *v,
+                                          const int64_t *out, const void *x, const void *packed,
+                                          const mica_depthwise_ending *ending, void *y);
 mica_status mica_depthwise_data(const mica_engine *engine, const mica_convolution *v,
                                 const int64_t *out, const void *dy, const void *w, const void *bias,
                                 void *dx);

@@ -6,15 +6,16 @@
 
 #include "depthwise_panel.h"
 
-/* Tiles of sums, rows x places, and blocks of taps, rows x columns, that registers hold. */
+/* Tiles of sums, rows x places, and blocks of taps, rows x columns for places
+ * that are 1 or 2 vectors of the panel apart, that registers hold. */
 #if (defined(MICA_ISA_avx512) || defined(__aarch64__))
 enum { TILE = 28, BLOCK_TAPS = 28 };
 #define TILES(X)  X(2, 12) X(2, 14) X(3, 8) X(4, 7) X(6, 4) X(1, 24)
-#define BLOCKS(X) X(3, 3) X(5, 5) X(4, 7) X(3, 8) X(2, 13)
+#define BLOCKS(X) X(3, 3, 1) X(5, 5, 1) X(4, 7, 1) X(3, 8, 1) X(2, 13, 1) X(3, 3, 2) X(5, 5, 2)
 #else
 enum { TILE = 12, BLOCK_TAPS = 12 };
 #define TILES(X)  X(1, 12) X(2, 6) X(3, 4) X(4, 3)
-#define BLOCKS(X) X(3, 3) X(2, 5) X(2, 6)
+#define BLOCKS(X) X(3, 3, 1) X(2, 5, 1) X(2, 6, 1) X(3, 3, 2) X(2, 5, 2)
 #endif
 
 /* The places of some lines, in pairs. */
@@ -27,12 +28,12 @@ typedef struct gradient_lines {
 
 /* x: what the block's first tap reads for the first place. One plain loop over all pairs: only in
  * such do compilers keep the sums in registers. */
-static inline __attribute__((always_inline)) void block(int rows, int columns,
+static inline __attribute__((always_inline)) void block(int rows, int columns, int apart,
                                                         const gradient_lines *g, const real *x,
                                                         int64_t row_step, int64_t taps_down,
                                                         int64_t taps, real *dtaps) {
   const int64_t next = g->dy_place, pairs = g->pairs, all = pairs * g->lines;
-  const int64_t x_jump = g->x_line - pairs * 2 * VECTOR_WIDTH,
+  const int64_t x_jump = g->x_line - pairs * 2 * apart * VECTOR_WIDTH,
                 dy_jump = g->dy_line - pairs * 2 * next;
   vector sum[BLOCK_TAPS];
 #pragma GCC unroll 32
@@ -44,18 +45,18 @@ static inline __attribute__((always_inline)) void block(int rows, int columns,
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 16
-      for (int j = 0; j <= columns; j++) {
+      for (int j = 0; j < columns + apart; j++) {
         const vector at = vector_load(in + r * row_step + j * VECTOR_WIDTH);
         if (j < columns) sum[r * columns + j] += at * a;
-        if (j > 0) sum[r * columns + j - 1] += at * b;
+        if (j >= apart) sum[r * columns + j - apart] += at * b;
       }
     left--;
     const int64_t last = left ? 0 : -1; /* of the line */
-    in += 2 * VECTOR_WIDTH + (last & x_jump);
+    in += 2 * apart * VECTOR_WIDTH + (last & x_jump);
     dy += 2 * next + (last & dy_jump);
     left += last & pairs;
   }
-  in = x + pairs * 2 * VECTOR_WIDTH;
+  in = x + pairs * 2 * apart * VECTOR_WIDTH;
   dy = g->dy + pairs * 2 * next;
   for (int64_t i = 0; g->odd && i < g->lines; i++, in += g->x_line, dy += g->dy_line) {
     const vector a = vector_load(dy);
@@ -75,16 +76,18 @@ static inline __attribute__((always_inline)) void block(int rows, int columns,
     }
 }
 
-#define DEFINE_BLOCK(rows, columns)                                                                \
-  static void block_##rows##_##columns(const gradient_lines *g, const real *x, int64_t row_step,   \
-                                       int64_t taps_down, int64_t taps, real *dtaps) {             \
-    block(rows, columns, g, x, row_step, taps_down, taps, dtaps);                                  \
+#define DEFINE_BLOCK(rows, columns, apart)                                                         \
+  static void block_##rows##_##columns##_##apart(const gradient_lines *g, const real *x,           \
+                                                 int64_t row_step, int64_t taps_down,              \
+                                                 int64_t taps, real *dtaps) {                      \
+    block(rows, columns, apart, g, x, row_step, taps_down, taps, dtaps);                           \
   }
-#define BLOCK_ENTRY(rows, columns) {rows, columns, block_##rows##_##columns},
+#define BLOCK_ENTRY(rows, columns, apart)                                                          \
+  {rows, columns, apart, block_##rows##_##columns##_##apart},
 BLOCKS(DEFINE_BLOCK)
 
 static const struct {
-  int rows, columns;
+  int rows, columns, apart;
   void (*add)(const gradient_lines *g, const real *x, int64_t row_step, int64_t taps_down,
               int64_t taps, real *dtaps);
 } blocks[] = {BLOCKS(BLOCK_ENTRY)};
@@ -93,14 +96,21 @@ static const struct {
 static panel gradient_panel(const mica_depthwise *d, int64_t rows) {
   mica_depthwise wide = *d;
   wide.axis[1].taps = parts_of(d->axis[1].taps, blocks[d->tile].rows) * blocks[d->tile].rows;
-  panel p = panel_of(&wide, rows, d->columns + blocks[d->tile].columns);
+  panel p = panel_of(&wide, rows, (d->columns + blocks[d->tile].columns) * blocks[d->tile].apart);
   return p;
 }
 
+enum { SMALL_KERNEL = 5 };
+
 static void plan_weights(mica_depthwise *d) {
   const mica_depthwise_axis *a = d->axis;
+  /* Every second place with a small kernel: the panel's places stay in their order, so that one
+   * block has all taps of a line. */
+  const int apart = a[2].stride == 2 && a[2].dilation == 1 && a[2].taps <= SMALL_KERNEL ? 2 : 1;
+  if (apart == 2) d->axis[2].stride = 1;
   int64_t least = INT64_MAX;
   for (int i = 0; i < (int)(sizeof blocks / sizeof *blocks); i++) {
+    if (blocks[i].apart != apart) continue;
     int64_t across = 0;
     const panel none = {0};
     for (int64_t r = 0; r < runs_of(&a[2]); r++)
