@@ -187,6 +187,8 @@ static void plan(mica_depthwise *d) {
       break;
     d->rows = rows;
   }
+  d->parts_down = parts_of(a[1].out, d->rows); /* of about the same size */
+  d->rows = parts_of(parts_of(a[1].out, larger(d->parts_down, 1)), down) * down;
   d->parts_down = parts_of(a[1].out, d->rows);
   d->parts_across = parts_of(a[2].out, d->columns);
   d->units = d->n * a[0].out * d->parts_down * d->parts_across * d->vectors;
@@ -251,6 +253,8 @@ static int64_t result_at(const mica_depthwise *d, const part *p, int64_t row, in
   return i * d->c + p->vector * VECTOR_WIDTH;
 }
 
+enum { AHEAD_MOST = 256 << 10 }; /* bytes of a part that is not in the way of what is used now */
+
 /* While a part's tile lines are made, one vector after another, each of them asks for its share of
  * the part below. */
 static void ask_ahead(const mica_depthwise *d, const part *u, int64_t tile_line, const real *x,
@@ -258,6 +262,9 @@ static void ask_ahead(const mica_depthwise *d, const part *u, int64_t tile_line,
   const mica_depthwise_axis *a = d->axis;
   const int64_t shares = d->vectors * (d->rows / tiles[d->tile].rows),
                 share = u->vector * (d->rows / tiles[d->tile].rows) + tile_line;
+  if (d->rows * a[1].stride * a[2].in * d->c * (int64_t)sizeof(real) > AHEAD_MOST ||
+      d->rows * a[1].to_step * a[2].to_size * d->c * (int64_t)sizeof(real) > AHEAD_MOST)
+    return;
   const int64_t slice = u->z * a[0].stride - a[0].before, in = (u->row + d->rows) * a[1].stride -
                                                                a[1].before +
                                                                a[1].dilation * (a[1].taps - 1);

@@ -130,8 +130,9 @@ static void plan_weights(mica_depthwise *d) {
     if (!panel_pays(size, d->rows * a[1].stride, overlap)) break;
     d->rows = rows;
   }
+  d->parts_down = parts_of(a[1].out, d->rows); /* of about the same size */
+  d->rows = parts_of(a[1].out, larger(d->parts_down, 1));
   const panel p = gradient_panel(d, d->rows);
-  d->parts_down = parts_of(a[1].out, d->rows);
   d->parts_across = 1;
   d->units = d->vectors;
   d->taps = a[0].taps * a[1].taps * a[2].taps * VECTOR_WIDTH;
