@@ -173,8 +173,16 @@ def measure(o, w, dtype, threads, limits):
     ratios = {name: [] for name, _ in sides}
     for turn in range(o.rounds):
         medians = {}
-        for name, side in everyone if turn % 2 else everyone[::-1]:
-            times = side.turn(side.repetitions)
+        for name, side in list(everyone if turn % 2 else everyone[::-1]):
+            try:
+                times = side.turn(side.repetitions)
+            except RuntimeError as error:
+                if side is own:
+                    raise
+                print("  (%s: %s)" % (name, error), flush=True)
+                everyone.remove((name, side))
+                sides.remove((name, side))
+                continue
             side.times += times
             medians[name] = statistics.median(times)
         for name, _ in sides:

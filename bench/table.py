@@ -44,7 +44,7 @@ def tables(rows):
 def kind(row):
     if row["unit"] in ("MiB", "MB"):
         return "memory and size: mica's over the other's"
-    if "calls" in row["unit"]:
+    if "calls" in row["unit"] or "allocations" in row["unit"]:
         return "allocations"
     return "speed: times as fast as"
 

@@ -58,7 +58,7 @@ class Decoder(nn.Module):
             cache[:, :, :, at:at + length] = qkv[1:]
             q, k, v = qkv[0], cache[0, :, :, :at + length], cache[1, :, :, :at + length]
         if hasattr(F, "scaled_dot_product_attention"):
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=length > 1)
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=bool(length > 1))
         else:
             s = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
             y = (s + self.mask[:length, :length] if length > 1 else s).softmax(-1) @ v
