@@ -123,6 +123,7 @@ static const setting settings[] = {
     {2, 9, 40, 37, 37, 3, 7, 37, 1, 1, 1, 1, 1, 1, 3, 3, FLAT},   /* depthwise, more than a vector */
     {1, 9, 40, 37, 37, 3, 7, 37, 1, 1, 2, 3, 2, 3, 20, 20, FLAT}, /* dilated, padded beyond the kernel */
     {2, 9, 41, 35, 35, 2, 9, 35, 3, 2, 1, 2, 1, 1, 4, 3, FLAT},
+    {1, 7, 6, 4, 4, 3, 3, 4, 2000000011, 2000000000, 1, 2, 1, 1, 1, 1, FLAT}, /* huge strides */
     {3, 14, 15, 40, 40, 3, 3, 40, 2, 2, 1, 1, 1, 1, 1, 1, FLAT},
     {2, 11, 12, 24, 24, 7, 7, 24, 2, 2, 1, 1, 3, 3, 3, 3, FLAT},
     {2, 7, 9, 17, 17, 2, 4, 17, 3, 4, 2, 3, 1, 2, 3, 4, FLAT}, /* some places of the input meet no tap */

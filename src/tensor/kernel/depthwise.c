@@ -86,7 +86,8 @@ static mica_depthwise forward_of(const mica_convolution *v, const int64_t *out) 
   for (int i = 0; i < MICA_CONVOLUTION_AXES; i++)
     d.axis[i] = (mica_depthwise_axis){.in = v->size[i],
                                       .taps = v->kernel[i],
-                                      .stride = v->stride[i],
+                                      /* With one place there is no step to the next. */
+                                      .stride = out[i] > 1 ? v->stride[i] : 1,
                                       .dilation = v->dilation[i],
                                       .before = v->before[i],
                                       .out = out[i],
@@ -135,26 +136,35 @@ mica_status mica_depthwise_forward_packed(const mica_engine *engine, const mica_
 
 /* ---- gradient of the input ---- */
 
-/* Tap t of place o met input i = o * stride + t * dilation - before. The i with one residue of
- * i + before meet every `period`-th tap from some first one on, or none. */
+static int64_t common_divisor(int64_t a, int64_t b) {
+  while (b) {
+    const int64_t rest = a % b;
+    a = b;
+    b = rest;
+  }
+  return a;
+}
+
+/* Tap t of place o met input i = o * stride + t * dilation - before. The i from `first` on, a
+ * stride apart, meet every `period`-th tap from some tap on, or none. */
 static mica_depthwise_axis backward_axis(const mica_convolution *v, const int64_t *out, int axis,
-                                         int64_t residue) {
+                                         int64_t first) {
   const int64_t stride = v->stride[axis], dilation = v->dilation[axis], before = v->before[axis];
-  const int64_t first = ((residue - before) % stride + stride) % stride;
-  int64_t period = 1, tap = 0;
-  while (period * dilation % stride) period++;
-  while (tap < period && tap * dilation % stride != residue) tap++;
+  const int64_t residue = (first + before) % stride;
+  const int64_t period = stride / common_divisor(stride, dilation);
+  const int64_t taps = period < v->kernel[axis] ? period : v->kernel[axis];
+  int64_t tap = 0;
+  while (tap < taps && tap * dilation % stride != residue) tap++;
   mica_depthwise_axis a = {.in = out[axis],
                            .stride = 1,
                            .dilation = period * dilation / stride,
-                           .out =
-                               first < v->size[axis] ? (v->size[axis] - 1 - first) / stride + 1 : 0,
+                           .out = (v->size[axis] - 1 - first) / stride + 1,
                            .kernel = v->kernel[axis],
                            .tap_step = -period,
                            .to_size = v->size[axis],
                            .to_first = first,
                            .to_step = stride};
-  if (tap == period || tap >= v->kernel[axis]) return a;
+  if (tap == taps) return a;
   a.taps = (v->kernel[axis] - 1 - tap) / period + 1;
   a.tap_first = tap + (a.taps - 1) * period;
   a.before = (a.tap_first * dilation - residue) / stride - (first + before - residue) / stride;
@@ -164,18 +174,20 @@ static mica_depthwise_axis backward_axis(const mica_convolution *v, const int64_
 mica_status mica_depthwise_data(const mica_engine *engine, const mica_convolution *v,
                                 const int64_t *out, const void *dy, const void *w, const void *bias,
                                 void *dx) {
-  const int64_t *s = v->stride, all = s[0] * s[1] * s[2];
+  int64_t s[MICA_CONVOLUTION_AXES]; /* problems along each axis: no more than places */
+  for (int k = 0; k < MICA_CONVOLUTION_AXES; k++)
+    s[k] = v->stride[k] < v->size[k] ? v->stride[k] : v->size[k];
+  const int64_t all = s[0] * s[1] * s[2];
   const mica_depthwise_ending ending = {.bias = bias};
   mica_depthwise *d = mica_workspace_acquire(engine, (size_t)all * sizeof *d);
   if (!d) return MICA_ERR_MEMORY;
   job j = job_of(engine, v->dtype, d);
-  j.problems = 0;
+  j.problems = all;
   for (int64_t i = 0; i < all; i++) {
-    const int64_t residue[] = {i / s[2] / s[1], i / s[2] % s[1], i % s[2]};
-    mica_depthwise one = {.n = v->n, .c = v->c};
+    const int64_t first[] = {i / s[2] / s[1], i / s[2] % s[1], i % s[2]};
+    d[i] = (mica_depthwise){.n = v->n, .c = v->c};
     for (int k = 0; k < MICA_CONVOLUTION_AXES; k++)
-      one.axis[k] = backward_axis(v, out, k, residue[k]);
-    if (one.axis[0].out && one.axis[1].out && one.axis[2].out) d[j.problems++] = one;
+      d[i].axis[k] = backward_axis(v, out, k, first[k]);
   }
   j.x = dy;
   j.w = w;
