@@ -46,7 +46,7 @@ mica_tensor *noise(mica_shape shape, uint64_t seed);
 /* int64 values from 0 to below n. */
 mica_tensor *numbers(mica_shape shape, int64_t n, uint64_t seed);
 
-/* n rows of 1.0f behind one address, page by page in memory: a block to be freed with free. */
+/* A block of 1.0f, each page of it touched; to be freed with free. */
 void *filled(size_t bytes);
 
 #endif

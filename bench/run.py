@@ -24,6 +24,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 
 from workloads import WORKLOADS
 
@@ -39,13 +40,13 @@ class Side:
                        if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS",
                                     "OMP_WAIT_POLICY")}
         self.command = command
+        self.errors = tempfile.TemporaryFile("w+")  # a pipe that nobody empties would stop it
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, env=environment)
+                                        stderr=self.errors, text=True, env=environment)
         self.name = self.process.stdout.readline().strip()
         if not self.name:
-            error = self.process.stderr.read().strip().splitlines()
             self.close()
-            raise RuntimeError(error[-1] if error else "%s ended early" % command)
+            raise RuntimeError(self.last_error())
         self.repetitions, self.times = 1, []
 
     def ask(self, line):
@@ -56,9 +57,13 @@ class Side:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            error = self.process.stderr.read().strip().splitlines()
-            raise RuntimeError(error[-1] if error else "%s ended early" % self.command)
+            raise RuntimeError(self.last_error())
         return answer.split()
+
+    def last_error(self):
+        self.errors.seek(0)
+        lines = self.errors.read().strip().splitlines()
+        return lines[-1] if lines else "%s ended early" % " ".join(self.command)
 
     def turn(self, repetitions):
         return [float(x) for x in self.ask("run %d" % repetitions)]

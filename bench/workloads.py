@@ -85,6 +85,7 @@ def large_kernel(k):
 
 
 WORKLOADS = [
+    Workload("gemm", "run", 0, 1, "products/s", 2 * 2048 ** 3, 0, True, "torch_networks.py"),
     *network("resnet8", 18.3e6, 128, (1, 64)),
     *network("resnet18", 1.11e9, 64, (1, 64)),
     *network("resnet18-224", 3.63e9, 16, (1,), train=False),

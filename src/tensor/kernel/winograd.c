@@ -19,7 +19,7 @@ enum {
   POINTS = MICA_WINOGRAD_POINTS,
   NARROWEST = 32,        /* channels: with fewer the transforms are most of the work */
   NARROWEST_SUMMED = 48, /* the same for the weights' gradient */
-  WEIGHTS_TILES = 28,    /* transforming the weights costs as much as the products of these tiles */
+  WEIGHTS_TILES = 40,    /* transforming the weights costs as much as the products of these tiles */
   FILTERS_AT_ONCE = 16   /* of weights */
 };
 static const int64_t CACHED = 192 << 10;  /* elements of a piece that stay in the second cache */
