@@ -12,9 +12,8 @@
 #define ROUNDER       12582912.0f /* 1.5 2^23: adding it rounds to an integer, in the low bits */
 #define FRACTION_BITS 23
 #define EXPONENT_ZERO 127
-#define LN2_UPPER                                                                                  \
-  0x1.62e4000000000p-1f /* so few bits that its product with an integer is exact                   \
-                         */
+/* So few bits that its product with an integer is exact. */
+#define LN2_UPPER    0x1.62e4000000000p-1f
 #define LN2_REST     0x1.7f7d1c0000000p-20f
 #define EXP_SMALLEST -87.0f
 static const real exp2_terms[] = F_POLY_EXP2, exp_terms[] = F_POLY_EXP;

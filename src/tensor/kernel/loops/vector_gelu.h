@@ -1,6 +1,6 @@
-/* vector_gelu.h: x Phi(x), its derivative and the form with tanh on explicit vectors. They are a
- * third of a network's time between its products, and limited by arithmetic: half the instructions
- * of vector_math.h's functions, because arguments are held where no result is denormal. */
+/* vector_gelu.h: x Phi(x), its derivative and the form with tanh on explicit vectors. They are
+ * limited by arithmetic: half the instructions of vector_math.h's functions, because arguments are
+ * held where no result is denormal. */
 #ifndef MICA_TENSOR_KERNEL_LOOPS_VECTOR_GELU_H
 #define MICA_TENSOR_KERNEL_LOOPS_VECTOR_GELU_H
 
