@@ -11,13 +11,12 @@ evaluation the mean of each block's map, the logits, and the gradients of the me
 then the running statistics and logits of a step in training (without drop-connect and dropout).
 PyTorch computes in float64; parameters and pictures are rounded to float32 first.
 """
-import json
 import math
-import struct
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+
+from safetensors_file import write
 
 OUT = "tests/golden/torch/efficientnet.safetensors"
 STAGES = [(1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80),
@@ -107,21 +106,6 @@ def forward(p, x, training):
     return means, F.linear(means[-1], p["_fc.weight"], p["_fc.bias"])
 
 
-def write(tensors):
-    names = {"float32": "F32", "float64": "F64"}
-    header, at, parts = {}, 0, []
-    for key, value in tensors.items():
-        a = np.ascontiguousarray(value.detach().numpy())
-        header[key] = {"dtype": names[str(a.dtype)], "shape": list(a.shape),
-                       "data_offsets": [at, at + a.nbytes]}
-        parts.append(a.tobytes())
-        at += a.nbytes
-    head = json.dumps(header, separators=(",", ":")).encode()
-    head += b" " * (-len(head) % 8)
-    with open(OUT, "wb") as f:
-        f.write(struct.pack("<Q", len(head)) + head + b"".join(parts))
-
-
 torch.manual_seed(0)
 p = make_parameters()
 x = torch.randn(2, 3, 33, 28).float().double()
@@ -143,4 +127,4 @@ out["training.logits"] = forward(q, x, True)[1]
 for k in ("_bn0", "_blocks.3._bn1", "_bn1"):
     for s in (".running_mean", ".running_var"):
         out["training." + k + s] = q[k + s]
-write(out)
+write(OUT, out)

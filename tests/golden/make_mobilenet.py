@@ -11,13 +11,12 @@ each stride and of the last block's, the logits, and the gradients of the mean s
 the running statistics and logits of a step in training (without dropout). PyTorch computes in
 float64; parameters and pictures are rounded to float32 first.
 """
-import json
 import math
-import struct
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+
+from safetensors_file import write
 
 OUT = "tests/golden/torch/mobilenet.safetensors"
 BLOCKS = [(3, 16, 16, True, False, 2), (3, 72, 24, False, False, 2), (3, 88, 24, False, False, 1),
@@ -107,21 +106,6 @@ def forward(p, x, training):
     return means, F.linear(x, p["classifier.3.weight"], p["classifier.3.bias"])
 
 
-def write(tensors):
-    names = {"float32": "F32", "float64": "F64"}
-    header, at, parts = {}, 0, []
-    for key, value in tensors.items():
-        a = np.ascontiguousarray(value.detach().numpy())
-        header[key] = {"dtype": names[str(a.dtype)], "shape": list(a.shape),
-                       "data_offsets": [at, at + a.nbytes]}
-        parts.append(a.tobytes())
-        at += a.nbytes
-    head = json.dumps(header, separators=(",", ":")).encode()
-    head += b" " * (-len(head) % 8)
-    with open(OUT, "wb") as f:
-        f.write(struct.pack("<Q", len(head)) + head + b"".join(parts))
-
-
 torch.manual_seed(0)
 p = make_parameters()
 x = torch.randn(2, 3, 25, 28).float().double()
@@ -143,4 +127,4 @@ out["training.logits"] = forward(q, x, True)[1]
 for k in ("features.0.1", "features.4.block.0.1", "features.12.1"):
     for s in (".running_mean", ".running_var"):
         out["training." + k + s] = q[k + s]
-write(out)
+write(OUT, out)
