@@ -110,26 +110,31 @@ static const real *image_of(const mica_winograd_map *map, const void *x, int64_t
   return (const real *)x + image * map->height * map->width * map->channels;
 }
 
-static void input(const mica_winograd_map *map, const void *x, const void *zeros, int64_t begin,
-                  int64_t end, int64_t step, void *to) {
+/* A transform of tiles of `side` x `side` places into 6 x 6 points, first the columns. `side` and
+ * `along` are constants where this is called. */
+typedef void (*transform_fn)(const vector *from, int step, vector *to, int to_step);
+
+INLINE void into_points(const int side, const transform_fn along, const mica_winograd_map *map,
+                        const void *x, const void *zeros, int64_t begin, int64_t end, int64_t step,
+                        void *to) {
   for (int64_t tile = begin; tile < end; tile++) {
     const position p = position_of(map, tile);
     const real *at[SIDE * SIDE];
     places_of(map, image_of(map, x, p.image), zeros, p.h * OUT - map->before_h,
-              p.w * OUT - map->before_w, SIDE, at);
+              p.w * OUT - map->before_w, side, at);
     real *v = (real *)to + (tile - begin) * map->channels;
     for (int64_t c = 0; c < map->channels; c += VECTOR_WIDTH) {
       vector half[SIDE][SIDE];
 #pragma GCC unroll 6
-      for (int i = 0; i < SIDE; i++) {
+      for (int i = 0; i < side; i++) {
         vector d[SIDE];
 #pragma GCC unroll 6
-        for (int j = 0; j < SIDE; j++) d[j] = vector_load(at[i * SIDE + j] + c);
-        transform_input(d, 1, half[i], 1);
+        for (int j = 0; j < side; j++) d[j] = vector_load(at[i * side + j] + c);
+        along(d, 1, half[i], 1);
       }
       for (int j = 0; j < SIDE; j++) {
         vector t[SIDE];
-        transform_input(&half[0][j], SIDE, t, 1);
+        along(&half[0][j], SIDE, t, 1);
 #pragma GCC unroll 6
         for (int i = 0; i < SIDE; i++) vector_store(v + (i * SIDE + j) * step + c, t[i]);
       }
@@ -137,30 +142,14 @@ static void input(const mica_winograd_map *map, const void *x, const void *zeros
   }
 }
 
+static void input(const mica_winograd_map *map, const void *x, const void *zeros, int64_t begin,
+                  int64_t end, int64_t step, void *v) {
+  into_points(SIDE, transform_input, map, x, zeros, begin, end, step, v);
+}
+
 static void output_gradient(const mica_winograd_map *map, const void *dy, const void *zeros,
-                            int64_t begin, int64_t end, int64_t step, void *to) {
-  for (int64_t tile = begin; tile < end; tile++) {
-    const position p = position_of(map, tile);
-    const real *at[OUT * OUT];
-    places_of(map, image_of(map, dy, p.image), zeros, p.h * OUT, p.w * OUT, OUT, at);
-    real *m = (real *)to + (tile - begin) * map->channels;
-    for (int64_t c = 0; c < map->channels; c += VECTOR_WIDTH) {
-      vector half[OUT][SIDE];
-#pragma GCC unroll 4
-      for (int i = 0; i < OUT; i++) {
-        vector y[OUT];
-#pragma GCC unroll 4
-        for (int j = 0; j < OUT; j++) y[j] = vector_load(at[i * OUT + j] + c);
-        transform_gradient(y, 1, half[i], 1);
-      }
-      for (int j = 0; j < SIDE; j++) {
-        vector t[SIDE];
-        transform_gradient(&half[0][j], SIDE, t, 1);
-#pragma GCC unroll 6
-        for (int i = 0; i < SIDE; i++) vector_store(m + (i * SIDE + j) * step + c, t[i]);
-      }
-    }
-  }
+                            int64_t begin, int64_t end, int64_t step, void *m) {
+  into_points(OUT, transform_gradient, map, dy, zeros, begin, end, step, m);
 }
 
 /* A NaN stays. */
