@@ -236,7 +236,7 @@ static const mica_claim_arm simulation_arms[] = {
     {"logistic", "multinomial logistic regression, C = 1", MICA_ARM_BASELINE,
      "logistic:C=1:max_iter=1000", NULL},
     {"nearest-mean", "the nearest class mean, no variances", MICA_ARM_TRIVIAL,
-     "prototypes:metric=euclidean", NULL},
+     "prototypes:metric=euclidean:debias=false:reject=0", NULL},
     {0}};
 static const mica_claim_measure simulation_measures[] = {
     {"needed", "examples needed for an error below 0.01", true}, {0}};
@@ -275,7 +275,7 @@ static const mica_claim_arm feature_arms[] = {
     {"logistic", "multinomial logistic regression, C = 1", MICA_ARM_BASELINE,
      "logistic:C=1:max_iter=1000", NULL},
     {"nearest-mean", "the nearest class mean, no variances", MICA_ARM_CONTEXT,
-     "prototypes:metric=euclidean", NULL},
+     "prototypes:metric=euclidean:debias=false:reject=0", NULL},
     {"majority", "the most frequent class of the draw", MICA_ARM_TRIVIAL, NULL, NULL},
     {0}};
 static const mica_claim_measure feature_measures[] = {{"error", "test error", true}, {0}};
