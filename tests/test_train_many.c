@@ -267,6 +267,8 @@ static void test_recalled(void **state) {
   assert_int_equal(mica_train_many(engine, JOBS, &o, out), MICA_ERR_STATE);
   assert_non_null(strstr(mica_last_error(), "job-00000"));
   assert_non_null(strstr(mica_last_error(), "take another folder"));
+  /* Whole, whichever run told it first. */
+  assert_int_equal(mica_last_error()[strlen(mica_last_error()) - 1], ')');
   /* A file that is none. */
   char path[256];
   snprintf(path, sizeof path, "%s/job-000002.safetensors", dir);

@@ -25,7 +25,7 @@ typedef struct crew {
   pthread_mutex_t lock; /* of what follows, and of the progress callback */
   int64_t done;
   mica_status status; /* why all of them stop */
-  char message[512];
+  char message[1024]; /* as much as a thread's last error holds */
 } crew;
 
 static void stop_all(crew *c, mica_status status, const char *why) {

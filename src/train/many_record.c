@@ -88,10 +88,10 @@ mica_status mica_job_recall(const char *dir, int64_t index, const char *identity
   if (status == MICA_OK) {
     const char *own = mica_archive_metadata(a, "mica.job");
     if (!own || strcmp(own, identity) != 0)
-      status =
-          mica_fail(MICA_ERR_STATE,
-                    "%s: is of another run (%.300s) than this one (%.300s); take another folder",
-                    path, own ? own : "it does not say which", identity);
+      status = mica_fail(
+          MICA_ERR_STATE,
+          "%s: is of another run, take another folder: it holds (%.300s), this one is (%.300s)",
+          path, own ? own : "it does not say which", identity);
     else
       status = read_result(path, mica_archive_metadata(a, "mica.result"), outcome);
     mica_archive_close(a);
