@@ -55,7 +55,7 @@ sanitize: ## test under gcc's address and undefined-behaviour sanitizers
 	$(call build,build-sanitize,-DCMAKE_BUILD_TYPE=Debug -DMICA_SANITIZE=address+undefined)
 	@. scripts/sanitize.env && MICA_SANITIZED=1 scripts/run_tests -d build-sanitize -k "$(T)" -p
 
-sanitize-thread: ## test under clang's thread sanitizer, with libomp
+sanitize-thread: ## test under clang's thread sanitizer
 	@scripts/setup build test sanitize
 	$(call build,build-tsan,-DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=clang -DMICA_EMBEDDED=ON -DMICA_SANITIZE=thread)
 	@. scripts/sanitize.env && MICA_SANITIZED=1 scripts/run_tests -d build-tsan -k "$(T)" -p

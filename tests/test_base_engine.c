@@ -119,6 +119,17 @@ static void creation_survives_no_memory(void **state) {
   assert_in_range(fail_each(create_and_free, NULL), 2, 10000);
 }
 
+static void what_is_built_in_passes_the_checks(void **state) {
+  (void)state;
+  mica_engine blank = {.threads = 1};
+  int n = 0;
+  const mica_component *const *builtin = mica_builtin_components(&n);
+  assert_true(n > 0);
+  for (int i = 0; i < n; i++)
+    if (mica_engine_register(&blank, builtin[i])) fail_msg("%s", mica_last_error());
+  for (int k = 0; k < MICA_KIND_COUNT; k++) mica_free((void *)blank.components[k].item);
+}
+
 /* ---- parallel ---- */
 
 enum { chunk_count = 1000 };
@@ -214,6 +225,40 @@ static void thread_counts_give_the_same_bits(void **state) {
     double many = sum_with(threads);
     assert_memory_equal(&one, &many, sizeof one);
   }
+}
+
+/* Regions one after the other and with rests between them, long enough for threads to fall asleep.
+ */
+static void *keep_visiting(void *ctx) {
+  const mica_engine *engine = ctx;
+  visits *v = calloc(1, sizeof *v);
+  const char *wrong = NULL;
+  v->engine = engine;
+  for (int round = 0; round < 60 && !wrong; round++) {
+    const int chunks = 1 + round * 13 % 100;
+    memset(v->times, 0, sizeof v->times);
+    mica_parallel_for(engine, chunks, visit, v);
+    for (int i = 0; i < chunk_count; i++)
+      if (v->times[i] != (i < chunks)) wrong = "a chunk was not run once";
+    if (round % 20 == 19) usleep(4000);
+  }
+  free(v);
+  return (void *)wrong;
+}
+
+static void callers_may_share_an_engine(void **state) {
+  (void)state;
+  mica_engine *engine = engine_of(3);
+  pthread_t caller[3];
+  for (int i = 0; i < 3; i++)
+    assert_int_equal(pthread_create(&caller[i], NULL, keep_visiting, engine), 0);
+  for (int i = 0; i < 3; i++) {
+    void *wrong;
+    assert_int_equal(pthread_join(caller[i], &wrong), 0);
+    assert_null(wrong);
+  }
+  assert_null(keep_visiting(engine));
+  mica_engine_free(engine);
 }
 
 typedef struct host {
@@ -390,11 +435,13 @@ int main(void) {
       cmocka_unit_test(the_environment_is_heard),
       cmocka_unit_test(wrong_options_are_refused),
       cmocka_unit_test(creation_survives_no_memory),
+      cmocka_unit_test(what_is_built_in_passes_the_checks),
       cmocka_unit_test(each_chunk_runs_once),
 #ifdef _OPENMP
       cmocka_unit_test(the_schedule_is_static),
 #endif
       cmocka_unit_test(thread_counts_give_the_same_bits),
+      cmocka_unit_test(callers_may_share_an_engine),
       cmocka_unit_test(the_hosts_loop_is_used),
       cmocka_unit_test(a_forked_child_does_not_hang),
       cmocka_unit_test(the_log_reaches_the_host),

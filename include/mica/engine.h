@@ -37,7 +37,8 @@ typedef struct mica_engine_options {
   int32_t primitives; /* bound of the cache of compiled library primitives */
   mica_log_fn log;    /* NULL: silence */
   void *log_ctx;
-  mica_parallel_fn parallel; /* NULL: OpenMP */
+  mica_parallel_fn
+      parallel; /* NULL: OpenMP, or where it is not built in the engine's own threads */
   void *parallel_ctx;
 } mica_engine_options;
 

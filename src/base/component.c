@@ -65,13 +65,8 @@ static const mica_component *lookup(const mica_component_list *list, const char 
   return NULL;
 }
 
-mica_status mica_engine_register(mica_engine *engine, const mica_component *component) {
-  mica_status status = check_descriptor(component);
-  if (status) return status;
+mica_status mica_engine_add(mica_engine *engine, const mica_component *component) {
   mica_component_list *list = &engine->components[component->kind];
-  if (lookup(list, component->name))
-    return mica_fail(MICA_ERR_INVALID, "%s %s is registered already",
-                     mica_kind_name(component->kind), component->name);
   if (list->n == list->room) {
     int room = list->room ? 2 * list->room : 8;
     const mica_component **grown =
@@ -82,6 +77,15 @@ mica_status mica_engine_register(mica_engine *engine, const mica_component *comp
   }
   list->item[list->n++] = component;
   return MICA_OK;
+}
+
+mica_status mica_engine_register(mica_engine *engine, const mica_component *component) {
+  mica_status status = check_descriptor(component);
+  if (status) return status;
+  if (lookup(&engine->components[component->kind], component->name))
+    return mica_fail(MICA_ERR_INVALID, "%s %s is registered already",
+                     mica_kind_name(component->kind), component->name);
+  return mica_engine_add(engine, component);
 }
 
 const mica_component *mica_component_find(const mica_engine *engine, mica_kind kind,

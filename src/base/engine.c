@@ -1,5 +1,6 @@
 /* The engine's life: options, environment, threads, log, plug-ins and the library slot. */
 #include "base/engine.h"
+#include "base/pool.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -9,7 +10,7 @@
 
 /* OpenMP's pool of threads belongs to the process, and so does the fact that must be known about
  * it: which process may have started it. A child that inherits the pool's bookkeeping without its
- * threads would wait for them for ever, so its engines have one thread. */
+ * threads would wait for them for ever, so its engines have one thread, in every build. */
 static _Atomic(pid_t) pool_owner;
 
 static bool may_use_pool(void) {
@@ -83,9 +84,13 @@ mica_status mica_engine_create(const mica_engine_options *options, mica_engine *
     engine->shared = mica_calloc(1, sizeof *engine->shared);
     if (!engine->shared) status = MICA_ERR_MEMORY;
   }
+#ifndef _OPENMP
+  if (!status && engine->threads > 1 && !engine->parallel)
+    status = mica_pool_create(engine->threads, &engine->pool);
+#endif
   int n = 0;
   const mica_component *const *builtin = mica_builtin_components(&n);
-  for (int i = 0; i < n && !status; i++) status = mica_engine_register(engine, builtin[i]);
+  for (int i = 0; i < n && !status; i++) status = mica_engine_add(engine, builtin[i]);
   if (status) {
     mica_engine_free(engine);
     return status;
@@ -118,6 +123,10 @@ mica_status mica_engine_create_worker(const mica_engine *engine, mica_engine **o
 
 void mica_engine_free(mica_engine *engine) {
   if (!engine) return;
+  if (engine->creator == getpid())
+    mica_pool_free(engine->pool);
+  else
+    mica_pool_abandon(engine->pool);
   if (engine->shared) {
     void *object = atomic_load(&engine->shared->slot);
     void (*destroy)(void *) = atomic_load(&engine->shared->slot_free);

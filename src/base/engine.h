@@ -31,6 +31,7 @@ struct mica_engine {
   void *log_ctx;
   mica_parallel_fn parallel;
   void *parallel_ctx;
+  struct mica_pool *pool; /* NULL: one thread, the host's, or OpenMP's */
   mica_component_list components[MICA_KIND_COUNT];
   void **plugins;
   int plugin_count;
@@ -65,6 +66,9 @@ int mica_quota_threads(const char *quota, const char *period);
 /* True inside a body that mica_parallel_for runs: work started there stays in its thread. */
 bool mica_in_parallel(void);
 
+/* mica_engine_register without its checks, which the tests make for the components below: an engine
+ * has some hundreds of them, and a program that starts should not wait. */
+mica_status mica_engine_add(mica_engine *engine, const mica_component *component);
 /* The components of src/components.def, `*n` of them. */
 const mica_component *const *mica_builtin_components(int *n);
 

@@ -11,30 +11,56 @@
 #ifdef MICA_HAVE_X86
 #include <cpuid.h>
 
-/* Flags that __builtin_cpu_supports does not know in every compiler we build with. */
-static bool has_scalar_flags(void) {
+/* Asked of the processor itself, each question once: a virtual machine's monitor answers, which
+ * takes it some ten microseconds, and __builtin_cpu_init asks a dozen. */
+typedef struct answers {
   unsigned a, b, c, d;
-  const unsigned movbe = 1u << 22, f16c = 1u << 29, lzcnt = 1u << 5;
-  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & movbe) || !(c & f16c)) return false;
-  return __get_cpuid(0x80000001u, &a, &b, &c, &d) && (c & lzcnt);
+} answers;
+
+static bool all(unsigned got, unsigned wanted) {
+  return (got & wanted) == wanted;
 }
 
-mica_isa mica_isa_detect(void) {
-  __builtin_cpu_init();
-  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-              __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-              __builtin_cpu_supports("popcnt") && has_scalar_flags();
-  if (!avx2) return MICA_ISA_GENERIC;
-  bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-                __builtin_cpu_supports("avx512vl");
-  return avx512 ? MICA_ISA_AVX512 : MICA_ISA_AVX2;
+/* The registers that the system saves: 2 SSE, 4 AVX, 0xe0 those of AVX-512. */
+static unsigned saved_registers(void) {
+  unsigned low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+}
+
+static mica_isa detect(void) {
+  enum {
+    FMA = 1 << 12,
+    MOVBE = 1 << 22,
+    POPCNT = 1 << 23,
+    OSXSAVE = 1 << 27,
+    AVX = 1 << 28,
+    F16C = 1 << 29
+  };
+  const unsigned bmi = 1 << 3, avx2 = 1 << 5, bmi2 = 1 << 8, lzcnt = 1 << 5;
+  const unsigned avx512 = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31; /* f dq cd bw vl */
+  answers basic, more, extended;
+  __cpuid(1, basic.a, basic.b, basic.c, basic.d);
+  if (!all(basic.c, FMA | MOVBE | POPCNT | OSXSAVE | AVX | F16C)) return MICA_ISA_GENERIC;
+  if (!__get_cpuid_count(7, 0, &more.a, &more.b, &more.c, &more.d)) return MICA_ISA_GENERIC;
+  __cpuid(0x80000001u, extended.a, extended.b, extended.c, extended.d);
+  const unsigned saved = saved_registers();
+  if (!all(more.b, bmi | avx2 | bmi2) || !all(extended.c, lzcnt) || !all(saved, 0x6))
+    return MICA_ISA_GENERIC;
+  return all(more.b, avx512) && all(saved, 0xe6) ? MICA_ISA_AVX512 : MICA_ISA_AVX2;
 }
 #else
-mica_isa mica_isa_detect(void) {
+static mica_isa detect(void) {
   return MICA_ISA_GENERIC;
 }
 #endif
+
+mica_isa mica_isa_detect(void) {
+  static _Atomic int known; /* one above the answer; 0: not yet asked */
+  int answer = atomic_load(&known);
+  if (!answer) atomic_store(&known, answer = (int)detect() + 1);
+  return (mica_isa)(answer - 1);
+}
 
 mica_isa mica_isa_default(void) {
   static _Atomic int known; /* one above the answer; 0: not yet asked */

@@ -1,10 +1,11 @@
-/* mica_parallel_for: chunks over OpenMP's threads or the host's.
+/* mica_parallel_for: chunks over OpenMP's threads, the engine's own or the host's.
  *
- * The schedule is static: thread t of T gets one contiguous range. The team always has the engine's
- * thread count, even when there are fewer chunks: libgomp ends threads that a smaller team leaves
- * over and would have to start them again for the next.
+ * The schedule is static: thread t of T gets one contiguous range. OpenMP's team always has the
+ * engine's thread count, even when there are fewer chunks: libgomp ends threads that a smaller team
+ * leaves over and would have to start them again for the next.
  */
 #include "base/engine.h"
+#include "base/pool.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -57,5 +58,9 @@ void mica_parallel_for(const mica_engine *engine, int64_t chunks, mica_range_fn 
     return;
   }
 #endif
+  if (threads > 1 && engine->pool) {
+    mica_pool_run(engine->pool, chunks, run_guarded, &g);
+    return;
+  }
   body(ctx, 0, chunks);
 }

@@ -56,9 +56,12 @@ int mica_process_threads(void) {
   const char *set = getenv("OMP_NUM_THREADS");
   bool decided = set && *set;
 #else
-  bool decided = false;
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
+  cpu_set_t all;
+  if (sched_getaffinity(0, sizeof all, &all) == 0) n = CPU_COUNT(&all);
+  const char *set = getenv("OMP_NUM_THREADS");
+  const int asked = set ? atoi(set) : 0;
+  const bool decided = asked > 0;
+  if (decided) n = asked;
 #endif
   int limit = decided ? 0 : quota();
   if (limit && n > limit) n = limit;

@@ -1,5 +1,5 @@
 /* Tensors that stay in the file: pages of a mapping, private to the process and copied when they
- * are written, so a large file is opened at the cost of the pages that are looked at. */
+ * are written. */
 #include "data/archive.h"
 
 #include <stdatomic.h>
@@ -32,6 +32,12 @@ mica_status mica_archive_map_file(mica_archive *a) {
     mica_free(map); /* some file systems map nothing: tensors are then read */
     return MICA_OK;
   }
+#ifdef MADV_POPULATE_READ
+  /* One call for all pages instead of a fault for some of them at a time; where the system refuses,
+   * they come by and by. */
+  madvise(map->bytes, map->n, MADV_WILLNEED);
+  madvise(map->bytes, map->n, MADV_POPULATE_READ);
+#endif
   a->map = map;
   return MICA_OK;
 }

@@ -534,7 +534,7 @@ static mica_status read_heads(mica_model *m, const mica_archive *archive, const 
 
 /* ---- weights that are not numbers ---- */
 
-#define PIECE 65536 /* elements looked at in one go */
+#define PIECE 8192 /* elements looked at in one go */
 
 typedef struct finite_check {
   const mica_kernels *kernels;

@@ -85,10 +85,11 @@ static double extreme(bool maximum, int64_t n, const void *x, int64_t *arg) {
 
 /* v - v is 0 for a number and NaN for everything else. */
 static int64_t count_nonfinite(int64_t n, const void *x) {
+  enum { PIECE = 1 << 14 };
   const real *px = x;
   int64_t count = 0;
-  for (int64_t block = 0; block < n; block += BLOCK) {
-    const int64_t stop = smaller(block + BLOCK, n);
+  for (int64_t block = 0; block < n; block += PIECE) {
+    const int64_t stop = smaller(block + PIECE, n);
     int part = 0;
     SIMD_SUM(part)
     for (int64_t i = block; i < stop; i++) part += px[i] - px[i] == (real)0 ? 0 : 1;
