@@ -1,5 +1,6 @@
 /* Convolution's three passes against the definition in double: strides, dilation, groups,
  * depthwise, asymmetric padding, epilogues; every instruction set, with libraries and without. */
+#include "support/failing_alloc.h"
 #include "support/test.h"
 #include "tensor/kernel/convolution.h"
 
@@ -116,6 +117,12 @@ static const setting settings[] = {
     {3, 30, 29, 32, 48, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, FLAT}, /* large 3x3 ones: winograd.c */
     {2, 29, 31, 48, 64, 3, 3, 1, 1, 1, 1, 1, 0, 2, 2, 1, FLAT},
     {40, 7, 8, 80, 48, 3, 3, 1, 1, 1, 1, 1, 2, 0, 0, 0, FLAT},
+    {2, 15, 14, 64, 128, 1, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0, FLAT}, /* strided and wide: direct.c */
+    {1, 13, 14, 128, 144, 3, 3, 1, 2, 2, 1, 1, 1, 0, 0, 1, FLAT},
+    {1, 25, 23, 64, 512, 1, 2, 1, 1, 1, 1, 1, 0, 0, 0, 1, FLAT},
+    {3, 19, 18, 64, 80, 3, 2, 1, 3, 2, 2, 3, 2, 1, 3, 0, FLAT},
+    {2, 7, 7, 144, 128, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, FLAT},
+    {1, 10, 9, 19, 32, 4, 5, 1, 1, 4, 2, 1, 3, 2, 4, 0, FLAT},
     {1, 3, 3, 2, 2, 7, 7, 1, 1, 1, 1, 1, 3, 3, 3, 3, FLAT}, /* a kernel larger than the image */
     {1, 3, 3, 2, 2, 5, 5, 1, 1, 1, 1, 1, 0, 0, 0, 0, FLAT}, /* that does not fit: no output */
     {0, 3, 3, 2, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, FLAT},
@@ -259,6 +266,49 @@ static void test_nan_survives(void **state) {
   }
 }
 
+typedef struct passes {
+  const mica_convolution v;
+  float *x, *y, *w;
+} passes;
+
+static mica_status all_passes(void *ctx) {
+  const passes *p = ctx;
+  mica_engine *engine = NULL;
+  mica_engine_options o = MICA_ENGINE_OPTIONS;
+  o.threads = 1;
+  o.libraries = false;
+  mica_status status = mica_engine_create(&o, &engine);
+  if (status == MICA_OK)
+    status = mica_convolution_forward(engine, &p->v, p->x, p->w, NULL, NULL, false, p->y);
+  if (status == MICA_OK)
+    status = mica_convolution_backward_data(engine, &p->v, p->y, p->w, NULL, p->x);
+  if (status == MICA_OK)
+    status = mica_convolution_backward_weights(engine, &p->v, p->x, p->y, p->w, NULL);
+  mica_engine_free(engine);
+  return status;
+}
+
+static void test_without_memory(void **state) {
+  (void)state;
+  passes p = {.v = {.dtype = MICA_F32,
+                    .compute = MICA_F32,
+                    .n = 1,
+                    .c = 64,
+                    .o = 128,
+                    .groups = 1,
+                    .size = {1, 5, 5},
+                    .kernel = {1, 3, 3},
+                    .stride = {1, 2, 2},
+                    .dilation = {1, 1, 1},
+                    .before = {0, 1, 1},
+                    .after = {0, 1, 1}},
+              .x = zeros(25 * 64),
+              .y = zeros(9 * 128),
+              .w = zeros(128 * 9 * 64)};
+  fail_each(all_passes, &p);
+  free(p.x), free(p.y), free(p.w);
+}
+
 static void test_refusals(void **state) {
   (void)state;
   const mica_convolution good = {.dtype = MICA_F32,
@@ -292,6 +342,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_against_definition),
       cmocka_unit_test(test_nan_survives),
+      cmocka_unit_test(test_without_memory),
       cmocka_unit_test(test_refusals),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -9,6 +9,7 @@
 #include "tensor/kernel/convolution.h"
 
 #include "tensor/kernel/depthwise.h"
+#include "tensor/kernel/direct.h"
 #include "tensor/kernel/gemm.h"
 #include "tensor/kernel/kernel.h"
 #include "tensor/kernel/library.h"
@@ -305,6 +306,8 @@ mica_status mica_convolution_forward(const mica_engine *engine, const mica_convo
                                   &(mica_depthwise_ending){bias, residual, relu}, y);
   if (mica_winograd_pays(engine, v))
     return mica_winograd_forward(engine, v, w, NULL, x, bias, residual, relu, y);
+  if (mica_direct_pays(engine, v))
+    return mica_direct_forward(engine, v, w, x, bias, residual, relu, y);
   if (library_pays(&j)) {
     bool done = false;
     status = library_forward(&j, &done);
@@ -379,6 +382,7 @@ mica_status mica_convolution_backward_data(const mica_engine *engine, const mica
   if (depthwise(v) && v->compute == v->dtype)
     return mica_depthwise_data(engine, v, j.out, dy, w, bias, dx);
   if (mica_winograd_pays(engine, v)) return mica_winograd_data(engine, v, dy, w, bias, dx);
+  if (mica_direct_data_pays(engine, v)) return mica_direct_data(engine, v, dy, w, bias, dx);
   if (library_pays(&j)) {
     bool done = false;
     status = library_data(&j, &done);
@@ -495,6 +499,7 @@ mica_status mica_convolution_backward_weights(const mica_engine *engine, const m
   if (depthwise(v) && v->compute == v->dtype)
     return mica_depthwise_weights(engine, v, j.out, x, dy, dw);
   if (mica_winograd_weights_pay(engine, v)) return mica_winograd_weights(engine, v, x, dy, dw);
+  if (mica_direct_weights_pay(engine, v)) return mica_direct_weights(engine, v, x, dy, dw);
   if (library_pays(&j)) {
     bool done = false;
     status = mica_onednn_convolution(engine, v, MICA_ONEDNN_WEIGHTS, (void *)(uintptr_t)x, dw, NULL,

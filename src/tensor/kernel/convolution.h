@@ -6,8 +6,9 @@
  * `dx`.
  *
  * A convolution with a kernel of one place and stride 1 is one product. Large 3x3 ones of stride 1
- * take a quarter of the multiplications (winograd.h). Others go to oneDNN, or image by image
- * through im2col and a product, depthwise ones through the direct loops of loops/depthwise.c.
+ * take a quarter of the multiplications (winograd.h). Others read their inputs where they lie
+ * (direct.h), go to oneDNN, or image by image through im2col and a product; depthwise ones take
+ * the loops of loops/depthwise.c.
  */
 #ifndef MICA_TENSOR_KERNEL_CONVOLUTION_H
 #define MICA_TENSOR_KERNEL_CONVOLUTION_H

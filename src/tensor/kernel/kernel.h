@@ -31,6 +31,7 @@
   X(gemm)                                                                                          \
   X(convolution)                                                                                   \
   X(depthwise)                                                                                     \
+  X(direct)                                                                                        \
   X(winograd)                                                                                      \
   X(attention) X(rotary) X(decode)
 
