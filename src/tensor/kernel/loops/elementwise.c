@@ -1,8 +1,23 @@
-/* elementwise.c: one loop for each operation and form. See elementwise.h for the formulas. */
+/* elementwise.c: one loop for each operation. See elementwise.h for the formulas.
+ *
+ * Loops see whole pieces of WHOLE elements and two operands of the same length: what is left over
+ * is filled up to a piece, a single operand is spread over a block. There are some hundred loops,
+ * each would otherwise be compiled again for its last elements and for each form, and nearly all of
+ * the code would be that.
+ */
 #include "tensor/kernel/elementwise.h"
 
 #include "loop.h"
 #include "vector_gelu.h"
+
+enum { WHOLE = 64 / sizeof(real), SPREAD = 1024 };
+
+/* Up to a piece, with copies of the first. */
+static inline const real *filled(int64_t n, const real *x, real *piece) {
+  if (x == NULL) return NULL;
+  for (int64_t i = 0; i < WHOLE; i++) piece[i] = x[i < n ? i : 0];
+  return piece;
+}
 
 #define SELU_ALPHA ((real)1.6732632423543772)
 #define SELU_SCALE ((real)1.0507009873554805)
@@ -67,34 +82,27 @@ static void trig(int which, int64_t n, const real *x, real *y) {
     return;                                                                                        \
   }
 
-/* Of explicit vectors; the last one is filled up with zeros. */
+/* Of explicit vectors. */
 #define MAP_VECTORS(function)                                                                      \
   {                                                                                                \
-    int64_t i = 0;                                                                                 \
-    for (; i + VECTOR_WIDTH <= n; i += VECTOR_WIDTH)                                               \
+    for (int64_t i = 0; i < n; i += VECTOR_WIDTH)                                                  \
       vector_store(py + i, function(vector_load(px + i)));                                         \
-    if (i < n) vector_store_some(n - i, py + i, function(vector_load_some(n - i, px + i, 0)));     \
     return;                                                                                        \
   }
 #define SLOPE_VECTORS(function)                                                                    \
   {                                                                                                \
-    int64_t i = 0;                                                                                 \
-    for (; i + VECTOR_WIDTH <= n; i += VECTOR_WIDTH)                                               \
+    for (int64_t i = 0; i < n; i += VECTOR_WIDTH)                                                  \
       vector_store(pz + i, vector_load(pg + i) * function(vector_load(px + i)));                   \
-    if (i < n)                                                                                     \
-      vector_store_some(n - i, pz + i,                                                             \
-                        vector_load_some(n - i, pg + i, 0) *                                       \
-                            function(vector_load_some(n - i, px + i, 0)));                         \
     return;                                                                                        \
   }
 
-static void unary(mica_unary_op op, int64_t n, const void *x, void *y, double pa, double pb) {
-  const real *px = x;
-  real *py = y;
+static void unary_pieces(mica_unary_op op, int64_t pieces, const real *px, real *py, double pa,
+                         double pb) {
+  const int64_t n = pieces * WHOLE;
   const real a = (real)pa, b = (real)pb;
   switch (op) {
   case MICA_UNARY_IDENTITY:
-    if (py != px && n > 0) memcpy(py, px, (size_t)n * sizeof(real));
+    if (py != px) memcpy(py, px, (size_t)n * sizeof(real));
     return;
   case MICA_UNARY_NEG: MAP(-v)
   case MICA_UNARY_ABS: MAP(math_fabs(v))
@@ -145,6 +153,16 @@ static void unary(mica_unary_op op, int64_t n, const void *x, void *y, double pa
   }
 }
 
+static void unary(mica_unary_op op, int64_t n, const void *x, void *y, double a, double b) {
+  const real *px = x;
+  real *py = y, in[WHOLE], out[WHOLE];
+  if (n >= WHOLE) unary_pieces(op, n / WHOLE, px, py, a, b);
+  const int64_t rest = n % WHOLE, done = n - rest;
+  if (rest <= 0) return;
+  unary_pieces(op, 1, filled(rest, px + done, in), out, a, b);
+  memcpy(py + done, out, (size_t)rest * sizeof(real));
+}
+
 /* gx = slope gy, v = x[i], u = y[i], g = gy[i] */
 #define SLOPE_X(expression)                                                                        \
   {                                                                                                \
@@ -181,14 +199,13 @@ static void trig_grad(int which, real sign, int64_t n, const real *x, const real
   }
 }
 
-static void unary_grad(mica_unary_op op, int64_t n, const void *x, const void *y, const void *gy,
-                       void *gx, double pa, double pb) {
-  const real *px = x, *py = y, *pg = gy;
-  real *pz = gx;
+static void unary_grad_pieces(mica_unary_op op, int64_t pieces, const real *px, const real *py,
+                              const real *pg, real *pz, double pa, double pb) {
+  const int64_t n = pieces * WHOLE;
   const real a = (real)pa, b = (real)pb;
   switch (op) {
   case MICA_UNARY_IDENTITY:
-    if (pz != pg && n > 0) memcpy(pz, pg, (size_t)n * sizeof(real));
+    if (pz != pg) memcpy(pz, pg, (size_t)n * sizeof(real));
     return;
   case MICA_UNARY_NEG: SLOPE(-g)
   case MICA_UNARY_ABS: SLOPE_X(v > (real)0 ? g : (v < (real)0 ? -g : v == (real)0 ? flat(g) : v))
@@ -245,6 +262,22 @@ static void unary_grad(mica_unary_op op, int64_t n, const void *x, const void *y
   }
 }
 
+static const real *from(const real *x, int64_t offset) {
+  return x == NULL ? NULL : x + offset;
+}
+
+static void unary_grad(mica_unary_op op, int64_t n, const void *x, const void *y, const void *gy,
+                       void *gx, double a, double b) {
+  const real *px = x, *py = y, *pg = gy;
+  real *pz = gx, in[3][WHOLE], out[WHOLE];
+  if (n >= WHOLE) unary_grad_pieces(op, n / WHOLE, px, py, pg, pz, a, b);
+  const int64_t rest = n % WHOLE, done = n - rest;
+  if (rest <= 0) return;
+  unary_grad_pieces(op, 1, filled(rest, from(px, done), in[0]), filled(rest, from(py, done), in[1]),
+                    filled(rest, pg + done, in[2]), out, a, b);
+  memcpy(pz + done, out, (size_t)rest * sizeof(real));
+}
+
 static void bias_unary(mica_unary_op op, int64_t rows, int64_t cols, const void *x,
                        int64_t x_stride, const void *bias, void *y, int64_t y_stride, double a,
                        double b) {
@@ -293,36 +326,19 @@ static inline real kl(real a, real b) {
   return b == (real)0 ? (real)0 : b * (math_log(b) - a);
 }
 
-/* u = a[i], v = b[i] in each form */
+/* u = a[i], v = b[i] */
 #define BINARY(expression)                                                                         \
   {                                                                                                \
-    if (form == MICA_FORM_VV) {                                                                    \
-      SIMD for (int64_t i = 0; i < n; i++) {                                                       \
-        const real u = pa[i], v = pb[i];                                                           \
-        py[i] = (expression);                                                                      \
-      }                                                                                            \
-    } else if (form == MICA_FORM_VS) {                                                             \
-      const real v = pb[0];                                                                        \
-      SIMD for (int64_t i = 0; i < n; i++) {                                                       \
-        const real u = pa[i];                                                                      \
-        py[i] = (expression);                                                                      \
-      }                                                                                            \
-    } else {                                                                                       \
-      const real u = pa[0];                                                                        \
-      SIMD for (int64_t i = 0; i < n; i++) {                                                       \
-        const real v = pb[i];                                                                      \
-        py[i] = (expression);                                                                      \
-      }                                                                                            \
+    SIMD for (int64_t i = 0; i < n; i++) {                                                         \
+      const real u = pa[i], v = pb[i];                                                             \
+      py[i] = (expression);                                                                        \
     }                                                                                              \
     return;                                                                                        \
   }
 
-static void binary(mica_binary_op op, mica_form form, int64_t n, const void *a, const void *b,
-                   void *y, double parameter) {
-  const real *pa = a, *pb = b;
-  real *py = y;
-  const real p = (real)parameter;
-  if (n <= 0) return;
+static void binary_pieces(mica_binary_op op, int64_t pieces, const real *pa, const real *pb,
+                          real *py, real p) {
+  const int64_t n = pieces * WHOLE;
   switch (op) {
   case MICA_BINARY_ADD: BINARY(u + v)
   case MICA_BINARY_SUB: BINARY(u - v)
@@ -343,6 +359,34 @@ static void binary(mica_binary_op op, mica_form form, int64_t n, const void *a, 
   case MICA_BINARY_GT: BINARY(u > v ? (real)1 : (real)0)
   case MICA_BINARY_GE: BINARY(u >= v ? (real)1 : (real)0)
   case MICA_BINARY_COUNT: return;
+  }
+}
+
+/* A single operand spread over as much of a block as n elements need: at most that many at a time.
+ */
+static int64_t spread(mica_form form, int64_t n, const real *a, const real *b, real *block) {
+  if (form == MICA_FORM_VV) return n;
+  const int64_t count = smaller(n, SPREAD);
+  const real value = form == MICA_FORM_VS ? b[0] : a[0];
+  for (int64_t i = 0; i < count; i++) block[i] = value;
+  return count;
+}
+
+static void binary(mica_binary_op op, mica_form form, int64_t n, const void *a, const void *b,
+                   void *y, double parameter) {
+  real block[SPREAD], in[2][WHOLE], out[WHOLE];
+  const real p = (real)parameter;
+  if (n <= 0) return;
+  const int64_t step = spread(form, n, a, b, block);
+  for (int64_t begin = 0; begin < n; begin += step) {
+    const real *pa = form == MICA_FORM_SV ? block : (const real *)a + begin;
+    const real *pb = form == MICA_FORM_VS ? block : (const real *)b + begin;
+    real *py = (real *)y + begin;
+    const int64_t count = smaller(step, n - begin), rest = count % WHOLE, done = count - rest;
+    if (done) binary_pieces(op, done / WHOLE, pa, pb, py, p);
+    if (!rest) continue;
+    binary_pieces(op, 1, filled(rest, pa + done, in[0]), filled(rest, pb + done, in[1]), out, p);
+    memcpy(py + done, out, (size_t)rest * sizeof(real));
   }
 }
 
@@ -375,23 +419,9 @@ static inline real huber_slope(real d, real delta) {
 #define BINARY_SLOPE(output, expression)                                                           \
   if ((output) != NULL) {                                                                          \
     real *pz = (output);                                                                           \
-    if (form == MICA_FORM_VV) {                                                                    \
-      SIMD for (int64_t i = 0; i < n; i++) {                                                       \
-        const real u = pa[i], v = pb[i], g = pg[i];                                                \
-        pz[i] = (expression);                                                                      \
-      }                                                                                            \
-    } else if (form == MICA_FORM_VS) {                                                             \
-      const real v = pb[0];                                                                        \
-      SIMD for (int64_t i = 0; i < n; i++) {                                                       \
-        const real u = pa[i], g = pg[i];                                                           \
-        pz[i] = (expression);                                                                      \
-      }                                                                                            \
-    } else {                                                                                       \
-      const real u = pa[0];                                                                        \
-      SIMD for (int64_t i = 0; i < n; i++) {                                                       \
-        const real v = pb[i], g = pg[i];                                                           \
-        pz[i] = (expression);                                                                      \
-      }                                                                                            \
+    SIMD for (int64_t i = 0; i < n; i++) {                                                         \
+      const real u = pa[i], v = pb[i], g = pg[i];                                                  \
+      pz[i] = (expression);                                                                        \
     }                                                                                              \
   }
 /* For slopes that read neither operand. */
@@ -404,11 +434,9 @@ static inline real huber_slope(real d, real delta) {
     }                                                                                              \
   }
 
-static void binary_grad(mica_binary_op op, mica_form form, int64_t n, const void *a, const void *b,
-                        const void *gy, void *ga, void *gb, double parameter) {
-  const real *pa = a, *pb = b, *pg = gy;
-  const real p = (real)parameter;
-  if (n <= 0) return;
+static void binary_grad_pieces(mica_binary_op op, int64_t pieces, const real *pa, const real *pb,
+                               const real *pg, real *ga, real *gb, real p) {
+  const int64_t n = pieces * WHOLE;
   switch (op) {
   case MICA_BINARY_ADD:
     CONSTANT_SLOPE(ga, g)
@@ -468,6 +496,27 @@ static void binary_grad(mica_binary_op op, mica_form form, int64_t n, const void
     CONSTANT_SLOPE(gb, flat(g))
     return;
   case MICA_BINARY_COUNT: return;
+  }
+}
+
+static void binary_grad(mica_binary_op op, mica_form form, int64_t n, const void *a, const void *b,
+                        const void *gy, void *ga, void *gb, double parameter) {
+  real block[SPREAD], in[3][WHOLE], out[2][WHOLE];
+  const real p = (real)parameter;
+  if (n <= 0) return;
+  const int64_t step = spread(form, n, a, b, block);
+  for (int64_t begin = 0; begin < n; begin += step) {
+    const real *pa = form == MICA_FORM_SV ? block : (const real *)a + begin;
+    const real *pb = form == MICA_FORM_VS ? block : (const real *)b + begin;
+    const real *pg = (const real *)gy + begin;
+    real *za = ga == NULL ? NULL : (real *)ga + begin, *zb = gb == NULL ? NULL : (real *)gb + begin;
+    const int64_t count = smaller(step, n - begin), rest = count % WHOLE, done = count - rest;
+    if (done) binary_grad_pieces(op, done / WHOLE, pa, pb, pg, za, zb, p);
+    if (!rest) continue;
+    binary_grad_pieces(op, 1, filled(rest, pa + done, in[0]), filled(rest, pb + done, in[1]),
+                       filled(rest, pg + done, in[2]), za ? out[0] : NULL, zb ? out[1] : NULL, p);
+    if (za) memcpy(za + done, out[0], (size_t)rest * sizeof(real));
+    if (zb) memcpy(zb + done, out[1], (size_t)rest * sizeof(real));
   }
 }
 
