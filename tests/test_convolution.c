@@ -219,6 +219,17 @@ static void check(int number, const setting *s, mica_dtype dtype, mica_dtype com
     memcpy(py, pr, (size_t)ny * mica_dtype_size(dtype));
     assert_int_equal(mica_convolution_forward(engines[e], &v, px, pw, pb, py, true, py), MICA_OK);
     assert_close("forward into the residual", number, e, &v, py, full, ny, small);
+    void *packed = NULL;
+    bool done = false;
+    if (ny && compute == dtype)
+      assert_int_equal(mica_convolution_pack(engines[e], &v, pw, &packed), MICA_OK);
+    memset(py, 0x55, (size_t)ny * mica_dtype_size(dtype));
+    if (packed)
+      assert_int_equal(
+          mica_convolution_forward_packed(engines[e], &v, px, packed, pb, pr, true, py, &done),
+          MICA_OK);
+    if (done) assert_close("forward, packed weights", number, e, &v, py, full, ny, small);
+    mica_free_aligned(packed);
     memset(pdx, 0x55, (size_t)nx * mica_dtype_size(dtype));
     assert_int_equal(mica_convolution_backward_data(engines[e], &v, pdy, pw, NULL, pdx), MICA_OK);
     assert_close("backward data", number, e, &v, pdx, dx, nx, small);

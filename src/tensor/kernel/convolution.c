@@ -183,6 +183,13 @@ mica_status mica_convolution_pack(const mica_engine *engine, const mica_convolut
     *packed = mica_malloc_aligned(elements * mica_dtype_size(v->dtype));
     return *packed ? mica_winograd_pack(engine, v, w, *packed) : MICA_ERR_MEMORY;
   }
+  if (mica_direct_packed_pays(engine, v)) {
+    const size_t elements = (size_t)mica_direct_packed(engine, v);
+    *packed = mica_malloc_aligned(elements * mica_dtype_size(v->dtype));
+    if (!*packed) return MICA_ERR_MEMORY;
+    mica_direct_pack(engine, v, w, *packed);
+    return MICA_OK;
+  }
   if (depthwise(v)) {
     int64_t out[MICA_CONVOLUTION_AXES];
     const mica_status status = mica_convolution_output(v, out);
@@ -198,6 +205,8 @@ mica_status mica_convolution_forward_packed(const mica_engine *engine, const mic
   job j;
   *done = mica_winograd_pays(engine, v);
   if (*done) return mica_winograd_forward(engine, v, NULL, packed, x, bias, residual, relu, y);
+  *done = mica_direct_packed_pays(engine, v);
+  if (*done) return mica_direct_forward(engine, v, NULL, packed, x, bias, residual, relu, y);
   mica_status status = job_of(engine, v, &j);
   if (status == MICA_OK && depthwise(v)) {
     *done = true;
@@ -307,7 +316,7 @@ mica_status mica_convolution_forward(const mica_engine *engine, const mica_convo
   if (mica_winograd_pays(engine, v))
     return mica_winograd_forward(engine, v, w, NULL, x, bias, residual, relu, y);
   if (mica_direct_pays(engine, v))
-    return mica_direct_forward(engine, v, w, x, bias, residual, relu, y);
+    return mica_direct_forward(engine, v, w, NULL, x, bias, residual, relu, y);
   if (library_pays(&j)) {
     bool done = false;
     status = library_forward(&j, &done);

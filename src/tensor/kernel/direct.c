@@ -45,6 +45,14 @@ bool mica_direct_pays(const mica_engine *engine, const mica_convolution *v) {
          (strided(v) && mica_convolution_taps(v) == 1 && v->c >= WIDE && v->o >= WIDE);
 }
 
+/* Few places read each weight once: what counts is that weights come from memory in time, which the
+ * tiles ask for ahead. */
+bool mica_direct_packed_pays(const mica_engine *engine, const mica_convolution *v) {
+  int64_t out[MICA_CONVOLUTION_AXES];
+  mica_convolution_output(v, out);
+  return fits(engine, v) && v->c >= WIDE && v->o >= WIDE && v->n * out[1] * out[2] <= ROWS_EACH;
+}
+
 bool mica_direct_data_pays(const mica_engine *engine, const mica_convolution *v) {
   if (!fits(engine, v) || v->c % mica_kernels_of(engine, v->dtype)->direct->vector) return false;
   return !library_is_there(engine, v) || (strided(v) && v->c >= WIDE && v->o >= WIDE);
@@ -199,19 +207,37 @@ static mica_status out_of_memory(void) {
   return mica_fail(MICA_ERR_MEMORY, "convolution: no memory for scratch");
 }
 
-mica_status mica_direct_forward(const mica_engine *engine, const mica_convolution *v, const void *w,
-                                const void *x, const void *bias, const void *residual, bool relu,
-                                void *y) {
+int64_t mica_direct_packed(const mica_engine *engine, const mica_convolution *v) {
   job j = job_of(engine, v);
   j.d = forward_of(v);
-  char *scratch = scratch_of(&j, v->c, panel_elements(&j) * panels_of(&j), &j.packed);
+  return panel_elements(&j) * panels_of(&j);
+}
+
+void mica_direct_pack(const mica_engine *engine, const mica_convolution *v, const void *w,
+                      void *packed) {
+  job j = job_of(engine, v);
+  j.d = forward_of(v);
+  j.w = w;
+  j.packed = packed;
+  memset(packed, 0, (size_t)(panel_elements(&j) * panels_of(&j)) * j.size);
+  mica_parallel_for(engine, panels_of(&j), pack_range, &j);
+}
+
+mica_status mica_direct_forward(const mica_engine *engine, const mica_convolution *v, const void *w,
+                                const void *packed, const void *x, const void *bias,
+                                const void *residual, bool relu, void *y) {
+  job j = job_of(engine, v);
+  j.d = forward_of(v);
+  char *own;
+  char *scratch = scratch_of(&j, v->c, packed ? 0 : panel_elements(&j) * panels_of(&j), &own);
   if (!scratch) return out_of_memory();
   j.zeros = scratch;
+  j.packed = packed ? (char *)(uintptr_t)packed : own;
   j.x = x;
   j.y = y;
   j.w = w;
   j.ending = (mica_direct_ending){bias, residual, relu};
-  mica_parallel_for(engine, panels_of(&j), pack_range, &j);
+  if (!packed) mica_parallel_for(engine, panels_of(&j), pack_range, &j);
   sums(&j);
   mica_workspace_release(engine, scratch);
   return j.failed ? out_of_memory() : MICA_OK;

@@ -14,13 +14,19 @@
 /* Does it pay for these sizes? Only then may the pass below be called. It depends on the geometry
  * and the engine's options alone. */
 bool mica_direct_pays(const mica_engine *engine, const mica_convolution *conv);
+bool mica_direct_packed_pays(const mica_engine *engine, const mica_convolution *conv);
 bool mica_direct_data_pays(const mica_engine *engine, const mica_convolution *conv);
 bool mica_direct_weights_pay(const mica_engine *engine, const mica_convolution *conv);
 
-/* As mica_convolution_forward, with w [o, kh, kw, c]. */
+/* As mica_convolution_forward, with w [o, kh, kw, c], or packed by mica_direct_pack (w NULL). */
 mica_status mica_direct_forward(const mica_engine *engine, const mica_convolution *conv,
-                                const void *w, const void *x, const void *bias,
+                                const void *w, const void *packed, const void *x, const void *bias,
                                 const void *residual, bool relu, void *y);
+
+/* Elements of packed weights, and the packing itself. */
+int64_t mica_direct_packed(const mica_engine *engine, const mica_convolution *conv);
+void mica_direct_pack(const mica_engine *engine, const mica_convolution *conv, const void *w,
+                      void *packed);
 
 /* As mica_convolution_backward_data and mica_convolution_backward_weights, which makes no db. */
 mica_status mica_direct_data(const mica_engine *engine, const mica_convolution *conv,

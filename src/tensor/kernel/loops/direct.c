@@ -15,8 +15,10 @@
 #define COLUMNS (WIDTH * VECTOR_WIDTH)
 
 enum {
-  CUT = 4608 / (int)sizeof(real),         /* of a sum: longer ones are no faster */
-  UNROLLED = 4,                           /* products of a sum */
+  CUT = 4608 / (int)sizeof(real), /* of a sum: longer ones are no faster */
+  LINE = 64 / (int)sizeof(real),  /* of a cache */
+  UNROLLED = 4,                   /* products of a sum */
+  STEP_LINES = UNROLLED * COLUMNS / LINE,
   ROWS = 16 * HEIGHT,                     /* of a block */
   GROUP = 512 * 1024 / (int)sizeof(real), /* elements of panels */
   AT_ONCE = 256                           /* places of a strip of the weights' gradient */
@@ -70,6 +72,9 @@ typedef struct tile {
   const int64_t *to; /* places of the result, one a row */
   int64_t column;
   bool first, last; /* the first and the last cut of a sum */
+  const real
+      *ahead; /* what will be multiplied next, and how many lines of it to ask for at a step */
+  int lines;
 } tile;
 
 /* `depth` products of each sum, all unrolled. Two pointers and multiples of the step address the
@@ -106,8 +111,12 @@ INLINE void tile_sums(const int rows, const int vectors, const tile *t, const mi
           before ? vector_load(before + t->to[i] + t->column + v * VECTOR_WIDTH) : (vector){0};
   const real *right = t->right, *left = t->left;
   const int64_t whole = t->depth & -UNROLLED;
-  for (int64_t p = 0; p < whole; p += UNROLLED, right += UNROLLED * COLUMNS, left += UNROLLED)
+  const real *ahead = t->ahead;
+  for (int64_t p = 0; p < whole; p += UNROLLED, right += UNROLLED * COLUMNS, left += UNROLLED) {
+    for (int line = 0; line < t->lines; line++) __builtin_prefetch(ahead + line * LINE, 0, 2);
+    ahead += UNROLLED * COLUMNS;
     add_products(rows, vectors, UNROLLED, left, t->step, right, sum);
+  }
   for (int64_t p = whole; p < t->depth; p++, right += COLUMNS, left++)
     add_products(rows, vectors, 1, left, t->step, right, sum);
 #pragma GCC unroll 4
@@ -190,8 +199,10 @@ static void sums(const mica_direct *d, const void *x, const void *zeros, const v
   real *left = scratch;
   const int64_t whole = d->taps * d->depth, panel = whole * COLUMNS, cut = cut_of(whole);
   const int64_t last = smaller(until * COLUMNS, d->columns);
-  const int64_t group = cut * COLUMNS < GROUP / 2 ? GROUP / (cut * COLUMNS + 1) * COLUMNS : COLUMNS;
   const int64_t blocks = (end - begin + ROWS - 1) / ROWS;
+  /* Where all rows are one block each panel is read once, from memory perhaps. */
+  const int64_t group =
+      blocks > 1 && cut * COLUMNS < GROUP / 2 ? GROUP / (cut * COLUMNS + 1) * COLUMNS : COLUMNS;
   int64_t to[ROWS];
   place p = place_of(d, begin), at[ROWS];
   for (int64_t block = 0; block < blocks; block++) {
@@ -209,15 +220,22 @@ static void sums(const mica_direct *d, const void *x, const void *zeros, const v
       for (int64_t column = from * COLUMNS; column < last; column += group)
         for (int64_t k = 0; k < tiles; k++) {
           const int64_t row = shared(rows, tiles, k);
+          const real *right = (const real *)packed + column / COLUMNS * panel + first * COLUMNS;
+          const real *ahead = column + group < last ? right + panel
+                              : first + cut < whole
+                                  ? (const real *)packed + from * panel + (first + cut) * COLUMNS
+                                  : NULL;
+          const int lines = (int)((STEP_LINES + tiles - 1) / tiles);
           const tile t = {.left = left + row * depth,
-                          .right =
-                              (const real *)packed + column / COLUMNS * panel + first * COLUMNS,
+                          .right = right,
                           .step = depth,
                           .depth = depth,
                           .to = to + row,
                           .column = column,
                           .first = first == 0,
-                          .last = first + depth == whole};
+                          .last = first + depth == whole,
+                          .ahead = ahead ? ahead + k * lines * LINE : NULL,
+                          .lines = blocks == 1 && ahead && k * lines < STEP_LINES ? lines : 0};
           tile_panels(d, t, (int)(shared(rows, tiles, k + 1) - row), panel,
                       smaller(column + group, last), ending, y);
         }
