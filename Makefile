@@ -43,7 +43,7 @@ bench: ## measure speed beside PyTorch and the machine's peak (T=case: one of th
 	$(call build,$(BUILD),-DCMAKE_BUILD_TYPE=Release)
 	@scripts/bench_peers $(BUILD)
 	@bench/run.py $(BUILD) $(T)
-	$(if $(T),,@bench/start.py $(BUILD))
+	$(if $(T),,@bench/start.py $(BUILD); bench/size.py $(BUILD); bench/table.py $(BUILD))
 
 claims: ## run the claims of all papers that this release carries
 	$(call need,src/paper,paper)

@@ -32,22 +32,32 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TURN = 0.6  # seconds
 
 
+def plain_environment():
+    """Without what would tell one side's threads how to behave."""
+    return {k: v for k, v in os.environ.items()
+            if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")}
+
+
 class Side:
     """A process that repeats one workload."""
 
     def __init__(self, command):
-        environment = {k: v for k, v in os.environ.items()
-                       if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS",
-                                    "OMP_WAIT_POLICY")}
         self.command = command
         self.errors = tempfile.TemporaryFile("w+")  # a pipe that nobody empties would stop it
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=self.errors, text=True, env=environment)
+                                        stderr=self.errors, text=True, env=plain_environment())
         self.name = self.process.stdout.readline().strip()
         if not self.name:
             self.close()
             raise RuntimeError(self.last_error())
         self.repetitions, self.times = 1, []
+
+    def again(self):
+        """The same, started anew."""
+        side = Side(self.command)
+        side.setting, side.repetitions = self.setting, self.repetitions
+        side.turn(2)
+        return side
 
     def ask(self, line):
         try:
@@ -125,13 +135,15 @@ def fastest(program, w, dtype, threads, settings, seconds):
                 continue
             side.setting = " ".join(flags + (["--bf16"] if kind == "bf16" else []))
             side.repetitions *= 2
+            if w.large:
+                side.close()  # one at a time: the best is started again
             if best is None or took < best[0]:
-                if best:
+                if best and not w.large:
                     best[1].close()
                 best = (took, side)
-            else:
+            elif not w.large:
                 side.close()
-    return best[1] if best else None
+    return best[1].again() if best and w.large else best[1] if best else None
 
 
 def wanted_peer(o, name):
@@ -139,13 +151,12 @@ def wanted_peer(o, name):
 
 
 def rivals(o, w, dtype, threads, seconds):
-    """The running peers of a workload: (name, side)."""
+    """The running peers of a workload, one after the other: (name, side)."""
     own = [os.path.join(o.build, "bench", "bench")]
-    sides = []
     if dtype == "bf16" and wanted_peer(o, "mica float32"):
-        sides.append(("mica float32", Side(command_of(own, w, "float32", threads)).warm_up(seconds)))
+        yield "mica float32", Side(command_of(own, w, "float32", threads)).warm_up(seconds)
     if threads > 1 and wanted_peer(o, "mica 1 thread"):
-        sides.append(("mica 1 thread", Side(command_of(own, w, dtype, 1)).warm_up(seconds)))
+        yield "mica 1 thread", Side(command_of(own, w, dtype, 1)).warm_up(seconds)
     program = os.path.join(HERE, "peer", w.program)
     places = o.pythons if w.python == "torch" else [("", "/usr/bin/python3")]
     for version, python in places if w.program else []:
@@ -157,9 +168,11 @@ def rivals(o, w, dtype, threads, seconds):
                 continue
             more = w.compiled if not compiled and version.startswith("1.") and w.phase == "infer" else []
             side = fastest([python, program], w, dtype, threads, settings + more, seconds) if settings else None
-            if side:
-                sides.append((side.name + (" compiled" if compiled else ""), side))
-    return [(name, side) for name, side in sides if wanted_peer(o, name)]
+            name = side.name + (" compiled" if compiled else "") if side else ""
+            if side and wanted_peer(o, name):
+                yield name, side
+            elif side:
+                side.close()
 
 
 def make_files(folder):
@@ -173,8 +186,21 @@ def make_files(folder):
 def measure(o, w, dtype, threads, limits):
     seconds = TURN / 3 if o.quick else TURN
     own = Side(command_of([os.path.join(o.build, "bench", "bench")], w, dtype, threads)).warm_up(seconds)
-    sides = rivals(o, w, dtype, threads, seconds)
+    others = rivals(o, w, dtype, threads, seconds)
+    rows = []
+    if w.large:
+        for other in others:
+            rows += compare(o, w, dtype, threads, limits, own, [other])
+    rows = rows or compare(o, w, dtype, threads, limits, own, list(others))
+    rows += hook_rows(o, w, dtype, threads, own)
+    own.close()
+    return rows
+
+
+def compare(o, w, dtype, threads, limits, own, sides):
+    """Turns of ours and the others, which are closed then."""
     everyone = [("mica", own)] + sides
+    own.times = []
     ratios = {name: [] for name, _ in sides}
     for turn in range(o.rounds):
         medians = {}
@@ -208,8 +234,7 @@ def measure(o, w, dtype, threads, limits):
         rows.append(row)
     if w.memory:
         rows += memory_rows(w, dtype, threads, own, sides)
-    rows += hook_rows(o, w, dtype, threads, own)
-    for _, side in everyone:
+    for _, side in sides:
         side.close()
     return rows
 
@@ -267,6 +292,10 @@ def find_limits(o, dtype, threads):
     return limits
 
 
+def short(ratio):
+    return ("%.2f" if ratio >= 0.1 else "%.4f") % ratio
+
+
 def show(row):
     mica = "%10.4g" % row["mica"]
     line = "%-14s %-20s %-7s %d  %s %s" % (row["workload"], row["phase"], row["dtype"], row["threads"],
@@ -274,7 +303,7 @@ def show(row):
     if row["limit_fraction"]:
         line += "  %3.0f %% of limit" % (100 * row["limit_fraction"])
     if row["ratio"] is not None:
-        line += "   %-24s %10.4g  ratio %.2f" % (row["peer"], row["other"], row["ratio"])
+        line += "   %-24s %10.4g  ratio %s" % (row["peer"], row["other"], short(row["ratio"]))
         if "low" in row:
             line += " (%.2f to %.2f)" % (row["low"], row["high"])
         if row.get("other_limit_fraction"):

@@ -7,9 +7,11 @@ import argparse
 import json
 import os
 
+from run import short
+
 
 def cell(row):
-    text = "%.2f" % row["ratio"]
+    text = short(row["ratio"])
     return text if "low" not in row else text + " (%.2f to %.2f)" % (row["low"], row["high"])
 
 
@@ -35,8 +37,8 @@ def tables(rows):
     for key, by_peer in lines.items():
         any_row = next(iter(by_peer.values()))
         cells = [cell(by_peer[p]) if p in by_peer and by_peer[p]["ratio"] is not None else "" for p in peers]
-        print("| %s | %s | %s | %d | %s | %s | %s | %s |"
-              % (*key, number(any_row["mica"]), any_row["unit"], percent(any_row["limit_fraction"]),
+        print("| %s | %s | %s | %s | %s | %s | %s | %s |"
+              % (*key[:3], key[3] or "", number(any_row["mica"]), any_row["unit"], percent(any_row["limit_fraction"]),
                  " | ".join(cells)))
     print()
 
@@ -55,7 +57,7 @@ def main():
     parser.add_argument("--threads", type=int, default=0)
     o = parser.parse_args()
     with open(os.path.join(o.build, "bench", "results.json")) as file:
-        rows = [r for r in json.load(file) if not o.threads or r["threads"] == o.threads]
+        rows = [r for r in json.load(file) if not o.threads or r["threads"] in (0, o.threads)]
     for name in dict.fromkeys(kind(r) for r in rows):
         print("### %s\n" % name.capitalize())
         tables([r for r in rows if kind(r) == name])

@@ -11,6 +11,7 @@ bf16         is measured in bf16, too
 peers        program, and the settings that it is given in turn to find its fastest; where a list is
              marked compiled, these are a peer of their own
 memory       the peak of both sides is compared
+large        no more than two sides at a time: the memory of all would not do
 """
 from dataclasses import dataclass, field
 
@@ -34,6 +35,7 @@ class Workload:
     compiled: list = field(default_factory=list)
     memory: bool = False
     files: bool = False  # made by bench/peer/make_files.py
+    large: bool = False  # sides that fit into memory two at a time only
     python: str = "torch"  # which pythons run the peer: those with PyTorch, or the system's
 
     @property
@@ -103,10 +105,10 @@ WORKLOADS = [
              "torch_clicks.py", [[], ["--one-table"], ["--foreach"], ["--one-table", "--foreach"]], [], True),
     Workload("dlrm-adam", "train", 0, 2048, "rows/s",
              2048 * 6 * (13 * 512 + 512 * 256 + 256 * 64 + 64 * 16 + 367 * 512 + 512 * 256 + 27 * 27 * 16),
-             0, False, "torch_clicks.py", FOREACH, [], True),
+             0, False, "torch_clicks.py", FOREACH, [], True, large=True),
     Workload("dlrm-adagrad", "train", 0, 2048, "rows/s",
              2048 * 6 * (13 * 512 + 512 * 256 + 256 * 64 + 64 * 16 + 367 * 512 + 512 * 256 + 27 * 27 * 16),
-             0, False, "torch_clicks.py", FOREACH, [], True),
+             0, False, "torch_clicks.py", FOREACH, [], True, large=True),
     Workload("deepfm", "infer", 0, 2048, "rows/s", 2048 * 2 * (39 * 16 * 400 + 2 * 400 * 400), 0, False,
              "torch_clicks.py", [[], ["--one-table"]]),
     Workload("deepfm", "infer", 1, 1, "rows/s", 0, 0, False, "torch_clicks.py", [[], ["--one-table"]]),
