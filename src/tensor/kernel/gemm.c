@@ -8,7 +8,8 @@
 
 enum {
   SMALL_STACK = 24 << 10, /* scratch of a small product lives on the stack */
-  TASK_ROWS = 192,
+  TASK_ROWS = 560,
+  TASK_PANELS = 8, /* of B packed at a time */
   TASK_COLUMNS = 1024,
   TASKS_FOR_EACH = 4, /* thread */
   PARTS_WANTED = 16,
@@ -57,7 +58,7 @@ static const void *at(const void *base, size_t element, int64_t offset) {
   return (const char *)base + (ptrdiff_t)element * offset;
 }
 
-static plan plan_of(const mica_gemm_args *g, int64_t nr, int threads) {
+static plan plan_of(const mica_gemm_args *g, int64_t mr, int64_t nr, int threads) {
   plan p = {g->m, g->n, g->k, 1, 1, 1};
   const double work = (double)g->m * (double)g->n * (double)g->k;
   if (g->m <= 3) { /* B is read in place: cut its columns */
@@ -71,8 +72,8 @@ static plan plan_of(const mica_gemm_args *g, int64_t nr, int threads) {
     for (;;) {
       const int64_t tasks = ceil_div(g->m, p.rows) * ceil_div(g->n, p.columns) * g->batch;
       if (tasks >= wanted || (double)g->batch * work / (double)tasks < 2 * TASK_WORK) break;
-      if (p.rows >= 96 && p.rows * 2 >= p.columns)
-        p.rows = ceil_div(p.rows, 2 * 12) * 12;
+      if (p.rows >= 6 * mr)
+        p.rows = ceil_div(p.rows, 2 * mr) * mr;
       else if (p.columns >= 4 * nr)
         p.columns = ceil_div(p.columns, 2 * nr) * nr;
       else
@@ -82,7 +83,7 @@ static plan plan_of(const mica_gemm_args *g, int64_t nr, int threads) {
   p.row_tasks = ceil_div(g->m, p.rows);
   p.column_tasks = ceil_div(g->n, p.columns);
   /* What rows and columns can give to many threads at best. */
-  const int64_t tasks = min_int(ceil_div(g->m, TASK_ROWS / 4) * ceil_div(g->n, 2 * nr),
+  const int64_t tasks = min_int(ceil_div(g->m, 48) * ceil_div(g->n, 2 * nr),
                                 max_int(1, (int64_t)(work / (2 * TASK_WORK))));
   if (tasks < PARTS_WANTED / 2 && g->batch == 1 && g->k >= 2048 && g->m > 3) {
     int64_t parts = min_int(ceil_div(PARTS_WANTED, tasks), g->k / 512);
@@ -175,7 +176,7 @@ static void run_tasks(void *ctx, int64_t begin, int64_t end) {
 static void pack_tasks(void *ctx, int64_t begin, int64_t end) {
   job *j = ctx;
   const mica_gemm_args *g = j->args;
-  const int64_t step = j->plan.columns;
+  const int64_t step = TASK_PANELS * j->kernels->nr;
   for (int64_t i = begin; i < end; i++)
     j->kernels->pack_b(g->b, g->ldb, g->trans_b, g->compute == MICA_BF16, g->k, g->n, i * step,
                        min_int(g->n, (i + 1) * step), j->packed);
@@ -199,7 +200,7 @@ static mica_status own_gemm(const mica_engine *engine, const mica_gemm_args *g) 
     return atomic_load(&j.failed) ? MICA_ERR_MEMORY : MICA_OK;
   }
   const int64_t nr = j.kernels->nr;
-  j.plan = plan_of(g, nr, mica_library_threads(engine));
+  j.plan = plan_of(g, j.kernels->mr, nr, mica_library_threads(engine));
   const bool shared_b = g->batch == 1 || g->stride_b == 0;
   if (j.plan.parts > 1) {
     j.partial = mica_workspace_acquire(engine, j.element * (size_t)(j.plan.parts * g->m * g->n));
@@ -208,7 +209,7 @@ static mica_status own_gemm(const mica_engine *engine, const mica_gemm_args *g) 
              g->k <= PACKED_MAX / (ceil_div(g->n, nr) * nr)) {
     j.packed = mica_workspace_acquire(engine, j.element * (size_t)(g->k * ceil_div(g->n, nr) * nr));
     if (!j.packed) return MICA_ERR_MEMORY;
-    mica_parallel_for(engine, j.plan.column_tasks, pack_tasks, &j);
+    mica_parallel_for(engine, ceil_div(g->n, TASK_PANELS * nr), pack_tasks, &j);
   }
   mica_parallel_for(engine, g->batch * j.plan.row_tasks * j.plan.column_tasks * j.plan.parts,
                     run_tasks, &j);

@@ -1,24 +1,26 @@
-/* Matrix products for one thread: packing, a register tile, and row-vector products.
+/* Matrix products for one thread: a register tile over packed columns, and row-vector products.
  *
- * Operands are packed into panels that the register tile then reads in order (Goto & van de Geijn,
- * "Anatomy of high-performance matrix multiplication", 2008): A in panels of TILE_ROWS rows, B in
- * panels of TILE_COLUMNS columns, padded with zeros. k is cut at fixed places, so each element's
- * sum has one order whatever rectangle of C a call computes. Products with a few rows read B in
- * place: packing would cost more than the product.
+ * B is packed into panels of TILE_COLUMNS columns, padded with zeros, and a block of it stays in
+ * the second cache while all rows of A pass by: TILE_ROWS of them are read in place and stay in the
+ * first cache while the panels pass by. Only where A lies transposed, or is rounded, is a tile of
+ * it copied first. k is cut at places that follow from k alone, so each element's sum has one order
+ * whatever rectangle of C a call computes. Products with a few rows read B in place: packing would
+ * cost more than the product.
  */
 #include "tensor/kernel/gemm.h"
 #include "tensor/kernel/kernel.h"
-#include "tensor/kernel/loops/vector.h"
+#include "tensor/kernel/loops/product_tile.h"
 
 #include <string.h>
 
 enum {
-  DEPTH = 256,     /* of a panel: a panel of B fits the first cache */
-  ROWS = 96,       /* of A packed at a time: multiple of every TILE_ROWS, fits the second cache */
-  FEW_ROWS = 3,    /* up to this many rows B is read in place */
-  DOTS = 16,       /* dot products between two visits to C */
-  DOT_VECTORS = 8, /* vectors of one's sum */
-  ROW_VECTORS = 4  /* vectors of a row of C kept in registers */
+  DEPTH = 2048 / (int)sizeof(real), /* the most of a cut of k: the first cache holds a tile of A */
+  BLOCK = (1 << 20) / (int)sizeof(real), /* elements of B that stay in the second cache */
+  FEW_COLUMNS = 2 * TILE_COLUMNS,        /* up to this many a transposed A is read in place */
+  FEW_ROWS = 3,                          /* up to this many rows B is read in place */
+  DOTS = 16,                             /* dot products between two visits to C */
+  DOT_VECTORS = 8,                       /* vectors of one's sum */
+  ROW_VECTORS = 4                        /* vectors of a row of C kept in registers */
 };
 
 static inline int64_t min_int(int64_t a, int64_t b) {
@@ -46,94 +48,88 @@ static void round_all(real *x, int64_t n) {
   for (int64_t i = 0; i < n; i++) x[i] = rounded(x[i]);
 }
 
-/* A panel of TILE_ROWS rows that lie one after another in memory: squares of a vector's width are
- * transposed in registers. The store of a column runs over into the next one, which comes later;
- * the last columns are stored by themselves. */
-static void pack_panel_of_rows(const real *from, int64_t lda, int64_t depth, real *to) {
-  int64_t p = 0;
-  if (TILE_ROWS <= VECTOR_WIDTH)
+/* The cuts of k: equal but for the last. */
+static int64_t depth_of(int64_t k) {
+  const int64_t cuts = (k + DEPTH - 1) / DEPTH;
+  return cuts < 2 ? k : round_up((k + cuts - 1) / cuts, VECTOR_WIDTH);
+}
+
+/* ---- packing ---- */
+
+/* One panel of op(B), B lying transposed: `columns` of at most TILE_COLUMNS, `depth` rows. */
+static void pack_panel_across(const real *b, int64_t ldb, int64_t columns, int64_t depth,
+                              real *to) {
+  int64_t j = 0;
+  for (; j + VECTOR_WIDTH <= columns; j += VECTOR_WIDTH, b += VECTOR_WIDTH * ldb) {
+    int64_t p = 0;
     for (; p + VECTOR_WIDTH <= depth; p += VECTOR_WIDTH) {
       vector square[VECTOR_WIDTH];
 #pragma GCC unroll 16
-      for (int r = 0; r < VECTOR_WIDTH; r++)
-        square[r] = vector_load(from + (r < TILE_ROWS ? r : TILE_ROWS - 1) * lda + p);
+      for (int r = 0; r < VECTOR_WIDTH; r++) square[r] = vector_load(b + r * ldb + p);
       vector_transpose(square);
-      const bool last = p + 2 * VECTOR_WIDTH > depth;
 #pragma GCC unroll 16
       for (int q = 0; q < VECTOR_WIDTH; q++)
-        if (!last)
-          vector_store(to + (p + q) * TILE_ROWS, square[q]);
-        else
-          memcpy(to + (p + q) * TILE_ROWS, &square[q], TILE_ROWS * sizeof(real));
+        vector_store(to + (p + q) * TILE_COLUMNS + j, square[q]);
     }
-  for (; p < depth; p++)
-    for (int64_t r = 0; r < TILE_ROWS; r++) to[p * TILE_ROWS + r] = from[r * lda + p];
-}
-
-/* Rows [0, rows) of op(A), columns [0, depth), as panels of TILE_ROWS. */
-static void pack_rows(const real *a, int64_t lda, bool trans, int64_t rows, int64_t depth,
-                      real *to) {
-  for (int64_t i = 0; i < rows; i += TILE_ROWS, to += depth * TILE_ROWS) {
-    const int64_t n = min_int(TILE_ROWS, rows - i);
-    if (n < TILE_ROWS) memset(to, 0, (size_t)(depth * TILE_ROWS) * sizeof(real));
-    if (trans) {
-      const real *from = a + i;
-      if (n == TILE_ROWS)
-        for (int64_t p = 0; p < depth; p++)
-          memcpy(to + p * TILE_ROWS, from + p * lda, TILE_ROWS * sizeof(real));
-      else
-        for (int64_t p = 0; p < depth; p++)
-          for (int64_t r = 0; r < n; r++) to[p * TILE_ROWS + r] = from[p * lda + r];
-    } else {
-      const real *from = a + i * lda;
-      if (n == TILE_ROWS)
-        pack_panel_of_rows(from, lda, depth, to);
-      else
-        for (int64_t p = 0; p < depth; p++)
-          for (int64_t r = 0; r < n; r++) to[p * TILE_ROWS + r] = from[r * lda + p];
-    }
-  }
-}
-
-/* One panel of op(B): `columns` of at most TILE_COLUMNS, `depth` rows. */
-static void pack_panel(const real *b, int64_t ldb, bool trans, int64_t columns, int64_t depth,
-                       real *to) {
-  if (columns < TILE_COLUMNS) memset(to, 0, (size_t)(depth * TILE_COLUMNS) * sizeof(real));
-  if (trans) {
-    int64_t p = 0;
-    for (; p + 8 <= depth; p += 8) /* eight at a time: each stored row of B gives a run */
-      for (int64_t j = 0; j < columns; j++)
-        for (int q = 0; q < 8; q++) to[(p + q) * TILE_COLUMNS + j] = b[j * ldb + p + q];
     for (; p < depth; p++)
-      for (int64_t j = 0; j < columns; j++) to[p * TILE_COLUMNS + j] = b[j * ldb + p];
-  } else if (columns == TILE_COLUMNS) {
-    for (int64_t p = 0; p < depth; p++)
-      memcpy(to + p * TILE_COLUMNS, b + p * ldb, (size_t)TILE_COLUMNS * sizeof(real));
-  } else {
-    for (int64_t p = 0; p < depth; p++)
-      for (int64_t j = 0; j < columns; j++) to[p * TILE_COLUMNS + j] = b[p * ldb + j];
+      for (int r = 0; r < VECTOR_WIDTH; r++) to[p * TILE_COLUMNS + j + r] = b[r * ldb + p];
   }
+  for (; j < columns; j++, b += ldb)
+    for (int64_t p = 0; p < depth; p++) to[p * TILE_COLUMNS + j] = b[p];
+}
+
+/* Columns [0, columns) and `depth` rows of op(B) as panels. B's rows are read as they lie. */
+static void pack_panels(const real *b, int64_t ldb, bool trans, bool round, int64_t columns,
+                        int64_t depth, real *to) {
+  const int64_t whole = columns / TILE_COLUMNS * TILE_COLUMNS;
+  if (whole < columns) memset(to + whole * depth, 0, (size_t)(depth * TILE_COLUMNS) * sizeof(real));
+  if (trans)
+    for (int64_t j = 0; j < columns; j += TILE_COLUMNS)
+      pack_panel_across(b + j * ldb, ldb, min_int(TILE_COLUMNS, columns - j), depth,
+                        to + j * depth);
+  else
+    for (int64_t p = 0; p < depth; p++, b += ldb) {
+      real *row = to + p * TILE_COLUMNS;
+      for (int64_t j = 0; j < whole; j += TILE_COLUMNS)
+        memcpy(row + j * depth, b + j, TILE_COLUMNS * sizeof(real));
+      for (int64_t j = whole; j < columns; j++) row[whole * depth + j - whole] = b[j];
+    }
+  if (round) round_all(to, round_up(columns, TILE_COLUMNS) * depth);
 }
 
 /* The packed matrix: for each cut of k, its panels side by side. */
-static int64_t panel_offset(int64_t n, int64_t k, int64_t first_p, int64_t column) {
-  return first_p * round_up(n, TILE_COLUMNS) + column * min_int(DEPTH, k - first_p);
+static int64_t panel_offset(int64_t n, int64_t depth, int64_t first_p, int64_t column) {
+  return first_p * round_up(n, TILE_COLUMNS) + column * depth;
 }
 
 static void pack_b(const void *b_, int64_t ldb, bool trans, bool round_bf16, int64_t k, int64_t n,
-                   int64_t begin, int64_t end, void *packed_) {
+                   int64_t begin, int64_t end, void *packed) {
   const real *b = b_;
-  real *packed = packed_;
-  for (int64_t p = 0; p < k; p += DEPTH) {
-    const int64_t depth = min_int(DEPTH, k - p);
-    for (int64_t j = begin; j < end; j += TILE_COLUMNS) {
-      real *to = packed + panel_offset(n, k, p, j);
-      pack_panel(trans ? b + j * ldb + p : b + p * ldb + j, ldb, trans,
-                 min_int(TILE_COLUMNS, n - j), depth, to);
-      if (round_bf16) round_all(to, depth * TILE_COLUMNS);
-    }
+  const int64_t most = depth_of(k);
+  for (int64_t p = 0; p < k; p += most) {
+    const int64_t depth = min_int(most, k - p);
+    pack_panels(trans ? b + begin * ldb + p : b + p * ldb + begin, ldb, trans, round_bf16,
+                end - begin, depth, (real *)packed + panel_offset(n, depth, p, begin));
   }
 }
+
+/* `height` rows of op(A) where they cannot be read in place: across if A lies transposed, else row
+ * by row. */
+static void copy_rows(const real *a, int64_t lda, bool trans, bool round, int64_t height,
+                      int64_t depth, real *to) {
+  if (trans && height == TILE_ROWS)
+    for (int64_t p = 0; p < depth; p++)
+      memcpy(to + p * TILE_ROWS, a + p * lda, TILE_ROWS * sizeof(real));
+  else if (trans)
+    for (int64_t p = 0; p < depth; p++)
+      for (int64_t i = 0; i < height; i++) to[p * TILE_ROWS + i] = a[p * lda + i];
+  else
+    for (int64_t i = 0; i < height; i++)
+      memcpy(to + i * depth, a + i * lda, (size_t)depth * sizeof(real));
+  if (round) round_all(to, trans ? TILE_ROWS * depth : height * depth);
+}
+
+/* ---- the tile ---- */
 
 /* What is done to a finished sum on its way to C. */
 typedef struct finish {
@@ -146,8 +142,8 @@ static inline real relu_of(real x) {
   return x < 0 ? 0 : x;
 }
 
-static void store_tile(const real *sums, int64_t rows, int64_t columns, const finish *f, real *c,
-                       int64_t ldc) {
+static __attribute__((noinline)) void store_tile(const real *sums, int64_t rows, int64_t columns,
+                                                 const finish *f, real *c, int64_t ldc) {
   for (int64_t i = 0; i < rows; i++, c += ldc, sums += TILE_COLUMNS) {
     if (f->beta == 0)
       for (int64_t j = 0; j < columns; j++) c[j] = f->alpha * sums[j];
@@ -160,54 +156,126 @@ static void store_tile(const real *sums, int64_t rows, int64_t columns, const fi
   }
 }
 
-/* A TILE_ROWS x TILE_COLUMNS tile of C from one panel of each side. */
-static void multiply_tile(int64_t depth, const real *restrict a, const real *restrict b,
-                          int64_t rows, int64_t columns, const finish *f, real *restrict c,
-                          int64_t ldc) {
-  vector sum[TILE_ROWS][TILE_VECTORS];
-#pragma GCC unroll 16
-  for (int i = 0; i < TILE_ROWS; i++) {
-    if (i < rows) { /* C is on its way while the sums are formed */
-      __builtin_prefetch(c + i * ldc, 1);
-      __builtin_prefetch(c + i * ldc + columns - 1, 1);
+/* Lines that will be wanted, asked for a few at a time while sums are formed: many at once would
+ * wait for each other. `rows` lines from `at` on, `step` apart, and the same `next` elements
+ * further at the next visit. */
+typedef struct ahead {
+  const real *at;
+  int64_t rows, step, next;
+} ahead;
+
+/* A tile's factors, the rows and columns of it that go to C, and what the next tiles will read. */
+typedef struct tile {
+  const real *left, *right;
+  int64_t step, depth, from, to, columns;
+  real *c;
+  int64_t ldc;
+  ahead a;
+} tile;
+
+enum { VISIT = 64 / (int)sizeof(real) }; /* rows of a panel between two visits: a line of A */
+
+static inline vector finished(vector sum, int v, const finish *f, const real *c) {
+  sum *= f->alpha;
+  if (f->beta != 0) sum += f->beta * vector_load(c);
+  if (f->bias) sum += vector_load(f->bias + v * VECTOR_WIDTH);
+  if (f->relu) sum = (vector)((vector_bits)sum & ~(vector_bits)(sum < 0));
+  return sum;
+}
+
+PRODUCT_INLINE void multiply(const int height, const int vectors, const bool across, const tile *t,
+                             const finish *f) {
+  const int64_t step = t->step;
+  const int64_t rows = (height * VISIT + t->depth - 1) / t->depth; /* of C, at a visit */
+  const real *left = t->left, *right = t->right, *coming = t->a.at;
+  int64_t row = t->from;
+  product_sums sum;
+  product_begin(height, vectors, true, NULL, 0, sum);
+  for (int64_t p = 0; p < t->depth; p += VISIT) {
+    for (int64_t i = 0; i < t->a.rows; i++) __builtin_prefetch(coming + i * t->a.step);
+    coming += t->a.next;
+    for (int64_t i = 0; i < rows && row < t->to; i++, row++) {
+      __builtin_prefetch(t->c + row * t->ldc, 1);
+      __builtin_prefetch(t->c + row * t->ldc + t->columns - 1, 1);
     }
-#pragma GCC unroll 4
-    for (int v = 0; v < TILE_VECTORS; v++) sum[i][v] = (vector){0};
+    product_add(height, vectors, across, min_int(VISIT, t->depth - p), left, step, right,
+                TILE_COLUMNS, sum);
+    left += across ? VISIT * step : VISIT;
+    right += VISIT * TILE_COLUMNS;
   }
-  for (int64_t p = 0; p < depth; p++, a += TILE_ROWS, b += TILE_COLUMNS) {
-    vector right[TILE_VECTORS];
-#pragma GCC unroll 4
-    for (int v = 0; v < TILE_VECTORS; v++) right[v] = vector_load(b + v * VECTOR_WIDTH);
+  if (t->columns == vectors * VECTOR_WIDTH && t->to - t->from == height) {
 #pragma GCC unroll 16
-    for (int i = 0; i < TILE_ROWS; i++)
+    for (int i = 0; i < height; i++)
 #pragma GCC unroll 4
-      for (int v = 0; v < TILE_VECTORS; v++) sum[i][v] += a[i] * right[v];
-  }
-  if (rows == TILE_ROWS && columns == TILE_COLUMNS && !f->bias && !f->relu) {
-    if (f->beta == 0) {
-#pragma GCC unroll 16
-      for (int i = 0; i < TILE_ROWS; i++)
-#pragma GCC unroll 4
-        for (int v = 0; v < TILE_VECTORS; v++)
-          vector_store(c + i * ldc + v * VECTOR_WIDTH, f->alpha * sum[i][v]);
-    } else {
-#pragma GCC unroll 16
-      for (int i = 0; i < TILE_ROWS; i++)
-#pragma GCC unroll 4
-        for (int v = 0; v < TILE_VECTORS; v++) {
-          real *to = c + i * ldc + v * VECTOR_WIDTH;
-          vector_store(to, f->alpha * sum[i][v] + f->beta * vector_load(to));
-        }
-    }
+      for (int v = 0; v < vectors; v++) {
+        real *c = t->c + i * t->ldc + v * VECTOR_WIDTH;
+        vector_store(c, finished(sum[i][v], v, f, c));
+      }
     return;
   }
   real sums[TILE_ROWS * TILE_COLUMNS];
-#pragma GCC unroll 16
-  for (int i = 0; i < TILE_ROWS; i++)
-#pragma GCC unroll 4
-    for (int v = 0; v < TILE_VECTORS; v++)
-      vector_store(sums + i * TILE_COLUMNS + v * VECTOR_WIDTH, sum[i][v]);
-  store_tile(sums, rows, columns, f, c, ldc);
+  product_store(height, vectors, sum, sums, TILE_COLUMNS);
+  store_tile(sums + t->from * TILE_COLUMNS, t->to - t->from, t->columns, f, t->c + t->from * t->ldc,
+             t->ldc);
+}
+
+PRODUCT_INLINE void multiply_width(const int height, const bool across, const tile *t,
+                                   const finish *f) {
+  if (t->columns > VECTOR_WIDTH)
+    multiply(height, TILE_VECTORS, across, t, f);
+  else
+    multiply(height, 1, across, t, f);
+}
+
+/* A tile of `height` rows: a function for each. */
+#define TILE_OF(height)                                                                            \
+  static __attribute__((noinline)) void multiply_##height(bool across, const tile *t,              \
+                                                          const finish *f) {                       \
+    if (across)                                                                                    \
+      multiply_width(height, true, t, f);                                                          \
+    else                                                                                           \
+      multiply_width(height, false, t, f);                                                         \
+  }
+
+typedef void multiply_fn(bool across, const tile *t, const finish *f);
+
+TILE_OF(4)
+#if TILE_ROWS > 4
+TILE_OF(5)
+TILE_OF(6)
+#endif
+#if TILE_ROWS > 6
+TILE_OF(7)
+TILE_OF(8)
+#endif
+#if TILE_ROWS > 8
+TILE_OF(9)
+TILE_OF(10)
+TILE_OF(11)
+TILE_OF(12)
+TILE_OF(13)
+TILE_OF(14)
+#endif
+
+static multiply_fn *const multiply_rows[TILE_ROWS + 1] = {
+    [4] = multiply_4,
+#if TILE_ROWS > 4
+    [5] = multiply_5,   [6] = multiply_6,
+#endif
+#if TILE_ROWS > 6
+    [7] = multiply_7,   [8] = multiply_8,
+#endif
+#if TILE_ROWS > 8
+    [9] = multiply_9,   [10] = multiply_10, [11] = multiply_11,
+    [12] = multiply_12, [13] = multiply_13, [14] = multiply_14,
+#endif
+};
+
+/* Rows of a tile when `rows` are shared out evenly: four or more, if there are. */
+static int64_t height_of(int64_t rows) {
+  const int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+  const int64_t height = (rows + tiles - 1) / tiles;
+  return height > FEW_ROWS ? height : FEW_ROWS + 1;
 }
 
 /* ---- few rows ---- */
@@ -304,29 +372,67 @@ static bool reads_in_place(const mica_gemm_block *g) {
   return !g->packed_b && g->m <= FEW_ROWS;
 }
 
-/* Columns of B packed at a time when it does not come packed: about half a megabyte. */
+static bool copies_rows(const mica_gemm_block *g) {
+  return (g->trans_a && g->n > FEW_COLUMNS) || g->round_bf16 || g->m <= FEW_ROWS;
+}
+
+/* Columns of B that pass by at a time: parts of one size. */
 static int64_t columns_at_once(const mica_gemm_block *g) {
-  return min_int(round_up(g->n, TILE_COLUMNS),
-                 round_up((int64_t)(2048 / sizeof(real)), TILE_COLUMNS));
+  const int64_t parts = (g->n * depth_of(g->k) + BLOCK - 1) / BLOCK;
+  return round_up((g->n + parts - 1) / parts, TILE_COLUMNS);
 }
 
 static size_t scratch(const mica_gemm_block *g) {
   if (reads_in_place(g) || g->k == 0) return 0;
-  const int64_t depth = min_int(DEPTH, g->k);
-  const int64_t left = depth * min_int(ROWS, round_up(g->m, TILE_ROWS));
+  const int64_t depth = depth_of(g->k);
+  const int64_t left = copies_rows(g) ? depth * TILE_ROWS : 0;
   const int64_t right = g->packed_b ? 0 : depth * columns_at_once(g);
   return (size_t)(left + right) * sizeof(real) + 64;
 }
 
-/* All the tiles of `rows` packed rows and `columns` packed columns. */
-static void multiply_panels(int64_t depth, const real *left, int64_t rows, const real *right,
-                            int64_t columns, finish f, real *c, int64_t ldc) {
-  const real *bias = f.bias;
-  for (int64_t j = 0; j < columns; j += TILE_COLUMNS) {
-    if (bias) f.bias = bias + j;
-    for (int64_t i = 0; i < rows; i += TILE_ROWS)
-      multiply_tile(depth, left + i * depth, right + j * depth, min_int(TILE_ROWS, rows - i),
-                    min_int(TILE_COLUMNS, columns - j), &f, c + i * ldc + j, ldc);
+/* What the tile below reads, shared out among the `panels` that this one meets. */
+static ahead below(const mica_gemm_block *g, const real *a, int64_t height, int64_t depth,
+                   int64_t panel, int64_t panels) {
+  if (g->trans_a) { /* a row of A for each of the panel: their ends suffice */
+    const int64_t rows = (VISIT + panels - 1) / panels;
+    const int64_t first = panel * rows * ((depth + VISIT - 1) / VISIT);
+    if (first >= depth) return (ahead){a, 0, 0, 0};
+    return (ahead){a + first * g->lda + 2 * height - 1, rows, g->lda, rows * g->lda};
+  }
+  const int64_t first = height * panel / panels, end = height * (panel + 1) / panels;
+  return (ahead){a + (height + first) * g->lda, end - first, g->lda, VISIT};
+}
+
+/* All rows of the block times `columns` packed columns, from row p of op(B) on. */
+static void multiply_panels(const mica_gemm_block *g, int64_t p, int64_t depth, const real *right,
+                            int64_t columns, finish f, real *copy, real *c) {
+  const int64_t height = g->m <= FEW_ROWS ? FEW_ROWS + 1 : height_of(g->m);
+  const int64_t panels = (columns + TILE_COLUMNS - 1) / TILE_COLUMNS;
+  const real *a = (const real *)g->a + (g->trans_a ? p * g->lda : p), *bias = f.bias;
+  for (int64_t i = 0; i < g->m; i += height) {
+    /* The last tile ends with the last row: what it shares with the one before is not stored. */
+    const int64_t first = g->m < height || i + height <= g->m ? i : g->m - height;
+    const real *at = a + first * (g->trans_a ? 1 : g->lda);
+    tile t = {.left = at,
+              .step = g->lda,
+              .depth = depth,
+              .from = i - first,
+              .to = min_int(height, g->m - first)};
+    if (copy) {
+      copy_rows(at, g->lda, g->trans_a, g->round_bf16, t.to, depth, copy);
+      t.left = copy;
+      t.step = g->trans_a ? TILE_ROWS : depth;
+    }
+    const bool more = first + 2 * height <= g->m;
+    for (int64_t j = 0; j < panels; j++) {
+      t.right = right + j * TILE_COLUMNS * depth;
+      t.columns = min_int(TILE_COLUMNS, columns - j * TILE_COLUMNS);
+      t.c = c + first * g->ldc + j * TILE_COLUMNS;
+      t.ldc = g->ldc;
+      t.a = more ? below(g, at, height, depth, j, panels) : (ahead){at, 0, 0, 0};
+      if (bias) f.bias = bias + j * TILE_COLUMNS;
+      multiply_rows[height](g->trans_a, &t, &f);
+    }
   }
 }
 
@@ -349,33 +455,25 @@ static void block(const mica_gemm_block *g, void *scratch_) {
                    c + i * g->ldc);
     return;
   }
-  const int64_t at_once = g->packed_b ? g->n : columns_at_once(g);
-  real *left = scratch_,
-       *packed = left + min_int(DEPTH, g->k) * min_int(ROWS, round_up(g->m, TILE_ROWS));
+  const int64_t at_once = columns_at_once(g), most = depth_of(g->k);
+  real *copy = copies_rows(g) ? scratch_ : NULL;
+  real *packed = (real *)scratch_ + (copy ? most * TILE_ROWS : 0);
+  if (copy && g->m <= FEW_ROWS) memset(copy, 0, (size_t)(most * TILE_ROWS) * sizeof(real));
   for (int64_t j = 0; j < g->n; j += at_once) {
     const int64_t columns = min_int(at_once, g->n - j);
-    for (int64_t p = 0; p < g->k; p += DEPTH) {
-      const int64_t depth = min_int(DEPTH, g->k - p);
+    for (int64_t p = 0; p < g->k; p += most) {
+      const int64_t depth = min_int(most, g->k - p);
       const bool last = p + depth == g->k;
       const finish f = {(real)g->alpha, p == 0 ? (real)g->beta : 1,
                         last && g->bias ? (const real *)g->bias + j : NULL, last && g->relu};
       const real *right = packed;
       if (g->packed_b)
-        right = (const real *)g->packed_b + panel_offset(g->packed_n, g->k, p, g->first_column + j);
+        right =
+            (const real *)g->packed_b + panel_offset(g->packed_n, depth, p, g->first_column + j);
       else
-        for (int64_t q = 0; q < columns; q += TILE_COLUMNS) {
-          const int64_t at = j + q;
-          pack_panel(g->trans_b ? b + at * g->ldb + p : b + p * g->ldb + at, g->ldb, g->trans_b,
-                     min_int(TILE_COLUMNS, columns - q), depth, packed + q * depth);
-        }
-      if (!g->packed_b && g->round_bf16) round_all(packed, round_up(columns, TILE_COLUMNS) * depth);
-      for (int64_t i = 0; i < g->m; i += ROWS) {
-        const int64_t rows = min_int(ROWS, g->m - i);
-        pack_rows(g->trans_a ? a + p * g->lda + i : a + i * g->lda + p, g->lda, g->trans_a, rows,
-                  depth, left);
-        if (g->round_bf16) round_all(left, round_up(rows, TILE_ROWS) * depth);
-        multiply_panels(depth, left, rows, right, columns, f, c + i * g->ldc + j, g->ldc);
-      }
+        pack_panels(g->trans_b ? b + j * g->ldb + p : b + p * g->ldb + j, g->ldb, g->trans_b,
+                    g->round_bf16, columns, depth, packed);
+      multiply_panels(g, p, depth, right, columns, f, copy, c + j);
     }
   }
 }

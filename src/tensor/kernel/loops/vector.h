@@ -14,7 +14,7 @@
 
 #if defined(MICA_ISA_avx512)
 #define VECTOR_BYTES 64
-#define TILE_ROWS    12 /* of the 32 registers: 24 sums, 2 of B, A broadcast from memory */
+#define TILE_ROWS    14 /* of the 32 registers: 28 sums, 2 of B, 1 of A */
 #define TILE_VECTORS 2
 #elif defined(MICA_ISA_avx2)
 #define VECTOR_BYTES 32
