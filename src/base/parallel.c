@@ -9,6 +9,7 @@
 
 #ifdef _OPENMP
 #include <omp.h>
+#include <stdatomic.h>
 #endif
 
 static _Thread_local bool inside;
@@ -33,9 +34,42 @@ static void run_guarded(void *ctx, int64_t begin, int64_t end) {
 }
 
 #ifdef _OPENMP
+enum { PIECES = 4, SHARES = 64 };
+
+/* What a thread has yet to take of its range: others take from it when theirs is done. */
+typedef struct share {
+  _Alignas(64) _Atomic int64_t next;
+  int64_t end, piece;
+} share;
+
 /* Chunk t * chunks / threads without its overflow. */
 static int64_t split(int64_t chunks, int threads, int t) {
   return chunks / threads * t + chunks % threads * t / threads;
+}
+
+static void take_all(share *s, guarded *g) {
+  for (;;) {
+    if (atomic_load_explicit(&s->next, memory_order_relaxed) >= s->end) return;
+    const int64_t begin = atomic_fetch_add_explicit(&s->next, s->piece, memory_order_relaxed);
+    if (begin >= s->end) return;
+    run_guarded(g, begin, begin + s->piece < s->end ? begin + s->piece : s->end);
+  }
+}
+
+static void run_team(guarded *g, int64_t chunks, int threads) {
+  share all[SHARES];
+  const int shares = threads < SHARES ? threads : SHARES;
+  for (int t = 0; t < shares; t++) {
+    const int64_t begin = split(chunks, shares, t), end = split(chunks, shares, t + 1);
+    all[t].next = begin;
+    all[t].end = end;
+    all[t].piece = (end - begin + PIECES - 1) / PIECES;
+  }
+#pragma omp parallel num_threads(threads)
+  {
+    const int t = omp_get_thread_num();
+    for (int i = 0; i < shares; i++) take_all(&all[(t + i) % shares], g);
+  }
 }
 #endif
 
@@ -49,12 +83,7 @@ void mica_parallel_for(const mica_engine *engine, int64_t chunks, mica_range_fn 
   }
 #ifdef _OPENMP
   if (threads > 1) {
-#pragma omp parallel num_threads(threads)
-    {
-      int team = omp_get_num_threads(), t = omp_get_thread_num();
-      int64_t begin = split(chunks, team, t), end = split(chunks, team, t + 1);
-      if (begin < end) run_guarded(&g, begin, end);
-    }
+    run_team(&g, chunks, threads);
     return;
   }
 #endif

@@ -4,19 +4,21 @@
 #include "tensor/kernel/library.h"
 #include "tensor/kernel/onednn.h"
 
+#include <math.h>
 #include <stdatomic.h>
 
 enum {
   SMALL_STACK = 24 << 10, /* scratch of a small product lives on the stack */
-  TASK_ROWS = 560,
-  TASK_PANELS = 8, /* of B packed at a time */
-  TASK_COLUMNS = 1024,
-  TASKS_FOR_EACH = 4, /* thread */
+  PACK_PANELS = 4,        /* of B packed at a time, of one cut of k */
+  TASKS_FOR_EACH = 8,     /* thread */
   PARTS_WANTED = 16,
   PARTS_MAX = 16,
   RELU_ELEMENTS = 1 << 15
 };
-static const double TASK_WORK = 1 << 19;    /* multiply-adds worth handing to a thread */
+static const double TASK_WORK = 1 << 19; /* multiply-adds worth handing to a thread */
+static const int64_t CACHED = 256 << 10; /* elements of B that stay in the second cache */
+static const double COPY = 0.8, STREAM = 0.5,
+                    HARDLY_MORE = 1.02;     /* of a tile's product: measured */
 static const int64_t PACKED_MAX = 16 << 20; /* elements of B packed whole */
 static const int64_t PARTIAL_MAX = 2 << 20; /* elements of partial sums */
 static const double SMALL_WORK =
@@ -58,30 +60,47 @@ static const void *at(const void *base, size_t element, int64_t offset) {
   return (const char *)base + (ptrdiff_t)element * offset;
 }
 
+/* The time of the busiest thread, in tiles: each task multiplies rows x columns of them, copies its
+ * rows where A lies transposed, and reads its columns from memory where B exceeds the cache. */
+static double time_of(int64_t rows, int64_t columns, int64_t tasks, int64_t threads, double copy,
+                      double stream) {
+  const double task = (double)(rows * columns) + copy * (double)rows + stream * (double)columns;
+  return (double)ceil_div(tasks, threads) * task;
+}
+
+/* Rows and columns of a task, in whole tiles: the cut with the least time, or a finer one that
+ * costs hardly more, so that who is done early finds something to take over. */
+static void cut(const mica_gemm_args *g, int64_t mr, int64_t nr, int64_t threads, plan *p) {
+  const int64_t tall = ceil_div(g->m, mr), wide = ceil_div(g->n, nr);
+  const double copy = g->trans_a ? COPY : 0, stream = g->k * g->n > CACHED ? STREAM : 0;
+  const double work = (double)g->m * (double)g->n * (double)g->k * (double)g->batch;
+  const int64_t worth = (int64_t)fmin(work / TASK_WORK, (double)(TASKS_FOR_EACH * threads));
+  const int64_t most = threads > 1 ? ceil_div(max_int(worth, 1), g->batch) : 1;
+  double least = INFINITY;
+  for (int64_t r = 1; r <= min_int(most, tall); r++)
+    for (int64_t c = 1; c <= min_int(max_int(most / r, 1), wide); c++) {
+      const int64_t rows = ceil_div(tall, r), columns = ceil_div(wide, c);
+      const int64_t tasks = ceil_div(tall, rows) * ceil_div(wide, columns);
+      const double time = time_of(rows, columns, tasks * g->batch, threads, copy, stream);
+      if (time > least * (tasks > p->row_tasks * p->column_tasks ? HARDLY_MORE : 1)) continue;
+      least = fmin(least, time);
+      p->rows = min_int(rows * mr, g->m);
+      p->columns = columns * nr;
+      p->row_tasks = ceil_div(tall, rows);
+      p->column_tasks = ceil_div(wide, columns);
+    }
+}
+
 static plan plan_of(const mica_gemm_args *g, int64_t mr, int64_t nr, int threads) {
   plan p = {g->m, g->n, g->k, 1, 1, 1};
   const double work = (double)g->m * (double)g->n * (double)g->k;
   if (g->m <= 3) { /* B is read in place: cut its columns */
     p.columns = max_int(64, (int64_t)(TASK_WORK / 8 / (double)max_int(g->k, 1)));
     p.columns = ceil_div(p.columns, nr) * nr;
+    p.column_tasks = ceil_div(g->n, p.columns);
   } else {
-    p.rows = min_int(TASK_ROWS, g->m);
-    /* A task begins at a panel, whatever the width of the tile: 12 columns on arm64. */
-    p.columns = min_int(TASK_COLUMNS / nr, ceil_div(g->n, nr)) * nr;
-    const int64_t wanted = threads > 1 ? TASKS_FOR_EACH * threads : 1;
-    for (;;) {
-      const int64_t tasks = ceil_div(g->m, p.rows) * ceil_div(g->n, p.columns) * g->batch;
-      if (tasks >= wanted || (double)g->batch * work / (double)tasks < 2 * TASK_WORK) break;
-      if (p.rows >= 6 * mr)
-        p.rows = ceil_div(p.rows, 2 * mr) * mr;
-      else if (p.columns >= 4 * nr)
-        p.columns = ceil_div(p.columns, 2 * nr) * nr;
-      else
-        break;
-    }
+    cut(g, mr, nr, threads, &p);
   }
-  p.row_tasks = ceil_div(g->m, p.rows);
-  p.column_tasks = ceil_div(g->n, p.columns);
   /* What rows and columns can give to many threads at best. */
   const int64_t tasks = min_int(ceil_div(g->m, 48) * ceil_div(g->n, 2 * nr),
                                 max_int(1, (int64_t)(work / (2 * TASK_WORK))));
@@ -173,13 +192,19 @@ static void run_tasks(void *ctx, int64_t begin, int64_t end) {
   }
 }
 
+static int64_t pack_groups(const mica_gemm_args *g, int64_t nr) {
+  return ceil_div(g->n, PACK_PANELS * nr);
+}
+
 static void pack_tasks(void *ctx, int64_t begin, int64_t end) {
   job *j = ctx;
   const mica_gemm_args *g = j->args;
-  const int64_t step = TASK_PANELS * j->kernels->nr;
-  for (int64_t i = begin; i < end; i++)
-    j->kernels->pack_b(g->b, g->ldb, g->trans_b, g->compute == MICA_BF16, g->k, g->n, i * step,
-                       min_int(g->n, (i + 1) * step), j->packed);
+  const int64_t step = PACK_PANELS * j->kernels->nr, groups = pack_groups(g, j->kernels->nr);
+  for (int64_t i = begin; i < end; i++) {
+    const int64_t column = i % groups * step;
+    j->kernels->pack_b(g->b, g->ldb, g->trans_b, g->compute == MICA_BF16, g->k, g->n, i / groups,
+                       column, min_int(g->n, column + step), j->packed);
+  }
 }
 
 static void combine_tasks(void *ctx, int64_t begin, int64_t end) {
@@ -209,7 +234,7 @@ static mica_status own_gemm(const mica_engine *engine, const mica_gemm_args *g) 
              g->k <= PACKED_MAX / (ceil_div(g->n, nr) * nr)) {
     j.packed = mica_workspace_acquire(engine, j.element * (size_t)(g->k * ceil_div(g->n, nr) * nr));
     if (!j.packed) return MICA_ERR_MEMORY;
-    mica_parallel_for(engine, ceil_div(g->n, TASK_PANELS * nr), pack_tasks, &j);
+    mica_parallel_for(engine, j.kernels->cuts(g->k) * pack_groups(g, nr), pack_tasks, &j);
   }
   mica_parallel_for(engine, g->batch * j.plan.row_tasks * j.plan.column_tasks * j.plan.parts,
                     run_tasks, &j);

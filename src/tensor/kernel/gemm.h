@@ -71,10 +71,12 @@ typedef struct mica_gemm_kernels {
   /* Scratch bytes that `block` needs; nothing when m is small (it then reads B in place). */
   size_t (*scratch)(const mica_gemm_block *block);
   void (*block)(const mica_gemm_block *block, void *scratch);
-  /* Pack columns [begin, end) of op(B), k x n, into `packed`; begin is a multiple of nr. The packed
-   * matrix holds k * round_up(n, nr) elements. */
+  /* The cuts of k. */
+  int64_t (*cuts)(int64_t k);
+  /* Pack a cut of columns [begin, end) of op(B), k x n, into `packed`; begin is a multiple of nr.
+   * The packed matrix holds k * round_up(n, nr) elements. */
   void (*pack_b)(const void *b, int64_t ldb, bool trans_b, bool round_bf16, int64_t k, int64_t n,
-                 int64_t begin, int64_t end, void *packed);
+                 int64_t cut, int64_t begin, int64_t end, void *packed);
   /* Rows [begin, end) of C = relu(beta * C + the sum of `parts` m x n matrices + bias), added in
    * order. */
   void (*combine)(const void *partial, int64_t parts, int64_t m, int64_t n, int64_t begin,

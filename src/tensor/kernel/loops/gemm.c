@@ -48,10 +48,14 @@ static void round_all(real *x, int64_t n) {
   for (int64_t i = 0; i < n; i++) x[i] = rounded(x[i]);
 }
 
-/* The cuts of k: equal but for the last. */
+static int64_t cuts(int64_t k) {
+  return (k + DEPTH - 1) / DEPTH;
+}
+
+/* They are equal, but the last may be shorter. */
 static int64_t depth_of(int64_t k) {
-  const int64_t cuts = (k + DEPTH - 1) / DEPTH;
-  return cuts < 2 ? k : round_up((k + cuts - 1) / cuts, VECTOR_WIDTH);
+  const int64_t n = cuts(k);
+  return n < 2 ? k : round_up((k + n - 1) / n, VECTOR_WIDTH);
 }
 
 /* ---- packing ---- */
@@ -103,14 +107,12 @@ static int64_t panel_offset(int64_t n, int64_t depth, int64_t first_p, int64_t c
 }
 
 static void pack_b(const void *b_, int64_t ldb, bool trans, bool round_bf16, int64_t k, int64_t n,
-                   int64_t begin, int64_t end, void *packed) {
-  const real *b = b_;
-  const int64_t most = depth_of(k);
-  for (int64_t p = 0; p < k; p += most) {
-    const int64_t depth = min_int(most, k - p);
-    pack_panels(trans ? b + begin * ldb + p : b + p * ldb + begin, ldb, trans, round_bf16,
-                end - begin, depth, (real *)packed + panel_offset(n, depth, p, begin));
-  }
+                   int64_t cut, int64_t begin, int64_t end, void *packed) {
+  const int64_t most = depth_of(k), p = cut * most, depth = min_int(most, k - p);
+  const real *b = (const real *)b_ + (trans ? begin * ldb + p : p * ldb + begin);
+  if (depth > 0)
+    pack_panels(b, ldb, trans, round_bf16, end - begin, depth,
+                (real *)packed + panel_offset(n, depth, p, begin));
 }
 
 /* `height` rows of op(A) where they cannot be read in place: across if A lies transposed, else row
@@ -501,4 +503,5 @@ static void relu(int64_t m, int64_t n, void *c_, int64_t ldc) {
 }
 
 const mica_gemm_kernels MICA_KERNEL(gemm) = {
-    TILE_ROWS, TILE_VECTORS *VECTOR_BYTES / sizeof(real), scratch, block, pack_b, combine, relu};
+    TILE_ROWS, TILE_VECTORS *VECTOR_BYTES / sizeof(real), scratch, block, cuts, pack_b, combine,
+    relu};
