@@ -15,10 +15,11 @@ enum {
   PARTS_MAX = 16,
   RELU_ELEMENTS = 1 << 15
 };
-static const double TASK_WORK = 1 << 19; /* multiply-adds worth handing to a thread */
-static const int64_t CACHED = 256 << 10; /* elements of B that stay in the second cache */
-static const double COPY = 0.8, STREAM = 0.5,
-                    HARDLY_MORE = 1.02;     /* of a tile's product: measured */
+static const double TASK_WORK = 1 << 19;      /* multiply-adds worth handing to a thread */
+static const int64_t CACHED = 256 << 10;      /* elements of B that stay in the second cache */
+static const double COPY = 0.8, STREAM = 0.5; /* of the time of a tile's product */
+static const double WAIT = 20000;             /* the same of one with a row of B */
+static const double HARDLY_MORE = 1.02;
 static const int64_t PACKED_MAX = 16 << 20; /* elements of B packed whole */
 static const int64_t PARTIAL_MAX = 2 << 20; /* elements of partial sums */
 static const double SMALL_WORK =
@@ -61,18 +62,20 @@ static const void *at(const void *base, size_t element, int64_t offset) {
 }
 
 /* The time of the busiest thread, in tiles: each task multiplies rows x columns of them, copies its
- * rows where A lies transposed, and reads its columns from memory where B exceeds the cache. */
-static double time_of(int64_t rows, int64_t columns, int64_t tasks, int64_t threads, double copy,
-                      double stream) {
+ * rows where A lies transposed, and reads its columns from memory where B exceeds the cache. Tasks
+ * that share columns wait until all of B is packed. */
+static double time_of(const mica_gemm_args *g, int64_t mr, const plan *p, int64_t rows,
+                      int64_t columns, int64_t threads) {
+  const double copy = g->trans_a ? COPY : 0, stream = g->k * g->n > CACHED ? STREAM : 0;
+  const double wait = p->row_tasks > 1 ? WAIT / (double)(mr * g->k) : 0;
   const double task = (double)(rows * columns) + copy * (double)rows + stream * (double)columns;
-  return (double)ceil_div(tasks, threads) * task;
+  return wait + (double)ceil_div(p->row_tasks * p->column_tasks * g->batch, threads) * task;
 }
 
 /* Rows and columns of a task, in whole tiles: the cut with the least time, or a finer one that
  * costs hardly more, so that who is done early finds something to take over. */
 static void cut(const mica_gemm_args *g, int64_t mr, int64_t nr, int64_t threads, plan *p) {
   const int64_t tall = ceil_div(g->m, mr), wide = ceil_div(g->n, nr);
-  const double copy = g->trans_a ? COPY : 0, stream = g->k * g->n > CACHED ? STREAM : 0;
   const double work = (double)g->m * (double)g->n * (double)g->k * (double)g->batch;
   const int64_t worth = (int64_t)fmin(work / TASK_WORK, (double)(TASKS_FOR_EACH * threads));
   const int64_t most = threads > 1 ? ceil_div(max_int(worth, 1), g->batch) : 1;
@@ -80,14 +83,16 @@ static void cut(const mica_gemm_args *g, int64_t mr, int64_t nr, int64_t threads
   for (int64_t r = 1; r <= min_int(most, tall); r++)
     for (int64_t c = 1; c <= min_int(max_int(most / r, 1), wide); c++) {
       const int64_t rows = ceil_div(tall, r), columns = ceil_div(wide, c);
-      const int64_t tasks = ceil_div(tall, rows) * ceil_div(wide, columns);
-      const double time = time_of(rows, columns, tasks * g->batch, threads, copy, stream);
-      if (time > least * (tasks > p->row_tasks * p->column_tasks ? HARDLY_MORE : 1)) continue;
+      plan tried = *p;
+      tried.rows = min_int(rows * mr, g->m);
+      tried.columns = columns * nr;
+      tried.row_tasks = ceil_div(tall, rows);
+      tried.column_tasks = ceil_div(wide, columns);
+      const bool finer = tried.row_tasks * tried.column_tasks > p->row_tasks * p->column_tasks;
+      const double time = time_of(g, mr, &tried, rows, columns, threads);
+      if (time > least * (finer ? HARDLY_MORE : 1)) continue;
       least = fmin(least, time);
-      p->rows = min_int(rows * mr, g->m);
-      p->columns = columns * nr;
-      p->row_tasks = ceil_div(tall, rows);
-      p->column_tasks = ceil_div(wide, columns);
+      *p = tried;
     }
 }
 

@@ -68,9 +68,7 @@ static void pack_panel_across(const real *b, int64_t ldb, int64_t columns, int64
     int64_t p = 0;
     for (; p + VECTOR_WIDTH <= depth; p += VECTOR_WIDTH) {
       vector square[VECTOR_WIDTH];
-#pragma GCC unroll 16
-      for (int r = 0; r < VECTOR_WIDTH; r++) square[r] = vector_load(b + r * ldb + p);
-      vector_transpose(square);
+      vector_load_columns(b + p, ldb, square);
 #pragma GCC unroll 16
       for (int q = 0; q < VECTOR_WIDTH; q++)
         vector_store(to + (p + q) * TILE_COLUMNS + j, square[q]);

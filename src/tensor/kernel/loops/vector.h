@@ -104,6 +104,36 @@ static inline void vector_transpose(vector *row) {
 #endif
 }
 
+/* A square of a matrix whose rows are `step` apart, column by column. Pieces of four elements come
+ * from memory to where they belong, which leaves half the exchanges between registers. */
+static inline void vector_load_columns(const real *from, int64_t step, vector *column) {
+#if defined(MICA_ISA_avx512) && defined(MICA_REAL_float)
+#pragma GCC unroll 4
+  for (int p = 0; p < VECTOR_WIDTH; p += 4, from += 4) {
+    __m512 row[4]; /* row q has rows q, 4 + q, 8 + q, 12 + q of the square */
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; q++) {
+      row[q] = _mm512_castps128_ps512(_mm_loadu_ps(from + q * step));
+      row[q] = _mm512_insertf32x4(row[q], _mm_loadu_ps(from + (4 + q) * step), 1);
+      row[q] = _mm512_insertf32x4(row[q], _mm_loadu_ps(from + (8 + q) * step), 2);
+      row[q] = _mm512_insertf32x4(row[q], _mm_loadu_ps(from + (12 + q) * step), 3);
+    }
+    const __m512d a = (__m512d)_mm512_unpacklo_ps(row[0], row[1]),
+                  b = (__m512d)_mm512_unpacklo_ps(row[2], row[3]),
+                  c = (__m512d)_mm512_unpackhi_ps(row[0], row[1]),
+                  d = (__m512d)_mm512_unpackhi_ps(row[2], row[3]);
+    column[p] = (vector)_mm512_unpacklo_pd(a, b);
+    column[p + 1] = (vector)_mm512_unpackhi_pd(a, b);
+    column[p + 2] = (vector)_mm512_unpacklo_pd(c, d);
+    column[p + 3] = (vector)_mm512_unpackhi_pd(c, d);
+  }
+#else
+#pragma GCC unroll 16
+  for (int r = 0; r < VECTOR_WIDTH; r++) column[r] = vector_load(from + r * step);
+  vector_transpose(column);
+#endif
+}
+
 /* a a - q, with q the rounded a a: what rounding took. By one fused operation, or by halves that
  * square exactly. */
 static inline vector vector_square_rest(vector a, vector q) {
