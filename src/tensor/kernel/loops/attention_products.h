@@ -6,18 +6,9 @@
 #include "tensor/kernel/attention.h"
 
 #include "loop.h"
-#include "vector.h"
+#include "product_tile.h"
 
 enum { QUERIES = MICA_ATTENTION_QUERIES, KEYS = MICA_ATTENTION_KEYS };
-
-/* The register tile: ROWS rows of VECTORS vectors, and a row of the other factor. */
-#if defined(MICA_ISA_avx512) || defined(__aarch64__)
-enum { ROWS = 6, VECTORS = 4 };
-#elif defined(MICA_ISA_avx2)
-enum { ROWS = 6, VECTORS = 2 };
-#else
-enum { ROWS = 4, VECTORS = 2 };
-#endif
 
 static int64_t padded(int64_t n) {
   return (n + VECTOR_WIDTH - 1) / VECTOR_WIDTH * VECTOR_WIDTH;
@@ -40,39 +31,15 @@ static matrix rows_from(matrix m, int64_t i) {
 }
 
 /* C (rows x vectors) += A B over depths [from, to). `across`: A lies transposed, its rows side by
- * side. `fresh`: what C held does not count. Rows of A beyond `rows` repeat the last, or are what
- * lies beside it; they are not stored. */
-static inline __attribute__((always_inline)) void multiply_tile(const int vectors,
-                                                                const bool across, const bool fresh,
-                                                                int64_t rows, int64_t from,
-                                                                int64_t to, matrix a, matrix b,
-                                                                matrix c) {
-  vector sum[ROWS][VECTORS];
-  const real *left[ROWS];
-#pragma GCC unroll 8
-  for (int i = 0; i < ROWS; i++) {
-    const int64_t row = i < rows ? i : rows - 1;
-    left[i] = across ? a.at + i : a.at + row * a.step;
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++)
-      sum[i][v] = fresh ? (vector){0} : vector_load(row_of(c, row) + v * VECTOR_WIDTH);
-  }
-  const real *right = row_of(b, from);
-  int64_t at = from * (across ? a.step : 1);
-  for (int64_t p = from; p < to; p++, right += b.step, at += across ? a.step : 1) {
-    vector r[VECTORS];
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) r[v] = vector_load(right + v * VECTOR_WIDTH);
-#pragma GCC unroll 8
-    for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; v++) sum[i][v] += left[i][at] * r[v];
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < ROWS; i++)
-    if (i < rows)
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; v++) vector_store(row_of(c, i) + v * VECTOR_WIDTH, sum[i][v]);
+ * side. `fresh`: what C held does not count. */
+PRODUCT_INLINE void multiply_tile(const int vectors, const bool across, const bool fresh,
+                                  int64_t rows, int64_t from, int64_t to, matrix a, matrix b,
+                                  matrix c) {
+  product_sums sum;
+  product_begin(vectors, fresh, rows, c.at, c.step, sum);
+  product_add(vectors, across, rows, to - from, a.at + from * (across ? a.step : 1), a.step,
+              row_of(b, from), b.step, sum);
+  product_store(vectors, rows, sum, c.at, c.step);
 }
 
 /* What a product of a tile on the diagonal of a causal mask may leave out, because key j of the
@@ -90,27 +57,20 @@ static inline __attribute__((always_inline)) void multiply(const bool across, co
                                                            int64_t rows, int64_t columns,
                                                            int64_t depth, matrix a, matrix b,
                                                            matrix c) {
-  for (int64_t column = 0; column < columns; column += VECTORS * VECTOR_WIDTH)
-    for (int64_t i = 0; i < rows; i += ROWS) {
+  for (int64_t column = 0; column < columns; column += TILE_COLUMNS)
+    for (int64_t i = 0; i < rows; i += TILE_ROWS) {
       int64_t first = column, from = 0, to = depth;
       const int64_t seen = i - diagonal; /* the first query that sees key i */
       if (shape == RESULT_BY_KEY && seen > first) first = seen - seen % VECTOR_WIDTH;
       if (shape == SUM_OF_QUERIES && seen > 0) from = seen;
-      if (shape == SUM_OF_KEYS) to = smaller(depth, i + ROWS + diagonal);
-      const int64_t end = smaller(columns, column + VECTORS * VECTOR_WIDTH);
+      if (shape == SUM_OF_KEYS) to = smaller(depth, i + TILE_ROWS + diagonal);
+      const int64_t end = smaller(columns, column + TILE_COLUMNS);
       const matrix left = {across ? a.at + i : row_of(a, i), a.step};
       const matrix right = {b.at + first, b.step}, out = {row_of(c, i) + first, c.step};
-      switch ((end - first) / VECTOR_WIDTH) {
-      case 1: multiply_tile(1, across, fresh, rows - i, from, to, left, right, out); break;
-#if defined(MICA_ISA_avx512) || defined(__aarch64__)
-      case 2: multiply_tile(2, across, fresh, rows - i, from, to, left, right, out); break;
-      case 3: multiply_tile(3, across, fresh, rows - i, from, to, left, right, out); break;
-#endif
-      case VECTORS:
-        multiply_tile(VECTORS, across, fresh, rows - i, from, to, left, right, out);
-        break;
-      default: break; /* all of it is hidden */
-      }
+      /* Nothing is left where all of it is hidden. */
+#define TILE(vectors) multiply_tile(vectors, across, fresh, rows - i, from, to, left, right, out)
+      PRODUCT_WIDTHS((end - first) / VECTOR_WIDTH, TILE)
+#undef TILE
     }
 }
 

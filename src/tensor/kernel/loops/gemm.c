@@ -14,9 +14,10 @@
 #include <string.h>
 
 enum {
-  DEPTH = 2048 / (int)sizeof(real), /* the most of a cut of k: the first cache holds a tile of A */
+  DEPTH = 3072 / (int)sizeof(real), /* the most of a cut of k: the first cache holds a tile of A */
   BLOCK = (1 << 20) / (int)sizeof(real), /* elements of B that stay in the second cache */
   FEW_COLUMNS = 2 * TILE_COLUMNS,        /* up to this many a transposed A is read in place */
+  COPIED = 4 * TILE_ROWS,                /* rows of A copied at a time */
   FEW_ROWS = 3,                          /* up to this many rows B is read in place */
   DOTS = 16,                             /* dot products between two visits to C */
   DOT_VECTORS = 8,                       /* vectors of one's sum */
@@ -113,20 +114,19 @@ static void pack_b(const void *b_, int64_t ldb, bool trans, bool round_bf16, int
                 (real *)packed + panel_offset(n, depth, p, begin));
 }
 
-/* `height` rows of op(A) where they cannot be read in place: across if A lies transposed, else row
- * by row. */
-static void copy_rows(const real *a, int64_t lda, bool trans, bool round, int64_t height,
+/* `rows` of op(A) where they cannot be read in place: across with COPIED in a row if A lies
+ * transposed, else row by row. */
+static void copy_rows(const real *a, int64_t lda, bool trans, bool round, int64_t rows,
                       int64_t depth, real *to) {
-  if (trans && height == TILE_ROWS)
-    for (int64_t p = 0; p < depth; p++)
-      memcpy(to + p * TILE_ROWS, a + p * lda, TILE_ROWS * sizeof(real));
+  if (trans && rows == COPIED)
+    for (int64_t p = 0; p < depth; p++) memcpy(to + p * COPIED, a + p * lda, COPIED * sizeof(real));
   else if (trans)
     for (int64_t p = 0; p < depth; p++)
-      for (int64_t i = 0; i < height; i++) to[p * TILE_ROWS + i] = a[p * lda + i];
+      for (int64_t i = 0; i < COPIED; i++) to[p * COPIED + i] = i < rows ? a[p * lda + i] : 0;
   else
-    for (int64_t i = 0; i < height; i++)
+    for (int64_t i = 0; i < rows; i++)
       memcpy(to + i * depth, a + i * lda, (size_t)depth * sizeof(real));
-  if (round) round_all(to, trans ? TILE_ROWS * depth : height * depth);
+  if (round) round_all(to, (trans ? COPIED : rows) * depth);
 }
 
 /* ---- the tile ---- */
@@ -164,10 +164,11 @@ typedef struct ahead {
   int64_t rows, step, next;
 } ahead;
 
-/* A tile's factors, the rows and columns of it that go to C, and what the next tiles will read. */
+/* A tile's factors, the rows and columns of it that there are, and what the next tiles will read.
+ */
 typedef struct tile {
   const real *left, *right;
-  int64_t step, depth, from, to, columns;
+  int64_t step, depth, rows, columns;
   real *c;
   int64_t ldc;
   ahead a;
@@ -183,99 +184,51 @@ static inline vector finished(vector sum, int v, const finish *f, const real *c)
   return sum;
 }
 
-PRODUCT_INLINE void multiply(const int height, const int vectors, const bool across, const tile *t,
-                             const finish *f) {
-  const int64_t step = t->step;
-  const int64_t rows = (height * VISIT + t->depth - 1) / t->depth; /* of C, at a visit */
+PRODUCT_INLINE void multiply(const int vectors, const bool across, const tile *t, const finish *f) {
+  const int64_t step = t->step, to_left = across ? VISIT * step : VISIT;
+  const int64_t rows = (TILE_ROWS * VISIT + t->depth - 1) / t->depth; /* of C, at a visit */
   const real *left = t->left, *right = t->right, *coming = t->a.at;
-  int64_t row = t->from;
+  int64_t row = 0, p = 0;
   product_sums sum;
-  product_begin(height, vectors, true, NULL, 0, sum);
-  for (int64_t p = 0; p < t->depth; p += VISIT) {
+  product_begin(vectors, true, t->rows, NULL, 0, sum);
+  for (; p + VISIT <= t->depth; p += VISIT) {
     for (int64_t i = 0; i < t->a.rows; i++) __builtin_prefetch(coming + i * t->a.step);
     coming += t->a.next;
-    for (int64_t i = 0; i < rows && row < t->to; i++, row++) {
-      __builtin_prefetch(t->c + row * t->ldc, 1);
-      __builtin_prefetch(t->c + row * t->ldc + t->columns - 1, 1);
-    }
-    product_add(height, vectors, across, min_int(VISIT, t->depth - p), left, step, right,
-                TILE_COLUMNS, sum);
-    left += across ? VISIT * step : VISIT;
+    for (int64_t i = 0; i < rows && row < t->rows; i++, row++)
+      for (int v = 0; v < vectors; v++)
+        __builtin_prefetch(t->c + row * t->ldc + v * VECTOR_WIDTH, 1);
+    product_add(vectors, across, t->rows, VISIT, left, step, right, TILE_COLUMNS, sum);
+    left += to_left;
     right += VISIT * TILE_COLUMNS;
   }
-  if (t->columns == vectors * VECTOR_WIDTH && t->to - t->from == height) {
+  if (p < t->depth)
+    product_add(vectors, across, t->rows, t->depth - p, left, step, right, TILE_COLUMNS, sum);
+  if (t->columns == vectors * VECTOR_WIDTH) {
 #pragma GCC unroll 16
-    for (int i = 0; i < height; i++)
+    for (int i = 0; i < TILE_ROWS; i++)
+      if (i < t->rows)
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; v++) {
-        real *c = t->c + i * t->ldc + v * VECTOR_WIDTH;
-        vector_store(c, finished(sum[i][v], v, f, c));
-      }
+        for (int v = 0; v < vectors; v++) {
+          real *c = t->c + i * t->ldc + v * VECTOR_WIDTH;
+          vector_store(c, finished(sum[i][v], v, f, c));
+        }
     return;
   }
   real sums[TILE_ROWS * TILE_COLUMNS];
-  product_store(height, vectors, sum, sums, TILE_COLUMNS);
-  store_tile(sums + t->from * TILE_COLUMNS, t->to - t->from, t->columns, f, t->c + t->from * t->ldc,
-             t->ldc);
+  product_store(vectors, TILE_ROWS, sum, sums, TILE_COLUMNS);
+  store_tile(sums, t->rows, t->columns, f, t->c, t->ldc);
 }
 
-PRODUCT_INLINE void multiply_width(const int height, const bool across, const tile *t,
-                                   const finish *f) {
-  if (t->columns > VECTOR_WIDTH)
-    multiply(height, TILE_VECTORS, across, t, f);
-  else
-    multiply(height, 1, across, t, f);
+static void multiply_across(const tile *t, const finish *f) {
+#define TILE(vectors) multiply(vectors, true, t, f)
+  PRODUCT_WIDTHS((t->columns + VECTOR_WIDTH - 1) / VECTOR_WIDTH, TILE)
+#undef TILE
 }
 
-/* A tile of `height` rows: a function for each. */
-#define TILE_OF(height)                                                                            \
-  static __attribute__((noinline)) void multiply_##height(bool across, const tile *t,              \
-                                                          const finish *f) {                       \
-    if (across)                                                                                    \
-      multiply_width(height, true, t, f);                                                          \
-    else                                                                                           \
-      multiply_width(height, false, t, f);                                                         \
-  }
-
-typedef void multiply_fn(bool across, const tile *t, const finish *f);
-
-TILE_OF(4)
-#if TILE_ROWS > 4
-TILE_OF(5)
-TILE_OF(6)
-#endif
-#if TILE_ROWS > 6
-TILE_OF(7)
-TILE_OF(8)
-#endif
-#if TILE_ROWS > 8
-TILE_OF(9)
-TILE_OF(10)
-TILE_OF(11)
-TILE_OF(12)
-TILE_OF(13)
-TILE_OF(14)
-#endif
-
-static multiply_fn *const multiply_rows[TILE_ROWS + 1] = {
-    [4] = multiply_4,
-#if TILE_ROWS > 4
-    [5] = multiply_5,   [6] = multiply_6,
-#endif
-#if TILE_ROWS > 6
-    [7] = multiply_7,   [8] = multiply_8,
-#endif
-#if TILE_ROWS > 8
-    [9] = multiply_9,   [10] = multiply_10, [11] = multiply_11,
-    [12] = multiply_12, [13] = multiply_13, [14] = multiply_14,
-#endif
-};
-
-/* Rows of a tile when `rows` are shared out evenly: four or more, if there are. */
-static int64_t height_of(int64_t rows) {
-  const int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
-  const int64_t height = (rows + tiles - 1) / tiles;
-  return height > FEW_ROWS ? height : FEW_ROWS + 1;
+static void multiply_rows(const tile *t, const finish *f) {
+#define TILE(vectors) multiply(vectors, false, t, f)
+  PRODUCT_WIDTHS((t->columns + VECTOR_WIDTH - 1) / VECTOR_WIDTH, TILE)
+#undef TILE
 }
 
 /* ---- few rows ---- */
@@ -373,7 +326,7 @@ static bool reads_in_place(const mica_gemm_block *g) {
 }
 
 static bool copies_rows(const mica_gemm_block *g) {
-  return (g->trans_a && g->n > FEW_COLUMNS) || g->round_bf16 || g->m <= FEW_ROWS;
+  return (g->trans_a && g->n > FEW_COLUMNS) || g->round_bf16;
 }
 
 /* Columns of B that pass by at a time: parts of one size. */
@@ -385,54 +338,64 @@ static int64_t columns_at_once(const mica_gemm_block *g) {
 static size_t scratch(const mica_gemm_block *g) {
   if (reads_in_place(g) || g->k == 0) return 0;
   const int64_t depth = depth_of(g->k);
-  const int64_t left = copies_rows(g) ? depth * TILE_ROWS : 0;
+  const int64_t left = copies_rows(g) ? depth * COPIED : 0;
   const int64_t right = g->packed_b ? 0 : depth * columns_at_once(g);
   return (size_t)(left + right) * sizeof(real) + 64;
 }
 
-/* What the tile below reads, shared out among the `panels` that this one meets. */
-static ahead below(const mica_gemm_block *g, const real *a, int64_t height, int64_t depth,
+/* What the rows below read, shared out among the `panels` that these meet. */
+static ahead below(const mica_gemm_block *g, const real *a, int64_t rows, int64_t depth,
                    int64_t panel, int64_t panels) {
   if (g->trans_a) { /* a row of A for each of the panel: their ends suffice */
-    const int64_t rows = (VISIT + panels - 1) / panels;
-    const int64_t first = panel * rows * ((depth + VISIT - 1) / VISIT);
+    const int64_t visit = (VISIT + panels - 1) / panels;
+    const int64_t first = panel * visit * ((depth + VISIT - 1) / VISIT);
     if (first >= depth) return (ahead){a, 0, 0, 0};
-    return (ahead){a + first * g->lda + 2 * height - 1, rows, g->lda, rows * g->lda};
+    return (ahead){a + first * g->lda + 2 * rows - 1, visit, g->lda, visit * g->lda};
   }
-  const int64_t first = height * panel / panels, end = height * (panel + 1) / panels;
-  return (ahead){a + (height + first) * g->lda, end - first, g->lda, VISIT};
+  const int64_t first = rows * panel / panels, end = rows * (panel + 1) / panels;
+  return (ahead){a + (rows + first) * g->lda, end - first, g->lda, VISIT};
+}
+
+/* A tile's rows times all panels. `coming`: as many rows follow. */
+static void multiply_panels(const mica_gemm_block *g, tile t, const real *a, int64_t columns,
+                            bool coming, finish f) {
+  const int64_t panels = (columns + TILE_COLUMNS - 1) / TILE_COLUMNS;
+  const real *right = t.right, *bias = f.bias;
+  for (int64_t j = 0; j < panels; j++) {
+    t.right = right + j * TILE_COLUMNS * t.depth;
+    t.columns = min_int(TILE_COLUMNS, columns - j * TILE_COLUMNS);
+    t.a = coming ? below(g, a, t.rows, t.depth, j, panels) : (ahead){a, 0, 0, 0};
+    if (bias) f.bias = bias + j * TILE_COLUMNS;
+    if (g->trans_a)
+      multiply_across(&t, &f);
+    else
+      multiply_rows(&t, &f);
+    t.c += TILE_COLUMNS;
+  }
 }
 
 /* All rows of the block times `columns` packed columns, from row p of op(B) on. */
-static void multiply_panels(const mica_gemm_block *g, int64_t p, int64_t depth, const real *right,
-                            int64_t columns, finish f, real *copy, real *c) {
-  const int64_t height = g->m <= FEW_ROWS ? FEW_ROWS + 1 : height_of(g->m);
-  const int64_t panels = (columns + TILE_COLUMNS - 1) / TILE_COLUMNS;
-  const real *a = (const real *)g->a + (g->trans_a ? p * g->lda : p), *bias = f.bias;
-  for (int64_t i = 0; i < g->m; i += height) {
-    /* The last tile ends with the last row: what it shares with the one before is not stored. */
-    const int64_t first = g->m < height || i + height <= g->m ? i : g->m - height;
-    const real *at = a + first * (g->trans_a ? 1 : g->lda);
+static void multiply_all(const mica_gemm_block *g, int64_t p, int64_t depth, const real *right,
+                         int64_t columns, const finish *f, real *copy, real *c) {
+  const real *a = (const real *)g->a + (g->trans_a ? p * g->lda : p);
+  const int64_t to_next = g->trans_a ? 1 : g->lda;
+  for (int64_t i = 0; i < g->m; i += TILE_ROWS) {
+    const real *at = a + i * to_next;
     tile t = {.left = at,
+              .right = right,
               .step = g->lda,
               .depth = depth,
-              .from = i - first,
-              .to = min_int(height, g->m - first)};
+              .rows = min_int(TILE_ROWS, g->m - i),
+              .c = c + i * g->ldc,
+              .ldc = g->ldc};
     if (copy) {
-      copy_rows(at, g->lda, g->trans_a, g->round_bf16, t.to, depth, copy);
-      t.left = copy;
-      t.step = g->trans_a ? TILE_ROWS : depth;
+      const int64_t first = i % COPIED, to_row = g->trans_a ? 1 : depth;
+      if (!first)
+        copy_rows(at, g->lda, g->trans_a, g->round_bf16, min_int(COPIED, g->m - i), depth, copy);
+      t.left = copy + first * to_row;
+      t.step = g->trans_a ? COPIED : depth;
     }
-    const bool more = first + 2 * height <= g->m;
-    for (int64_t j = 0; j < panels; j++) {
-      t.right = right + j * TILE_COLUMNS * depth;
-      t.columns = min_int(TILE_COLUMNS, columns - j * TILE_COLUMNS);
-      t.c = c + first * g->ldc + j * TILE_COLUMNS;
-      t.ldc = g->ldc;
-      t.a = more ? below(g, at, height, depth, j, panels) : (ahead){at, 0, 0, 0};
-      if (bias) f.bias = bias + j * TILE_COLUMNS;
-      multiply_rows[height](g->trans_a, &t, &f);
-    }
+    multiply_panels(g, t, at, columns, i + 2 * TILE_ROWS <= g->m, *f);
   }
 }
 
@@ -457,8 +420,7 @@ static void block(const mica_gemm_block *g, void *scratch_) {
   }
   const int64_t at_once = columns_at_once(g), most = depth_of(g->k);
   real *copy = copies_rows(g) ? scratch_ : NULL;
-  real *packed = (real *)scratch_ + (copy ? most * TILE_ROWS : 0);
-  if (copy && g->m <= FEW_ROWS) memset(copy, 0, (size_t)(most * TILE_ROWS) * sizeof(real));
+  real *packed = (real *)scratch_ + (copy ? most * COPIED : 0);
   for (int64_t j = 0; j < g->n; j += at_once) {
     const int64_t columns = min_int(at_once, g->n - j);
     for (int64_t p = 0; p < g->k; p += most) {
@@ -473,7 +435,7 @@ static void block(const mica_gemm_block *g, void *scratch_) {
       else
         pack_panels(g->trans_b ? b + j * g->ldb + p : b + p * g->ldb + j, g->ldb, g->trans_b,
                     g->round_bf16, columns, depth, packed);
-      multiply_panels(g, p, depth, right, columns, f, copy, c + j);
+      multiply_all(g, p, depth, right, columns, &f, copy, c + j);
     }
   }
 }

@@ -12,18 +12,20 @@
 #include <immintrin.h>
 #endif
 
+/* The register tile of products, TILE_ROWS x TILE_VECTORS sums: few rows and wide, which takes the
+ * fewest loads for each product. */
 #if defined(MICA_ISA_avx512)
 #define VECTOR_BYTES 64
-#define TILE_ROWS    14 /* of the 32 registers: 28 sums, 2 of B, 1 of A */
-#define TILE_VECTORS 2
+#define TILE_ROWS    6 /* of the 32 registers: 24 sums, 4 of B, 1 of A */
+#define TILE_VECTORS 4
 #elif defined(MICA_ISA_avx2)
 #define VECTOR_BYTES 32
 #define TILE_ROWS    6 /* of the 16 registers: 12 sums, 2 of B, 1 of A */
 #define TILE_VECTORS 2
 #elif defined(__aarch64__)
 #define VECTOR_BYTES 16
-#define TILE_ROWS    8
-#define TILE_VECTORS 3
+#define TILE_ROWS    6
+#define TILE_VECTORS 4
 #else
 #define VECTOR_BYTES 16
 #define TILE_ROWS    4

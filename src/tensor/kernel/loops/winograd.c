@@ -8,7 +8,7 @@
 #include "tensor/kernel/winograd.h"
 
 #include "loop.h"
-#include "vector.h"
+#include "product_tile.h"
 
 enum { SIDE = 6, OUT = 4, TAPS = 3, POINTS = MICA_WINOGRAD_POINTS };
 
@@ -266,37 +266,20 @@ static void weight_gradient(int64_t c, const void *uv, int64_t step, int64_t beg
 
 /* ---- products ---- */
 
-/* TILE_ROWS rows of a product, `vectors` vectors wide. Element (i, p) of the left factor is
- * left[i * row + p * next]; rows from `rows` on repeat the last and are not stored. */
 INLINE void product_tile(const int vectors, const bool across, int64_t rows, int64_t depth,
                          const real *left, int64_t left_step, const real *right, int64_t right_step,
                          bool fresh, real *to, int64_t to_step) {
-  vector sum[TILE_ROWS][TILE_VECTORS];
-  const real *row[TILE_ROWS];
-#pragma GCC unroll 16
-  for (int i = 0; i < TILE_ROWS; i++) {
-    const int64_t at = i < rows ? i : rows - 1;
-    row[i] = across ? left + at : left + at * left_step;
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++)
-      sum[i][v] = fresh ? (vector){0} : vector_load(to + at * to_step + v * VECTOR_WIDTH);
-  }
-  int64_t at = 0;
-  for (int64_t p = 0; p < depth; p++, right += right_step, at += across ? left_step : 1) {
-    vector r[TILE_VECTORS];
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) r[v] = vector_load(right + v * VECTOR_WIDTH);
-#pragma GCC unroll 16
-    for (int i = 0; i < TILE_ROWS; i++)
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; v++) sum[i][v] += row[i][at] * r[v];
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < TILE_ROWS; i++)
-    if (i < rows)
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; v++)
-        vector_store(to + i * to_step + v * VECTOR_WIDTH, sum[i][v]);
+  product_sums sum;
+  if (fresh)
+    product_begin(vectors, true, rows, to, to_step, sum);
+  else
+    product_begin(vectors, false, rows, to, to_step, sum);
+  product_add(vectors, across, rows, depth, left, left_step, right, right_step, sum);
+  product_store(vectors, rows, sum, to, to_step);
+}
+
+static int64_t width_at(int64_t columns, int64_t column) {
+  return smaller(columns - column, TILE_COLUMNS) / VECTOR_WIDTH;
 }
 
 static void product(int64_t rows, int64_t depth, int64_t columns, const void *vv,
@@ -305,13 +288,11 @@ static void product(int64_t rows, int64_t depth, int64_t columns, const void *vv
   for (int64_t j = 0; j < columns; j += TILE_COLUMNS, right += depth * TILE_COLUMNS)
     for (int64_t i = 0; i < rows; i += TILE_ROWS) {
       real *to = (real *)mv + i * columns + j;
-      if (columns - j >= TILE_COLUMNS)
-        product_tile(TILE_VECTORS, false, rows - i, depth, v + i * depth, depth, right,
-                     TILE_COLUMNS, true, to, columns);
-      else
-        for (int64_t k = 0; k < columns - j; k += VECTOR_WIDTH)
-          product_tile(1, false, rows - i, depth, v + i * depth, depth, right + k, TILE_COLUMNS,
-                       true, to + k, columns);
+#define TILE(vectors)                                                                              \
+  product_tile(vectors, false, rows - i, depth, v + i * depth, depth, right, TILE_COLUMNS, true,   \
+               to, columns)
+      PRODUCT_WIDTHS(width_at(columns, j), TILE)
+#undef TILE
     }
 }
 
@@ -321,11 +302,9 @@ static void gradient_product(int64_t rows, int64_t o, int64_t c, const void *mv,
   for (int64_t j = 0; j < c; j += TILE_COLUMNS)
     for (int64_t i = 0; i < o; i += TILE_ROWS) {
       real *to = (real *)uv + i * c + j;
-      if (c - j >= TILE_COLUMNS)
-        product_tile(TILE_VECTORS, true, o - i, rows, m + i, o, v + j, c, fresh, to, c);
-      else
-        for (int64_t k = 0; k < c - j; k += VECTOR_WIDTH)
-          product_tile(1, true, o - i, rows, m + i, o, v + j + k, c, fresh, to + k, c);
+#define TILE(vectors) product_tile(vectors, true, o - i, rows, m + i, o, v + j, c, fresh, to, c)
+      PRODUCT_WIDTHS(width_at(c, j), TILE)
+#undef TILE
     }
 }
 
