@@ -36,9 +36,10 @@ PRODUCT_INLINE void multiply_tile(const int vectors, const bool across, const bo
                                   int64_t rows, int64_t from, int64_t to, matrix a, matrix b,
                                   matrix c) {
   product_sums sum;
+  const real *row[TILE_ROWS];
+  product_rows(across, rows, a.at + from * (across ? a.step : 1), a.step, row);
   product_begin(vectors, fresh, rows, c.at, c.step, sum);
-  product_add(vectors, across, rows, to - from, a.at + from * (across ? a.step : 1), a.step,
-              row_of(b, from), b.step, sum);
+  product_add(vectors, across, to - from, row, a.step, row_of(b, from), b.step, sum);
   product_store(vectors, rows, sum, c.at, c.step);
 }
 

@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum {
-  DEPTH = 3072 / (int)sizeof(real), /* the most of a cut of k: the first cache holds a tile of A */
+  DEPTH = 2048 / (int)sizeof(real), /* the most of a cut of k: the first cache holds a tile of A */
   BLOCK = (1 << 20) / (int)sizeof(real), /* elements of B that stay in the second cache */
   FEW_COLUMNS = 2 * TILE_COLUMNS,        /* up to this many a transposed A is read in place */
   COPIED = 4 * TILE_ROWS,                /* rows of A copied at a time */
@@ -185,11 +185,11 @@ static inline vector finished(vector sum, int v, const finish *f, const real *c)
 }
 
 PRODUCT_INLINE void multiply(const int vectors, const bool across, const tile *t, const finish *f) {
-  const int64_t step = t->step, to_left = across ? VISIT * step : VISIT;
   const int64_t rows = (TILE_ROWS * VISIT + t->depth - 1) / t->depth; /* of C, at a visit */
-  const real *left = t->left, *right = t->right, *coming = t->a.at;
+  const real *right = t->right, *coming = t->a.at, *left[TILE_ROWS];
   int64_t row = 0, p = 0;
   product_sums sum;
+  product_rows(across, t->rows, t->left, t->step, left);
   product_begin(vectors, true, t->rows, NULL, 0, sum);
   for (; p + VISIT <= t->depth; p += VISIT) {
     for (int64_t i = 0; i < t->a.rows; i++) __builtin_prefetch(coming + i * t->a.step);
@@ -197,12 +197,11 @@ PRODUCT_INLINE void multiply(const int vectors, const bool across, const tile *t
     for (int64_t i = 0; i < rows && row < t->rows; i++, row++)
       for (int v = 0; v < vectors; v++)
         __builtin_prefetch(t->c + row * t->ldc + v * VECTOR_WIDTH, 1);
-    product_add(vectors, across, t->rows, VISIT, left, step, right, TILE_COLUMNS, sum);
-    left += to_left;
+    product_add(vectors, across, VISIT, left, t->step, right, TILE_COLUMNS, sum);
     right += VISIT * TILE_COLUMNS;
   }
   if (p < t->depth)
-    product_add(vectors, across, t->rows, t->depth - p, left, step, right, TILE_COLUMNS, sum);
+    product_add(vectors, across, t->depth - p, left, t->step, right, TILE_COLUMNS, sum);
   if (t->columns == vectors * VECTOR_WIDTH) {
 #pragma GCC unroll 16
     for (int i = 0; i < TILE_ROWS; i++)
@@ -343,28 +342,28 @@ static size_t scratch(const mica_gemm_block *g) {
   return (size_t)(left + right) * sizeof(real) + 64;
 }
 
-/* What the rows below read, shared out among the `panels` that these meet. */
-static ahead below(const mica_gemm_block *g, const real *a, int64_t rows, int64_t depth,
-                   int64_t panel, int64_t panels) {
+/* What rows `down` below read, shared out among the `panels` that these meet. */
+static ahead below(const mica_gemm_block *g, const real *a, int64_t rows, int64_t down,
+                   int64_t depth, int64_t panel, int64_t panels) {
   if (g->trans_a) { /* a row of A for each of the panel: their ends suffice */
     const int64_t visit = (VISIT + panels - 1) / panels;
     const int64_t first = panel * visit * ((depth + VISIT - 1) / VISIT);
     if (first >= depth) return (ahead){a, 0, 0, 0};
-    return (ahead){a + first * g->lda + 2 * rows - 1, visit, g->lda, visit * g->lda};
+    return (ahead){a + first * g->lda + down + rows - 1, visit, g->lda, visit * g->lda};
   }
   const int64_t first = rows * panel / panels, end = rows * (panel + 1) / panels;
-  return (ahead){a + (rows + first) * g->lda, end - first, g->lda, VISIT};
+  return (ahead){a + (down + first) * g->lda, end - first, g->lda, VISIT};
 }
 
-/* A tile's rows times all panels. `coming`: as many rows follow. */
+/* A tile's rows times all panels, while rows `down` below are on their way (0: there are none). */
 static void multiply_panels(const mica_gemm_block *g, tile t, const real *a, int64_t columns,
-                            bool coming, finish f) {
+                            int64_t down, finish f) {
   const int64_t panels = (columns + TILE_COLUMNS - 1) / TILE_COLUMNS;
   const real *right = t.right, *bias = f.bias;
   for (int64_t j = 0; j < panels; j++) {
     t.right = right + j * TILE_COLUMNS * t.depth;
     t.columns = min_int(TILE_COLUMNS, columns - j * TILE_COLUMNS);
-    t.a = coming ? below(g, a, t.rows, t.depth, j, panels) : (ahead){a, 0, 0, 0};
+    t.a = down ? below(g, a, t.rows, down, t.depth, j, panels) : (ahead){a, 0, 0, 0};
     if (bias) f.bias = bias + j * TILE_COLUMNS;
     if (g->trans_a)
       multiply_across(&t, &f);
@@ -395,7 +394,8 @@ static void multiply_all(const mica_gemm_block *g, int64_t p, int64_t depth, con
       t.left = copy + first * to_row;
       t.step = g->trans_a ? COPIED : depth;
     }
-    multiply_panels(g, t, at, columns, i + 2 * TILE_ROWS <= g->m, *f);
+    const int64_t down = copy ? COPIED : TILE_ROWS;
+    multiply_panels(g, t, at, columns, i + down + TILE_ROWS <= g->m ? down : 0, *f);
   }
 }
 

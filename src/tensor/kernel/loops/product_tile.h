@@ -28,17 +28,21 @@ PRODUCT_INLINE void product_begin(const int vectors, const bool fresh, int64_t r
                         : vector_load(to + (i < rows ? i : rows - 1) * to_step + v * VECTOR_WIDTH);
 }
 
-/* Four steps at a time: where two programs share a core, what counts is the number of instructions
- * beside the products. */
-PRODUCT_INLINE void product_add(const int vectors, const bool across, int64_t rows, int64_t depth,
-                                const real *left, int64_t step, const real *right,
-                                int64_t right_step, product_sums sum) {
-  const real *row[TILE_ROWS];
+/* Where the rows of the left factor begin. */
+PRODUCT_INLINE void product_rows(const bool across, int64_t rows, const real *left, int64_t step,
+                                 const real **row) {
 #pragma GCC unroll 16
   for (int i = 0; i < TILE_ROWS; i++) {
     const int64_t at = i < rows ? i : rows - 1;
     row[i] = across ? left + at : left + at * step;
   }
+}
+
+/* Four steps at a time: where two programs share a core, what counts is the number of instructions
+ * beside the products. The rows are moved on. */
+PRODUCT_INLINE void product_add(const int vectors, const bool across, int64_t depth,
+                                const real **row, int64_t step, const real *right,
+                                int64_t right_step, product_sums sum) {
   int64_t at = 0;
 #pragma GCC unroll 4
   for (int64_t p = 0; p < depth; p++, right += right_step, at += across ? step : 1) {
@@ -50,6 +54,8 @@ PRODUCT_INLINE void product_add(const int vectors, const bool across, int64_t ro
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; v++) sum[i][v] += row[i][at] * r[v];
   }
+#pragma GCC unroll 16
+  for (int i = 0; i < TILE_ROWS; i++) row[i] += at;
 }
 
 PRODUCT_INLINE void product_store(const int vectors, int64_t rows, const product_sums sum, real *to,

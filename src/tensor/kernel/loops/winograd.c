@@ -270,11 +270,13 @@ INLINE void product_tile(const int vectors, const bool across, int64_t rows, int
                          const real *left, int64_t left_step, const real *right, int64_t right_step,
                          bool fresh, real *to, int64_t to_step) {
   product_sums sum;
+  const real *row[TILE_ROWS];
+  product_rows(across, rows, left, left_step, row);
   if (fresh)
     product_begin(vectors, true, rows, to, to_step, sum);
   else
     product_begin(vectors, false, rows, to, to_step, sum);
-  product_add(vectors, across, rows, depth, left, left_step, right, right_step, sum);
+  product_add(vectors, across, depth, row, left_step, right, right_step, sum);
   product_store(vectors, rows, sum, to, to_step);
 }
 
