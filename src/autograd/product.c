@@ -7,6 +7,7 @@
 #include <mica/op.h>
 #include <mica/ops.h>
 
+#include "autograd/product.h"
 #include "autograd/ranges.h"
 #include "autograd/tape.h"
 #include "tensor/kernel/elementwise.h"
@@ -357,7 +358,8 @@ static const mica_op linear_op = {sizeof(mica_op), "linear",
                                   MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM,
                                   linear_backward};
 
-static mica_var linear(mica_tape *t, mica_var x, mica_var w, mica_var bias, bool relu) {
+static mica_var linear(mica_tape *t, mica_var x, mica_var w, const void *packed, mica_var bias,
+                       bool relu) {
   mica_call c;
   if (!mica_call_begin_optional(&c, t, &linear_op, 3, (mica_var[]){x, w, bias}, 4))
     return MICA_NONE;
@@ -393,6 +395,7 @@ static mica_var linear(mica_tape *t, mica_var x, mica_var w, mica_var bias, bool
                         .ldc = o,
                         .bias = bv->data,
                         .relu = relu,
+                        .packed_b = packed,
                         .batch = 1};
     mica_status status = run(t, &g);
     if (status != MICA_OK) return mica_call_fail(&c, status, "%s", mica_last_error());
@@ -408,8 +411,14 @@ mica_var mica_linear(mica_tape *t, mica_var x, mica_var w, mica_var bias, mica_a
   /* Where nothing is recorded relu rides on the product; backward wants the two apart. */
   const bool fuse = act == MICA_RELU && mica_ok(t) && !mica_is_recording(t);
   mica_scope_begin(t, NULL);
-  mica_var y = linear(t, x, mica_contiguous(t, w), mica_contiguous(t, bias), fuse);
+  mica_var y = linear(t, x, mica_contiguous(t, w), NULL, mica_contiguous(t, bias), fuse);
   y = mica_scope_end(t, y);
   if (fuse) return mica_relu_made(t, y);
   return act == MICA_IDENTITY ? y : mica_activate(t, act, y);
+}
+
+mica_var mica_linear_packed(mica_tape *t, mica_var x, mica_var w, const void *packed,
+                            mica_var bias) {
+  mica_scope_begin(t, NULL);
+  return mica_scope_end(t, linear(t, x, w, packed, bias, false));
 }

@@ -1,4 +1,5 @@
 /* The hook between a layer and its weight, and attaching, asking and merging through it. */
+#include "param/packed_linear.h"
 #include "param/tree.h"
 
 #include <mica/ops.h>
@@ -58,7 +59,13 @@ mica_var mica_adapted_linear(mica_tape *t, mica_node *node, mica_var x) {
   if (!mica_ok(t)) return MICA_NONE;
   const mica_adapter_functions *f = functions_of(node);
   if (f && f->linear) return f->linear(t, node, node->adapter_state, x, w, b);
-  if (f) w = f->weight(t, node, node->adapter_state, w);
+  if (f) {
+    w = f->weight(t, node, node->adapter_state, w);
+  } else {
+    bool done;
+    const mica_var y = mica_packed_linear(t, mica_node_param(node, "weight"), x, w, b, &done);
+    if (done) return y;
+  }
   return mica_linear(t, x, w, b, MICA_IDENTITY);
 }
 

@@ -15,12 +15,13 @@ void mica_derived_free(mica_param *q) {
   }
 }
 
-/* Newest first; those beyond the bound that nobody holds go. */
+/* Newest first; those that nobody holds go if they are of an earlier value, or beyond the bound. */
 static void trim(mica_param *q) {
   int n = 0;
   for (mica_derived **at = &q->derived; *at;) {
     mica_derived *d = *at;
-    if (++n > MICA_DERIVED_MAX && !d->holders) {
+    n++;
+    if (!d->holders && (n > MICA_DERIVED_MAX || d->version != q->version)) {
       *at = d->next;
       drop(d);
     } else {
@@ -42,6 +43,7 @@ mica_status mica_derived_hold(mica_param *q, uint64_t key,
     status = d ? make(ctx, &d->object) : MICA_ERR_MEMORY;
     if (status == MICA_OK) {
       d->key = key;
+      d->version = q->version;
       d->destroy = destroy;
       d->next = q->derived;
       q->derived = d;

@@ -14,15 +14,16 @@ struct mica_derived {
   mica_derived *next;
   void *object;
   void (*destroy)(void *object);
-  uint64_t key; /* of values' versions and what else it depends on */
+  uint64_t key;     /* of values' versions and what else it depends on */
+  uint64_t version; /* of the parameter that it is kept beside */
   int holders;
 };
 
 enum { MICA_DERIVED_MAX = 4 }; /* kept beside one parameter */
 
-/* The object kept beside q under a key (a hash of all that it was made of), made by `make` when
- * there is none; other threads wait for it. *out is NULL where `make` left NULL. Give it back with
- * mica_derived_release. */
+/* The object kept beside q, for as long as q's value stays, under a key (a hash of all that it was
+ * made of), made by `make` when there is none; other threads wait for it. *out is NULL where `make`
+ * left NULL. Give it back with mica_derived_release. */
 mica_status mica_derived_hold(mica_param *q, uint64_t key,
                               mica_status (*make)(void *ctx, void **object), void *ctx,
                               void (*destroy)(void *object), mica_derived **out);

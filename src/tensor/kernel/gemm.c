@@ -9,6 +9,7 @@
 
 enum {
   SMALL_STACK = 24 << 10, /* scratch of a small product lives on the stack */
+  PACKING_COUNTS = 192,   /* rows: with fewer, packing B is a tenth of the time and more */
   PACK_PANELS = 4,        /* of B packed at a time, of one cut of k */
   TASKS_FOR_EACH = 8,     /* thread */
   PARTS_WANTED = 16,
@@ -67,7 +68,7 @@ static const void *at(const void *base, size_t element, int64_t offset) {
 static double time_of(const mica_gemm_args *g, int64_t mr, const plan *p, int64_t rows,
                       int64_t columns, int64_t threads) {
   const double copy = g->trans_a ? COPY : 0, stream = g->k * g->n > CACHED ? STREAM : 0;
-  const double wait = p->row_tasks > 1 ? WAIT / (double)(mr * g->k) : 0;
+  const double wait = p->row_tasks > 1 && !g->packed_b ? WAIT / (double)(mr * g->k) : 0;
   const double task = (double)(rows * columns) + copy * (double)rows + stream * (double)columns;
   return wait + (double)ceil_div(p->row_tasks * p->column_tasks * g->batch, threads) * task;
 }
@@ -232,7 +233,9 @@ static mica_status own_gemm(const mica_engine *engine, const mica_gemm_args *g) 
   const int64_t nr = j.kernels->nr;
   j.plan = plan_of(g, j.kernels->mr, nr, mica_library_threads(engine));
   const bool shared_b = g->batch == 1 || g->stride_b == 0;
-  if (j.plan.parts > 1) {
+  if (g->packed_b && j.plan.parts == 1) {
+    j.packed = (char *)(uintptr_t)g->packed_b;
+  } else if (j.plan.parts > 1) {
     j.partial = mica_workspace_acquire(engine, j.element * (size_t)(j.plan.parts * g->m * g->n));
     if (!j.partial) return MICA_ERR_MEMORY;
   } else if (shared_b && j.plan.row_tasks * g->batch > 1 && g->m > 3 &&
@@ -244,11 +247,31 @@ static mica_status own_gemm(const mica_engine *engine, const mica_gemm_args *g) 
   mica_parallel_for(engine, g->batch * j.plan.row_tasks * j.plan.column_tasks * j.plan.parts,
                     run_tasks, &j);
   if (j.partial && !atomic_load(&j.failed)) mica_parallel_for(engine, g->m, combine_tasks, &j);
-  mica_workspace_release(engine, j.packed);
+  if (j.packed != g->packed_b) mica_workspace_release(engine, j.packed);
   mica_workspace_release(engine, j.partial);
   if (atomic_load(&j.failed))
     return mica_fail(MICA_ERR_MEMORY, "no scratch memory for a matrix product");
   return MICA_OK;
+}
+
+size_t mica_gemm_packed_size(const mica_engine *engine, mica_dtype dtype, int64_t n, int64_t k) {
+  const int64_t nr = mica_kernels_of(engine, dtype)->gemm->nr;
+  return mica_dtype_size(dtype) * (size_t)(k * ceil_div(n, nr) * nr);
+}
+
+void mica_gemm_pack(const mica_engine *engine, mica_dtype dtype, bool trans_b, int64_t n, int64_t k,
+                    const void *b, int64_t ldb, void *packed) {
+  const mica_gemm_args g = {
+      .dtype = dtype, .compute = dtype, .trans_b = trans_b, .n = n, .k = k, .b = b, .ldb = ldb};
+  job j = {.engine = engine,
+           .kernels = mica_kernels_of(engine, dtype)->gemm,
+           .args = &g,
+           .packed = packed};
+  mica_parallel_for(engine, j.kernels->cuts(k) * pack_groups(&g, j.kernels->nr), pack_tasks, &j);
+}
+
+bool mica_gemm_packing_pays(int64_t m, int64_t n, int64_t k) {
+  return m > 3 && m < 2 * PACKING_COUNTS && (double)m * (double)n * (double)k > SMALL_WORK;
 }
 
 /* ---- the choice ---- */
@@ -276,12 +299,14 @@ static mica_status check(const mica_gemm_args *g) {
   return MICA_OK;
 }
 
-/* What oneDNN does better. Its call costs more than a small product, and it reads a row vector's
- * matrix at half our rate. */
+/* What oneDNN does better: bf16, where the processor has it (it declines elsewhere); a transposed
+ * A, whose copying it hides better; and a few rows times a transposed matrix, where packing counts.
+ */
 static bool library_pays(const mica_gemm_args *g) {
-  if (g->dtype != MICA_F32 || g->k == 0 || g->m <= 3) return false;
+  if (g->dtype != MICA_F32 || g->k == 0 || g->m <= 3 || g->packed_b) return false;
   const double work = (double)g->m * (double)g->n * (double)g->k * (double)g->batch;
-  return work > SMALL_WORK;
+  if (work <= SMALL_WORK) return false;
+  return g->compute != g->dtype || g->trans_a || (g->trans_b && g->m < PACKING_COUNTS);
 }
 
 static void relu_tasks(void *ctx, int64_t begin, int64_t end) {

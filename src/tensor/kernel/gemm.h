@@ -2,9 +2,8 @@
  *
  * Everything is row-major. op(A) is m x k and op(B) k x n; a transposed operand is stored as its
  * transpose (A as k x m, B as n x k). `lda`, `ldb`, `ldc` count elements from one stored row to the
- * next. Large float32 products go to oneDNN where the engine uses libraries; the rest to the loops
- * of loops/gemm.c. float64 stays there too: they run at OpenBLAS's rate, without the time to load
- * it.
+ * next. All products are computed by the loops of loops/gemm.c but those that oneDNN does better,
+ * where the engine uses libraries.
  *
  * Which path a shape takes depends on the shape and the engine's options alone, so repeating a call
  * repeats its bits. The library's own loops give the same bits for every thread count; oneDNN may
@@ -29,9 +28,10 @@ typedef struct mica_gemm_args {
   int64_t ldb;
   void *c;
   int64_t ldc;
-  const void *bias; /* n elements added to each row, or NULL */
-  bool relu;        /* max(0, .) at the end; NaN stays NaN */
-  int64_t batch;    /* number of products; consecutive operands are stride_* elements apart */
+  const void *bias;     /* n elements added to each row, or NULL */
+  bool relu;            /* max(0, .) at the end; NaN stays NaN */
+  const void *packed_b; /* op(B) as mica_gemm_pack left it, or NULL; B is given all the same */
+  int64_t batch;        /* number of products; consecutive operands are stride_* elements apart */
   int64_t stride_a, stride_b, stride_c; /* stride_a and stride_b may be 0: shared by the batch */
 } mica_gemm_args;
 
@@ -40,6 +40,15 @@ typedef struct mica_gemm_args {
  * when scratch cannot be had. A, B and bias must not overlap C. Called inside mica_parallel_for it
  * runs on the calling thread. */
 mica_status mica_gemm_run(const mica_engine *engine, const mica_gemm_args *args);
+
+/* op(B), k x n, packed once for many products of one engine and of `dtype`, which compute in it:
+ * bytes of it, which must lie at a multiple of 64. */
+size_t mica_gemm_packed_size(const mica_engine *engine, mica_dtype dtype, int64_t n, int64_t k);
+void mica_gemm_pack(const mica_engine *engine, mica_dtype dtype, bool trans_b, int64_t n, int64_t k,
+                    const void *b, int64_t ldb, void *packed);
+/* Where m rows meet a B that stays: does packing it once pay? With a few rows B is read in place,
+ * with many packing costs next to nothing. */
+bool mica_gemm_packing_pays(int64_t m, int64_t n, int64_t k);
 
 /* One product: C = alpha * op(A) * op(B) + beta * C. */
 mica_status mica_gemm(const mica_engine *engine, mica_dtype dtype, bool trans_a, bool trans_b,
