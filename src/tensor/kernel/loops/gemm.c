@@ -18,6 +18,7 @@ enum {
   BLOCK = (1 << 20) / (int)sizeof(real), /* elements of B that stay in the second cache */
   FEW_COLUMNS = 2 * TILE_COLUMNS,        /* up to this many a transposed A is read in place */
   COPIED = 4 * TILE_ROWS,                /* rows of A copied at a time */
+  FEW_ELEMENTS = BLOCK / 2,              /* of A: with fewer it is B that streams by */
   FEW_ROWS = 3,                          /* up to this many rows B is read in place */
   DOTS = 16,                             /* dot products between two visits to C */
   DOT_VECTORS = 8,                       /* vectors of one's sum */
@@ -399,6 +400,35 @@ static void multiply_all(const mica_gemm_block *g, int64_t p, int64_t depth, con
   }
 }
 
+/* The same where all rows stay in the first caches and the packed matrix is what streams by: panel
+ * after panel, and the next one on its way meanwhile. `first`: column of that matrix. */
+static void multiply_few(const mica_gemm_block *g, int64_t p, int64_t depth, const real *right,
+                         int64_t first, int64_t columns, finish f, real *c) {
+  const int64_t tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS;
+  const int64_t visits = (depth + VISIT - 1) / VISIT;
+  /* A row of a panel has TILE_COLUMNS / VISIT lines; so many of the next at a visit. */
+  const int64_t lines = (VISIT * TILE_COLUMNS / VISIT + tiles - 1) / tiles;
+  const real *bias = f.bias;
+  for (int64_t j = 0; j < columns; j += TILE_COLUMNS) {
+    const real *panel = right + j * depth, *next = panel + depth * TILE_COLUMNS;
+    const bool more = first + j + TILE_COLUMNS < g->packed_n;
+    if (bias) f.bias = bias + j;
+    for (int64_t i = 0; i < tiles; i++) {
+      const tile t = {
+          .left = (const real *)g->a + i * TILE_ROWS * g->lda + p,
+          .right = panel,
+          .step = g->lda,
+          .depth = depth,
+          .rows = min_int(TILE_ROWS, g->m - i * TILE_ROWS),
+          .columns = min_int(TILE_COLUMNS, columns - j),
+          .c = c + i * TILE_ROWS * g->ldc + j,
+          .ldc = g->ldc,
+          .a = {next + i * visits * lines * VISIT, more ? lines : 0, VISIT, lines * VISIT}};
+      multiply_rows(&t, &f);
+    }
+  }
+}
+
 static void block(const mica_gemm_block *g, void *scratch_) {
   const real *a = g->a, *b = g->b;
   real *c = g->c;
@@ -435,7 +465,10 @@ static void block(const mica_gemm_block *g, void *scratch_) {
       else
         pack_panels(g->trans_b ? b + j * g->ldb + p : b + p * g->ldb + j, g->ldb, g->trans_b,
                     g->round_bf16, columns, depth, packed);
-      multiply_all(g, p, depth, right, columns, &f, copy, c + j);
+      if (g->packed_b && !copy && !g->trans_a && g->m * depth <= FEW_ELEMENTS)
+        multiply_few(g, p, depth, right, g->first_column + j, columns, f, c + j);
+      else
+        multiply_all(g, p, depth, right, columns, &f, copy, c + j);
     }
   }
 }
