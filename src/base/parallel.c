@@ -1,15 +1,18 @@
 /* mica_parallel_for: chunks over OpenMP's threads, the engine's own or the host's.
  *
- * The schedule is static: thread t of T gets one contiguous range. OpenMP's team always has the
- * engine's thread count, even when there are fewer chunks: libgomp ends threads that a smaller team
- * leaves over and would have to start them again for the next.
+ * Thread t of T begins with the t-th contiguous range, so that it meets again what is in its
+ * caches. Who is done takes over what others have not begun: on a shared machine some thread always
+ * is the slow one, and all would wait for it. OpenMP's team always has the engine's thread count,
+ * even when there are fewer chunks: libgomp ends threads that a smaller team leaves over and would
+ * have to start them again for the next.
  */
 #include "base/engine.h"
 #include "base/pool.h"
 
+#include <stdatomic.h>
+
 #ifdef _OPENMP
 #include <omp.h>
-#include <stdatomic.h>
 #endif
 
 static _Thread_local bool inside;
@@ -33,45 +36,53 @@ static void run_guarded(void *ctx, int64_t begin, int64_t end) {
   inside = was;
 }
 
-#ifdef _OPENMP
+/* ---- shares ---- */
+
 enum { PIECES = 4, SHARES = 64 };
 
-/* What a thread has yet to take of its range: others take from it when theirs is done. */
+/* What is left of a thread's range. Pieces of it are taken by its thread, and by those that have
+ * done theirs. */
 typedef struct share {
   _Alignas(64) _Atomic int64_t next;
   int64_t end, piece;
 } share;
 
-/* Chunk t * chunks / threads without its overflow. */
-static int64_t split(int64_t chunks, int threads, int t) {
-  return chunks / threads * t + chunks % threads * t / threads;
+typedef struct team {
+  guarded *work;
+  int shares;
+  share share[SHARES];
+} team;
+
+/* Chunk t * chunks / shares without its overflow. */
+static int64_t split(int64_t chunks, int shares, int t) {
+  return chunks / shares * t + chunks % shares * t / shares;
 }
 
-static void take_all(share *s, guarded *g) {
-  for (;;) {
-    if (atomic_load_explicit(&s->next, memory_order_relaxed) >= s->end) return;
+static void share_out(team *all, guarded *work, int64_t chunks, int threads) {
+  all->work = work;
+  all->shares = threads < SHARES ? threads : SHARES;
+  for (int t = 0; t < all->shares; t++) {
+    share *s = &all->share[t];
+    atomic_init(&s->next, split(chunks, all->shares, t));
+    s->end = split(chunks, all->shares, t + 1);
+    s->piece = (s->end - s->next + PIECES - 1) / PIECES;
+  }
+}
+
+static void work_off(share *s, guarded *work) {
+  while (atomic_load_explicit(&s->next, memory_order_relaxed) < s->end) {
     const int64_t begin = atomic_fetch_add_explicit(&s->next, s->piece, memory_order_relaxed);
-    if (begin >= s->end) return;
-    run_guarded(g, begin, begin + s->piece < s->end ? begin + s->piece : s->end);
+    const int64_t end = begin + s->piece < s->end ? begin + s->piece : s->end;
+    if (begin < end) run_guarded(work, begin, end);
   }
 }
 
-static void run_team(guarded *g, int64_t chunks, int threads) {
-  share all[SHARES];
-  const int shares = threads < SHARES ? threads : SHARES;
-  for (int t = 0; t < shares; t++) {
-    const int64_t begin = split(chunks, shares, t), end = split(chunks, shares, t + 1);
-    all[t].next = begin;
-    all[t].end = end;
-    all[t].piece = (end - begin + PIECES - 1) / PIECES;
-  }
-#pragma omp parallel num_threads(threads)
-  {
-    const int t = omp_get_thread_num();
-    for (int i = 0; i < shares; i++) take_all(&all[(t + i) % shares], g);
-  }
+/* Threads [begin, end) of the team: their own shares first. */
+static void take_part(void *ctx, int64_t begin, int64_t end) {
+  team *all = ctx;
+  for (int64_t t = begin; t < end; t++)
+    for (int i = 0; i < all->shares; i++) work_off(&all->share[(t + i) % all->shares], all->work);
 }
-#endif
 
 void mica_parallel_for(const mica_engine *engine, int64_t chunks, mica_range_fn body, void *ctx) {
   if (chunks <= 0) return;
@@ -83,12 +94,17 @@ void mica_parallel_for(const mica_engine *engine, int64_t chunks, mica_range_fn 
   }
 #ifdef _OPENMP
   if (threads > 1) {
-    run_team(&g, chunks, threads);
+    team all;
+    share_out(&all, &g, chunks, threads);
+#pragma omp parallel num_threads(threads)
+    take_part(&all, omp_get_thread_num(), omp_get_thread_num() + 1);
     return;
   }
 #endif
   if (threads > 1 && engine->pool) {
-    mica_pool_run(engine->pool, chunks, run_guarded, &g);
+    team all;
+    share_out(&all, &g, chunks, threads);
+    mica_pool_run(engine->pool, all.shares, take_part, &all);
     return;
   }
   body(ctx, 0, chunks);
