@@ -5,6 +5,7 @@
 
 #include "tensor/kernel/attention.h"
 
+#define PRODUCT_SHORT
 #include "loop.h"
 #include "product_tile.h"
 

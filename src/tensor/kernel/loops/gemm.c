@@ -219,10 +219,12 @@ PRODUCT_INLINE void multiply(const int vectors, const bool across, const tile *t
   store_tile(sums, t->rows, t->columns, f, t->c, t->ldc);
 }
 
+/* Rare where a library takes a transposed A: two widths do. */
 static void multiply_across(const tile *t, const finish *f) {
-#define TILE(vectors) multiply(vectors, true, t, f)
-  PRODUCT_WIDTHS((t->columns + VECTOR_WIDTH - 1) / VECTOR_WIDTH, TILE)
-#undef TILE
+  if (t->columns <= VECTOR_WIDTH)
+    multiply(1, true, t, f);
+  else
+    multiply(TILE_VECTORS, true, t, f);
 }
 
 static void multiply_rows(const tile *t, const finish *f) {

@@ -5,6 +5,7 @@
  * left[i + p * step]; row p of the right one begins at right + p * right_step. Rows from `rows` on
  * repeat the last and are not stored. A sum adds its products in the order of p. The flags and
  * `vectors` are constants where a tile is used, so that loops unroll and sums stay in registers.
+ * PRODUCT_SHORT, defined before: sums are short, and their loops not unrolled.
  */
 #ifndef MICA_TENSOR_KERNEL_LOOPS_PRODUCT_TILE_H
 #define MICA_TENSOR_KERNEL_LOOPS_PRODUCT_TILE_H
@@ -14,6 +15,12 @@
 #include <stdbool.h>
 
 typedef vector product_sums[TILE_ROWS][TILE_VECTORS];
+
+#if defined(MICA_ISA_avx512) && defined(MICA_REAL_float) && !defined(PRODUCT_SHORT)
+#define PRODUCT_STEPS _Pragma("GCC unroll 4")
+#else
+#define PRODUCT_STEPS
+#endif
 
 #define PRODUCT_INLINE static inline __attribute__((always_inline))
 
@@ -38,13 +45,13 @@ PRODUCT_INLINE void product_rows(const bool across, int64_t rows, const real *le
   }
 }
 
-/* Four steps at a time: where two programs share a core, what counts is the number of instructions
- * beside the products. The rows are moved on. */
+/* Several steps at a time: where two programs share a core, what counts is the number of
+ * instructions beside the products. The rows are moved on. */
 PRODUCT_INLINE void product_add(const int vectors, const bool across, int64_t depth,
                                 const real **row, int64_t step, const real *right,
                                 int64_t right_step, product_sums sum) {
   int64_t at = 0;
-#pragma GCC unroll 4
+  PRODUCT_STEPS
   for (int64_t p = 0; p < depth; p++, right += right_step, at += across ? step : 1) {
     vector r[TILE_VECTORS];
 #pragma GCC unroll 4
