@@ -299,10 +299,7 @@ static mica_status check(const mica_gemm_args *g) {
   return MICA_OK;
 }
 
-/* What oneDNN does better: bf16, where the processor has it (it declines elsewhere); a transposed
- * A, whose copying it hides better; and a few rows times a transposed matrix, where packing counts.
- */
-static bool library_pays(const mica_gemm_args *g) {
+bool mica_gemm_library_pays(const mica_gemm_args *g) {
   if (g->dtype != MICA_F32 || g->k == 0 || g->m <= 3 || g->packed_b) return false;
   const double work = (double)g->m * (double)g->n * (double)g->k * (double)g->batch;
   if (work <= SMALL_WORK) return false;
@@ -354,7 +351,7 @@ mica_status mica_gemm_run(const mica_engine *engine, const mica_gemm_args *args)
     g.ldb = t.lda;
     g.ldc = g.n;
   }
-  if (mica_libraries_usable(engine) && library_pays(&g)) {
+  if (mica_libraries_usable(engine) && mica_gemm_library_pays(&g)) {
     bool done = false;
     const mica_status tried = mica_onednn_gemm(engine, &g, &done);
     if (tried != MICA_OK) return tried;

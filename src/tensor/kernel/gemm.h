@@ -50,6 +50,10 @@ void mica_gemm_pack(const mica_engine *engine, mica_dtype dtype, bool trans_b, i
  * with many packing costs next to nothing. */
 bool mica_gemm_packing_pays(int64_t m, int64_t n, int64_t k);
 
+/* What oneDNN does better: bf16, where the processor has it (it declines elsewhere); a transposed
+ * A, whose copying it hides; and a few rows times a transposed matrix, where packing counts. */
+bool mica_gemm_library_pays(const mica_gemm_args *args);
+
 /* One product: C = alpha * op(A) * op(B) + beta * C. */
 mica_status mica_gemm(const mica_engine *engine, mica_dtype dtype, bool trans_a, bool trans_b,
                       int64_t m, int64_t n, int64_t k, double alpha, const void *a, int64_t lda,

@@ -4,22 +4,12 @@
 #include "loop.h"
 #include "vector.h"
 
-/* Where there are registers for it, a wide tile: it takes fewer instructions than a high one. */
-#if defined(MICA_ISA_avx512)
-#define HEIGHT 6
-#define WIDTH  4
-#else
-#define HEIGHT TILE_ROWS
-#define WIDTH  TILE_VECTORS
-#endif
-#define COLUMNS (WIDTH * VECTOR_WIDTH)
-
 enum {
   CUT = 4608 / (int)sizeof(real), /* of a sum: longer ones are no faster */
   LINE = 64 / (int)sizeof(real),  /* of a cache */
   UNROLLED = 4,                   /* products of a sum */
-  STEP_LINES = UNROLLED * COLUMNS / LINE,
-  ROWS = 16 * HEIGHT,                     /* of a block */
+  STEP_LINES = UNROLLED * TILE_COLUMNS / LINE,
+  ROWS = 16 * TILE_ROWS,                  /* of a block */
   GROUP = 512 * 1024 / (int)sizeof(real), /* elements of panels */
   AT_ONCE = 256                           /* places of a strip of the weights' gradient */
 };
@@ -80,14 +70,15 @@ typedef struct tile {
 /* `depth` products of each sum, all unrolled. Two pointers and multiples of the step address the
  * rows: one pointer a row would not fit the integer registers. */
 INLINE void add_products(const int rows, const int vectors, const int depth, const real *left,
-                         int64_t step, const real *right, vector sum[HEIGHT][WIDTH]) {
+                         int64_t step, const real *right, vector sum[TILE_ROWS][TILE_VECTORS]) {
   const real *four[2] = {left, left + 4 * step};
   const int64_t three = 3 * step;
 #pragma GCC unroll 4
   for (int p = 0; p < depth; p++) {
-    vector r[WIDTH];
+    vector r[TILE_VECTORS];
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) r[v] = vector_load(right + p * COLUMNS + v * VECTOR_WIDTH);
+    for (int v = 0; v < vectors; v++)
+      r[v] = vector_load(right + p * TILE_COLUMNS + v * VECTOR_WIDTH);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
@@ -99,7 +90,7 @@ INLINE void add_products(const int rows, const int vectors, const int depth, con
 /* `rows` rows, `vectors` vectors of columns. */
 INLINE void tile_sums(const int rows, const int vectors, const tile *t, const mica_direct_ending *e,
                       real *y) {
-  vector sum[HEIGHT][WIDTH];
+  vector sum[TILE_ROWS][TILE_VECTORS];
   const real *residual = e->residual, *bias = t->last ? e->bias : NULL;
   const bool relu = t->last && e->relu;
   const real *before = t->first ? residual : y;
@@ -112,12 +103,13 @@ INLINE void tile_sums(const int rows, const int vectors, const tile *t, const mi
   const real *right = t->right, *left = t->left;
   const int64_t whole = t->depth & -UNROLLED;
   const real *ahead = t->ahead;
-  for (int64_t p = 0; p < whole; p += UNROLLED, right += UNROLLED * COLUMNS, left += UNROLLED) {
+  for (int64_t p = 0; p < whole;
+       p += UNROLLED, right += UNROLLED * TILE_COLUMNS, left += UNROLLED) {
     for (int line = 0; line < t->lines; line++) __builtin_prefetch(ahead + line * LINE, 0, 2);
-    ahead += UNROLLED * COLUMNS;
+    ahead += UNROLLED * TILE_COLUMNS;
     add_products(rows, vectors, UNROLLED, left, t->step, right, sum);
   }
-  for (int64_t p = whole; p < t->depth; p++, right += COLUMNS, left++)
+  for (int64_t p = whole; p < t->depth; p++, right += TILE_COLUMNS, left++)
     add_products(rows, vectors, 1, left, t->step, right, sum);
 #pragma GCC unroll 4
   for (int v = 0; v < vectors; v++) {
@@ -136,17 +128,15 @@ typedef void (*tile_fn)(const tile *t, const mica_direct_ending *e, real *y);
 /* A function for each height, so that a rest of few rows takes no longer than it must. */
 #define TILE(rows)                                                                                 \
   static void tile_##rows(const tile *t, const mica_direct_ending *e, real *y) {                   \
-    tile_sums(rows, WIDTH, t, e, y);                                                               \
+    tile_sums(rows, TILE_VECTORS, t, e, y);                                                        \
   }                                                                                                \
   static void narrow_##rows(const tile *t, const mica_direct_ending *e, real *y) {                 \
     tile_sums(rows, 1, t, e, y);                                                                   \
   }
-#if HEIGHT == 4
+#if TILE_ROWS == 4
 #define TILES(X) X(1) X(2) X(3) X(4)
-#elif HEIGHT == 6
+#elif TILE_ROWS == 6
 #define TILES(X) X(1) X(2) X(3) X(4) X(5) X(6)
-#elif HEIGHT == 8
-#define TILES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 #endif
 TILES(TILE)
 #define WIDE(rows)   tile_##rows,
@@ -183,8 +173,8 @@ static int64_t shared(int64_t all, int64_t parts, int64_t part) {
 /* A tile's sums over a cut, for the panels of columns [t->column, until). */
 static void tile_panels(const mica_direct *d, tile t, int rows, int64_t panel, int64_t until,
                         const mica_direct_ending *ending, real *y) {
-  for (; t.column < until; t.column += COLUMNS, t.right += panel)
-    if (d->columns - t.column >= COLUMNS)
+  for (; t.column < until; t.column += TILE_COLUMNS, t.right += panel)
+    if (d->columns - t.column >= TILE_COLUMNS)
       wide_tiles[rows - 1](&t, ending, y);
     else
       for (; t.column < d->columns; t.column += VECTOR_WIDTH, t.right += VECTOR_WIDTH)
@@ -197,18 +187,19 @@ static void sums(const mica_direct *d, const void *x, const void *zeros, const v
                  const mica_direct_ending *ending, int64_t begin, int64_t end, int64_t from,
                  int64_t until, void *scratch, void *y) {
   real *left = scratch;
-  const int64_t whole = d->taps * d->depth, panel = whole * COLUMNS, cut = cut_of(whole);
-  const int64_t last = smaller(until * COLUMNS, d->columns);
+  const int64_t whole = d->taps * d->depth, panel = whole * TILE_COLUMNS, cut = cut_of(whole);
+  const int64_t last = smaller(until * TILE_COLUMNS, d->columns);
   const int64_t blocks = (end - begin + ROWS - 1) / ROWS;
   /* Where all rows are one block each panel is read once, from memory perhaps. */
-  const int64_t group =
-      blocks > 1 && cut * COLUMNS < GROUP / 2 ? GROUP / (cut * COLUMNS + 1) * COLUMNS : COLUMNS;
+  const int64_t group = blocks > 1 && cut * TILE_COLUMNS < GROUP / 2
+                            ? GROUP / (cut * TILE_COLUMNS + 1) * TILE_COLUMNS
+                            : TILE_COLUMNS;
   int64_t to[ROWS];
   place p = place_of(d, begin), at[ROWS];
   for (int64_t block = 0; block < blocks; block++) {
     const int64_t rows =
         shared(end - begin, blocks, block + 1) - shared(end - begin, blocks, block);
-    const int64_t tiles = (rows + HEIGHT - 1) / HEIGHT;
+    const int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
     for (int64_t i = 0; i < rows; i++, next(d, &p)) {
       at[i] = p;
       to[i] = output_at(d, p);
@@ -217,14 +208,15 @@ static void sums(const mica_direct *d, const void *x, const void *zeros, const v
     do { /* once where no tap meets the places */
       const int64_t depth = smaller(cut, whole - first);
       for (int64_t i = 0; i < rows; i++) gather(d, x, zeros, at[i], first, depth, left + i * depth);
-      for (int64_t column = from * COLUMNS; column < last; column += group)
+      for (int64_t column = from * TILE_COLUMNS; column < last; column += group)
         for (int64_t k = 0; k < tiles; k++) {
           const int64_t row = shared(rows, tiles, k);
-          const real *right = (const real *)packed + column / COLUMNS * panel + first * COLUMNS;
+          const real *right =
+              (const real *)packed + column / TILE_COLUMNS * panel + first * TILE_COLUMNS;
           const real *ahead = column + group < last ? right + panel
-                              : first + cut < whole
-                                  ? (const real *)packed + from * panel + (first + cut) * COLUMNS
-                                  : NULL;
+                              : first + cut < whole ? (const real *)packed + from * panel +
+                                                          (first + cut) * TILE_COLUMNS
+                                                    : NULL;
           const int lines = (int)((STEP_LINES + tiles - 1) / tiles);
           const tile t = {.left = left + row * depth,
                           .right = right,
@@ -251,33 +243,33 @@ static void pack_square(const real *w, int64_t filter, int64_t channels, real *t
   vector square[VECTOR_WIDTH];
   if (channels < VECTOR_WIDTH) {
     for (int64_t c = 0; c < channels; c++)
-      for (int i = 0; i < VECTOR_WIDTH; i++) to[c * COLUMNS + i] = w[i * filter + c];
+      for (int i = 0; i < VECTOR_WIDTH; i++) to[c * TILE_COLUMNS + i] = w[i * filter + c];
     return;
   }
 #pragma GCC unroll 16
   for (int i = 0; i < VECTOR_WIDTH; i++) square[i] = vector_load(w + i * filter);
   vector_transpose(square);
 #pragma GCC unroll 16
-  for (int c = 0; c < VECTOR_WIDTH; c++) vector_store(to + c * COLUMNS, square[c]);
+  for (int c = 0; c < VECTOR_WIDTH; c++) vector_store(to + c * TILE_COLUMNS, square[c]);
 }
 
 static void pack(const mica_direct *d, const void *wv, int64_t kernel, bool turned, int64_t begin,
                  int64_t end, void *packed) {
   const int64_t filter = kernel * (turned ? d->columns : d->depth);
-  real *to = (real *)packed + begin * d->taps * d->depth * COLUMNS;
-  for (int64_t j = begin * COLUMNS; j < end * COLUMNS; j += COLUMNS)
-    for (int t = 0; t < d->taps; t++, to += d->depth * COLUMNS) {
-      const int64_t width = smaller(COLUMNS, d->columns - j);
+  real *to = (real *)packed + begin * d->taps * d->depth * TILE_COLUMNS;
+  for (int64_t j = begin * TILE_COLUMNS; j < end * TILE_COLUMNS; j += TILE_COLUMNS)
+    for (int t = 0; t < d->taps; t++, to += d->depth * TILE_COLUMNS) {
+      const int64_t width = smaller(TILE_COLUMNS, d->columns - j);
       if (turned) {
         const real *w = (const real *)wv + d->number[t] * d->columns + j;
         for (int64_t f = 0; f < d->depth; f++)
-          memcpy(to + f * COLUMNS, w + f * filter, (size_t)width * sizeof *to);
+          memcpy(to + f * TILE_COLUMNS, w + f * filter, (size_t)width * sizeof *to);
         continue;
       }
       const real *w = (const real *)wv + j * filter + d->number[t] * d->depth;
       for (int64_t v = 0; v < width; v += VECTOR_WIDTH)
         for (int64_t c = 0; c < d->depth; c += VECTOR_WIDTH)
-          pack_square(w + v * filter + c, filter, d->depth - c, to + c * COLUMNS + v);
+          pack_square(w + v * filter + c, filter, d->depth - c, to + c * TILE_COLUMNS + v);
     }
 }
 
@@ -286,38 +278,39 @@ static void pack(const mica_direct *d, const void *wv, int64_t kernel, bool turn
 static void pack_gradient(const void *dyv, int64_t o, int64_t first, int64_t begin, int64_t end,
                           void *packed) {
   const real *dy = (const real *)dyv + begin * o + first;
-  const int64_t rows = end - begin, width = smaller(HEIGHT, o - first);
+  const int64_t rows = end - begin, width = smaller(TILE_ROWS, o - first);
   real *to = packed;
-  if (width == HEIGHT)
-    for (int64_t r = 0; r < rows; r++) memcpy(to + r * HEIGHT, dy + r * o, HEIGHT * sizeof *to);
+  if (width == TILE_ROWS)
+    for (int64_t r = 0; r < rows; r++)
+      memcpy(to + r * TILE_ROWS, dy + r * o, TILE_ROWS * sizeof *to);
   else
     for (int64_t r = 0; r < rows; r++)
-      for (int64_t i = 0; i < HEIGHT; i++) to[r * HEIGHT + i] = i < width ? dy[r * o + i] : 0;
+      for (int64_t i = 0; i < TILE_ROWS; i++) to[r * TILE_ROWS + i] = i < width ? dy[r * o + i] : 0;
 }
 
-/* HEIGHT filters, `vectors` vectors of channels, over `places` places. */
+/* TILE_ROWS filters, `vectors` vectors of channels, over `places` places. */
 INLINE void gradient_tile(const int vectors, int64_t filters, int64_t places, const real *left,
                           const real *right, bool fresh, int64_t filter, real *dw) {
-  vector sum[HEIGHT][WIDTH];
+  vector sum[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 16
-  for (int i = 0; i < HEIGHT; i++) {
+  for (int i = 0; i < TILE_ROWS; i++) {
     const int64_t at = (i < filters ? i : filters - 1) * filter;
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++)
       sum[i][v] = fresh ? (vector){0} : vector_load(dw + at + v * VECTOR_WIDTH);
   }
 #pragma GCC unroll 4
-  for (int64_t p = 0; p < places; p++, left += HEIGHT, right += COLUMNS) {
-    vector r[WIDTH];
+  for (int64_t p = 0; p < places; p++, left += TILE_ROWS, right += TILE_COLUMNS) {
+    vector r[TILE_VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) r[v] = vector_load(right + v * VECTOR_WIDTH);
 #pragma GCC unroll 16
-    for (int i = 0; i < HEIGHT; i++)
+    for (int i = 0; i < TILE_ROWS; i++)
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; v++) sum[i][v] += left[i] * r[v];
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < HEIGHT; i++)
+  for (int i = 0; i < TILE_ROWS; i++)
     if (i < filters)
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; v++) vector_store(dw + i * filter + v * VECTOR_WIDTH, sum[i][v]);
@@ -326,27 +319,29 @@ INLINE void gradient_tile(const int vectors, int64_t filters, int64_t places, co
 static void gradient(const mica_direct *d, int64_t kernel, const void *x, const void *zeros,
                      const void *packed, int t, int64_t from, int64_t begin, int64_t end,
                      bool fresh, void *dw) {
-  real strip[AT_ONCE * COLUMNS] __attribute__((aligned(64)));
-  const int64_t width = smaller(COLUMNS, d->depth - from), filter = kernel * d->depth;
+  real strip[AT_ONCE * TILE_COLUMNS] __attribute__((aligned(64)));
+  const int64_t width = smaller(TILE_COLUMNS, d->depth - from), filter = kernel * d->depth;
   real *to = (real *)dw + d->number[t] * d->depth + from;
   place p = place_of(d, begin);
   for (int64_t row = begin; row < end; row += AT_ONCE, fresh = false) {
     const int64_t rows = smaller(AT_ONCE, end - row);
-    if (width == COLUMNS)
+    if (width == TILE_COLUMNS)
       for (int64_t r = 0; r < rows; r++, next(d, &p)) {
         const real *in = input_at(d, x, zeros, p, t) + from;
 #pragma GCC unroll 4
-        for (int v = 0; v < WIDTH; v++)
-          vector_store(strip + r * COLUMNS + v * VECTOR_WIDTH, vector_load(in + v * VECTOR_WIDTH));
+        for (int v = 0; v < TILE_VECTORS; v++)
+          vector_store(strip + r * TILE_COLUMNS + v * VECTOR_WIDTH,
+                       vector_load(in + v * VECTOR_WIDTH));
       }
     else
       for (int64_t r = 0; r < rows; r++, next(d, &p))
-        memcpy(strip + r * COLUMNS, input_at(d, x, zeros, p, t) + from,
+        memcpy(strip + r * TILE_COLUMNS, input_at(d, x, zeros, p, t) + from,
                (size_t)width * sizeof(real));
-    for (int64_t f = 0; f < d->columns; f += HEIGHT) {
-      const real *left = (const real *)packed + f * (end - begin) + (row - begin) * HEIGHT;
-      if (width == COLUMNS)
-        gradient_tile(WIDTH, d->columns - f, rows, left, strip, fresh, filter, to + f * filter);
+    for (int64_t f = 0; f < d->columns; f += TILE_ROWS) {
+      const real *left = (const real *)packed + f * (end - begin) + (row - begin) * TILE_ROWS;
+      if (width == TILE_COLUMNS)
+        gradient_tile(TILE_VECTORS, d->columns - f, rows, left, strip, fresh, filter,
+                      to + f * filter);
       else
         for (int64_t v = 0; v < width; v += VECTOR_WIDTH)
           gradient_tile(1, d->columns - f, rows, left, strip + v, fresh, filter,
@@ -357,8 +352,8 @@ static void gradient(const mica_direct *d, int64_t kernel, const void *x, const 
 
 const mica_direct_kernels MICA_KERNEL(direct) = {
     .vector = VECTOR_WIDTH,
-    .columns = COLUMNS,
-    .rows = HEIGHT,
+    .columns = TILE_COLUMNS,
+    .rows = TILE_ROWS,
     .scratch = ROWS * CUT,
     .pack = pack,
     .sums = sums,
