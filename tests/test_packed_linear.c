@@ -49,7 +49,7 @@ static mica_param *weight(const layer *l) {
 
 static int kept(const layer *l) {
   int n = 0;
-  for (const mica_derived *d = weight(l)->derived; d; d = d->next) n++;
+  for (const mica_derived *d = weight(l)->derived; d; d = d->next) n += d->object != NULL;
   return n;
 }
 
@@ -73,8 +73,8 @@ static void same(layer *l, int64_t rows) {
   const size_t bytes = (size_t)mica_view_count(&plain) * sizeof(float);
   float *want = malloc(bytes);
   memcpy(want, plain.data, bytes);
-  const mica_view packed = answers(l, rows, false);
-  assert_memory_equal(want, packed.data, bytes);
+  for (int i = 0; i < 3; i++) /* the first use of a value does not pack it */
+    assert_memory_equal(want, answers(l, rows, false).data, bytes);
   free(want);
 }
 
@@ -127,7 +127,8 @@ static mica_status predict(void *ctx) {
     status = mica_nn_linear_init(l.node, l.in, l.out, true);
   }
   if (status == MICA_OK) {
-    const bool answered = answers(&l, 20, false).data;
+    answers(&l, 20, false);
+    const bool answered = mica_ok(l.t) && answers(&l, 20, false).data;
     status = mica_tape_status(l.t);
     assert_true(answered || status != MICA_OK);
   }

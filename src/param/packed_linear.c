@@ -8,11 +8,12 @@
 #include <mica/op.h>
 #include <mica/ops.h>
 
-enum { PACKED = 0x9acced }; /* tells its keys from those of other derived values */
+enum { PACKED = 0x9acced, SEEN = 0x5ee4 }; /* tell its keys from those of other derived values */
 
 typedef struct packing {
   const mica_engine *engine;
   mica_view weight; /* [outputs, inputs] */
+  bool first;       /* nobody has used this value before */
 } packing;
 
 static mica_status pack(void *ctx, void **object) {
@@ -22,6 +23,13 @@ static mica_status pack(void *ctx, void **object) {
   *object = mica_malloc_aligned(mica_gemm_packed_size(p->engine, w->dtype, n, k));
   if (!*object) return MICA_ERR_MEMORY;
   mica_gemm_pack(p->engine, w->dtype, true, n, k, w->data, k, *object);
+  return MICA_OK;
+}
+
+static mica_status note(void *ctx, void **object) {
+  packing *p = ctx;
+  p->first = true;
+  *object = NULL;
   return MICA_OK;
 }
 
@@ -44,15 +52,23 @@ static bool pays(mica_tape *t, const mica_param *q, mica_var x, mica_var w, mica
 
 mica_var mica_packed_linear(mica_tape *t, mica_param *q, mica_var x, mica_var w, mica_var b,
                             bool *done) {
-  packing p;
+  packing p = {.first = false};
   mica_derived *held;
   *done = pays(t, q, x, w, b, &p);
   if (!*done) return MICA_NONE;
   /* Another instruction set has other panels. */
   const uint64_t made_of[] = {mica_param_version(q),
                               (uint64_t)(uintptr_t)mica_kernels_of(p.engine, MICA_F32)};
-  const mica_status status = mica_derived_hold(q, mica_hash64(made_of, sizeof made_of, PACKED),
-                                               pack, &p, mica_free_aligned, &held);
+  mica_status status = mica_derived_hold(q, mica_hash64(made_of, sizeof made_of, SEEN), note, &p,
+                                         mica_free_aligned, &held);
+  if (status == MICA_OK) mica_derived_release(q, held);
+  if (status == MICA_OK && p.first) {
+    *done = false;
+    return MICA_NONE;
+  }
+  if (status == MICA_OK)
+    status = mica_derived_hold(q, mica_hash64(made_of, sizeof made_of, PACKED), pack, &p,
+                               mica_free_aligned, &held);
   if (status != MICA_OK)
     return mica_latch(t, status, "%s: no memory for the packed weight", mica_param_path(q));
   const mica_var y = mica_linear_packed(t, x, w, held->object, b);

@@ -1,5 +1,6 @@
 /* Predictions with a few rows: the weight is packed for the product once, and kept as long as its
- * value stays. */
+ * value stays. Not at its first use: a program that predicts once would pay for memory it never
+ * needs again. */
 #ifndef MICA_PARAM_PACKED_LINEAR_H
 #define MICA_PARAM_PACKED_LINEAR_H
 
