@@ -114,6 +114,43 @@ static void few_rows_and_many_read_the_weight(void **state) {
   layer_free(&l);
 }
 
+/* A product with one column is computed as that of a row; what is packed is then the other factor.
+ */
+static void one_column_reads_the_weight(void **state) {
+  (void)state;
+  enum { M = 200, K = 600 };
+  layer l = layer_of(NULL, K, 1);
+  same(&l, M);
+  assert_int_equal(kept(&l), 0);
+  float *x = calloc(M * K, sizeof *x), y[2][M];
+  for (int i = 0; i < M * K; i++) x[i] = (float)sin((double)i);
+  const float *w = mica_tensor_data(mica_param_value(weight(&l)));
+  void *packed = mica_malloc_aligned(mica_gemm_packed_size(l.engine, MICA_F32, 1, K));
+  mica_gemm_pack(l.engine, MICA_F32, true, 1, K, w, K, packed);
+  for (int i = 0; i < 2; i++) {
+    const mica_gemm_args g = {.dtype = MICA_F32,
+                              .compute = MICA_F32,
+                              .trans_b = true,
+                              .m = M,
+                              .n = 1,
+                              .k = K,
+                              .alpha = 1,
+                              .a = x,
+                              .lda = K,
+                              .b = w,
+                              .ldb = K,
+                              .c = y[i],
+                              .ldc = 1,
+                              .packed_b = i ? packed : NULL,
+                              .batch = 1};
+    assert_int_equal(mica_gemm_run(l.engine, &g), MICA_OK);
+  }
+  assert_memory_equal(y[0], y[1], sizeof y[0]);
+  mica_free_aligned(packed);
+  free(x);
+  layer_free(&l);
+}
+
 static mica_status predict(void *ctx) {
   (void)ctx;
   layer l = {.in = 96, .out = 64};
@@ -146,6 +183,7 @@ int main(void) {
       cmocka_unit_test(packed_gives_the_same_bits),
       cmocka_unit_test(a_written_value_is_packed_anew),
       cmocka_unit_test(few_rows_and_many_read_the_weight),
+      cmocka_unit_test(one_column_reads_the_weight),
       cmocka_unit_test(no_memory_is_told),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -271,7 +271,7 @@ void mica_gemm_pack(const mica_engine *engine, mica_dtype dtype, bool trans_b, i
 }
 
 bool mica_gemm_packing_pays(int64_t m, int64_t n, int64_t k) {
-  return m > 3 && m < 2 * PACKING_COUNTS && (double)m * (double)n * (double)k > SMALL_WORK;
+  return n > 1 && m > 3 && m < 2 * PACKING_COUNTS && (double)m * (double)n * (double)k > SMALL_WORK;
 }
 
 /* ---- the choice ---- */
@@ -349,6 +349,7 @@ mica_status mica_gemm_run(const mica_engine *engine, const mica_gemm_args *args)
     g.lda = t.ldb;
     g.b = t.a;
     g.ldb = t.lda;
+    g.packed_b = NULL; /* it was of what now is A */
     g.ldc = g.n;
   }
   if (mica_libraries_usable(engine) && mica_gemm_library_pays(&g)) {

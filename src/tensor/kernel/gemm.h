@@ -46,8 +46,8 @@ mica_status mica_gemm_run(const mica_engine *engine, const mica_gemm_args *args)
 size_t mica_gemm_packed_size(const mica_engine *engine, mica_dtype dtype, int64_t n, int64_t k);
 void mica_gemm_pack(const mica_engine *engine, mica_dtype dtype, bool trans_b, int64_t n, int64_t k,
                     const void *b, int64_t ldb, void *packed);
-/* Where m rows meet a B that stays: does packing it once pay? With a few rows B is read in place,
- * with many packing costs next to nothing. */
+/* Where m rows meet a B that stays: does packing it once pay? With a few rows or one column B is
+ * read in place, with many packing costs next to nothing. */
 bool mica_gemm_packing_pays(int64_t m, int64_t n, int64_t k);
 
 /* What oneDNN does better: bf16, where the processor has it (it declines elsewhere); a transposed
