@@ -53,18 +53,13 @@ typedef struct team {
   share share[SHARES];
 } team;
 
-/* Chunk t * chunks / shares without its overflow. */
-static int64_t split(int64_t chunks, int shares, int t) {
-  return chunks / shares * t + chunks % shares * t / shares;
-}
-
 static void share_out(team *all, guarded *work, int64_t chunks, int threads) {
   all->work = work;
   all->shares = threads < SHARES ? threads : SHARES;
   for (int t = 0; t < all->shares; t++) {
     share *s = &all->share[t];
-    atomic_init(&s->next, split(chunks, all->shares, t));
-    s->end = split(chunks, all->shares, t + 1);
+    atomic_init(&s->next, mica_part_begin(chunks, all->shares, t));
+    s->end = mica_part_begin(chunks, all->shares, t + 1);
     s->piece = (s->end - s->next + PIECES - 1) / PIECES;
   }
 }

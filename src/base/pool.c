@@ -127,11 +127,6 @@ static void start(mica_pool *pool) {
   }
 }
 
-/* Chunk t * chunks / threads without its overflow. */
-static int64_t split(int64_t chunks, int threads, int t) {
-  return chunks / threads * t + chunks % threads * t / threads;
-}
-
 void mica_pool_run(mica_pool *pool, int64_t chunks, mica_range_fn body, void *ctx) {
   if (atomic_exchange_explicit(&pool->busy, 1, memory_order_acquire)) {
     body(ctx, 0, chunks);
@@ -143,13 +138,13 @@ void mica_pool_run(mica_pool *pool, int64_t chunks, mica_range_fn body, void *ct
   pool->ctx = ctx;
   for (int i = 0; i < pool->started; i++) {
     worker *w = &pool->workers[i];
-    w->begin = split(chunks, team, i + 1);
-    w->end = split(chunks, team, i + 2);
+    w->begin = mica_part_begin(chunks, team, i + 1);
+    w->end = mica_part_begin(chunks, team, i + 2);
     if (w->begin == w->end) continue;
     atomic_store(&w->state, POSTED);
     if (atomic_load(&w->sleepers)) spread(pool, w, wake);
   }
-  const int64_t own = split(chunks, team, 1);
+  const int64_t own = mica_part_begin(chunks, team, 1);
   if (own) body(ctx, 0, own);
   for (int i = 0; i < pool->started; i++) {
     worker *w = &pool->workers[i];

@@ -6,6 +6,12 @@
 
 typedef struct mica_pool mica_pool;
 
+/* Where part `part` of `parts` begins among the chunks: chunks * part / parts without its overflow.
+ */
+static inline int64_t mica_part_begin(int64_t chunks, int parts, int part) {
+  return chunks / parts * part + chunks % parts * part / parts;
+}
+
 /* Room for `threads` of them, the caller's among them. None is started before there is work. */
 mica_status mica_pool_create(int threads, mica_pool **out);
 /* Ends its threads. NULL is allowed. */

@@ -2,7 +2,7 @@
 #include "tensor/kernel/direct.h"
 
 #include "loop.h"
-#include "vector.h"
+#include "product_tile.h"
 
 enum {
   CUT = 4608 / (int)sizeof(real), /* of a sum: longer ones are no faster */
@@ -291,29 +291,12 @@ static void pack_gradient(const void *dyv, int64_t o, int64_t first, int64_t beg
 /* TILE_ROWS filters, `vectors` vectors of channels, over `places` places. */
 INLINE void gradient_tile(const int vectors, int64_t filters, int64_t places, const real *left,
                           const real *right, bool fresh, int64_t filter, real *dw) {
-  vector sum[TILE_ROWS][TILE_VECTORS];
-#pragma GCC unroll 16
-  for (int i = 0; i < TILE_ROWS; i++) {
-    const int64_t at = (i < filters ? i : filters - 1) * filter;
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++)
-      sum[i][v] = fresh ? (vector){0} : vector_load(dw + at + v * VECTOR_WIDTH);
-  }
-#pragma GCC unroll 4
-  for (int64_t p = 0; p < places; p++, left += TILE_ROWS, right += TILE_COLUMNS) {
-    vector r[TILE_VECTORS];
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) r[v] = vector_load(right + v * VECTOR_WIDTH);
-#pragma GCC unroll 16
-    for (int i = 0; i < TILE_ROWS; i++)
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; v++) sum[i][v] += left[i] * r[v];
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < TILE_ROWS; i++)
-    if (i < filters)
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; v++) vector_store(dw + i * filter + v * VECTOR_WIDTH, sum[i][v]);
+  product_sums sum;
+  const real *row[TILE_ROWS];
+  product_rows(true, filters, left, TILE_ROWS, row);
+  product_begin(vectors, fresh, filters, dw, filter, sum);
+  product_add(vectors, true, places, row, TILE_ROWS, right, TILE_COLUMNS, sum);
+  product_store(vectors, filters, sum, dw, filter);
 }
 
 static void gradient(const mica_direct *d, int64_t kernel, const void *x, const void *zeros,
