@@ -101,7 +101,85 @@ static void folded_is_the_layers(void **state) {
   if (libraries) assert_true(parted > 0);
 }
 
+/* ---- in training the norm, the residual and relu are one operation ---- */
+
+enum { SIDE = 6, WIDE = 40, ALL = 2 * SIDE * SIDE * WIDE };
+
+/* Whether the norm's result, before the residual, came by; it has negative elements. */
+static mica_var look(mica_tape *t, void *seen, const char *path, mica_var y) {
+  assert_string_equal(path, "norm");
+  const mica_view v = mica_read(t, y);
+  for (int64_t i = 0; i < mica_view_count(&v); i++) *(int *)seen += ((const float *)v.data)[i] < 0;
+  return y;
+}
+
+static void count_relu(mica_tape *t, void *seen, const char *path, mica_var y) {
+  (void)t, (void)path, (void)y;
+  ++*(int *)seen;
+}
+
+/* The result and the gradients of x and of the norm's gain, of two blocks one after another. */
+static void train(mica_tape *t, mica_node *root, float *result) {
+  mica_node *conv = mica_node_find(root, "conv"), *norm = mica_node_find(root, "norm");
+  mica_conv_options o = MICA_CONV_OPTIONS;
+  mica_tensor *x;
+  for (int i = 0; i < 4; i++) o.pad[i] = 1;
+  assert_int_equal(mica_tensor_create(MICA_F32, MICA_SHAPE(2, SIDE, SIDE, WIDE), &x), MICA_OK);
+  for (int i = 0; i < ALL; i++) ((float *)mica_tensor_data(x))[i] = (float)sin((double)i);
+  mica_params_zero_grad(mica_node_params(root));
+  mica_set_training(t, true);
+  const mica_var in = mica_leaf(t, x);
+  mica_scope_begin(t, NULL);
+  mica_var y = in;
+  for (int i = 0; i < 2; i++)
+    y = mica_replace(t, y, mica_nn_conv2d_norm(t, conv, norm, &o, MICA_RELU, y, y));
+  const mica_view v = mica_read(t, y);
+  assert_true(mica_ok(t));
+  memcpy(result, v.data, ALL * sizeof *result);
+  y = mica_scope_end(t, mica_sum(t, mica_square(t, y), 0, NULL, false));
+  if (mica_backward(t, y) != MICA_OK) fail_msg("%s", mica_last_error());
+  const mica_view gx = mica_read(t, mica_gradient(t, in));
+  memcpy(result + ALL, gx.data, ALL * sizeof *result);
+  const mica_view gain = mica_param_grad(mica_node_param(norm, "weight"));
+  memcpy(result + 2 * ALL, gain.data, WIDE * sizeof *result);
+  mica_tape_reset(t);
+  mica_tensor_free(x);
+}
+
+static void training_gives_the_same_to_who_looks_on(void **state) {
+  (void)state;
+  mica_engine *engine;
+  mica_params *params;
+  mica_tape *t;
+  static float alone[2 * ALL + WIDE], seen[2 * ALL + WIDE];
+  assert_int_equal(mica_engine_create(NULL, &engine), MICA_OK);
+  assert_int_equal(mica_params_create(engine, 1, &params), MICA_OK);
+  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+  mica_node *root = mica_params_root(params);
+  assert_int_equal(
+      mica_nn_conv2d_init(mica_node_child(root, "conv"), WIDE, WIDE, 3, 3, 1, false, NULL),
+      MICA_OK);
+  assert_int_equal(mica_nn_batch_norm_init(mica_node_child(root, "norm"), WIDE), MICA_OK);
+  train(t, root, alone);
+  int below = 0, rectifiers = 0;
+  assert_int_equal(mica_tap(t, "norm", look, &below), MICA_OK);
+  train(t, root, seen);
+  assert_true(below > 0);
+  mica_taps_clear(t);
+  for (int i = 0; i < 2 * ALL + WIDE; i++)
+    assert_true(fabsf(alone[i] - seen[i]) <= 1e-5f * (1 + fabsf(seen[i])));
+  mica_watch_relu(t, count_relu, &rectifiers);
+  train(t, root, seen);
+  assert_int_equal(rectifiers, 2);
+  for (int i = 0; i < 2 * ALL + WIDE; i++)
+    assert_true(fabsf(alone[i] - seen[i]) <= 1e-5f * (1 + fabsf(seen[i])));
+  mica_tape_free(t);
+  mica_params_free(params);
+  mica_engine_free(engine);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(folded_is_the_layers)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(folded_is_the_layers),
+                                     cmocka_unit_test(training_gives_the_same_to_who_looks_on)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

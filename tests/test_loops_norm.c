@@ -108,8 +108,9 @@ static void run(const loops_table *t, problem p, bool affine, bool shifted) {
       loops_set(t, mean, c, m[c]);
       loops_set(t, rstd, c, 1 / sqrt(m2[c] / (double)p.rows + p.eps));
     }
-    k->batch_norm(p.rows, p.cols, vx, p.cols, mean, rstd, w, b, p.relu, y);
-    k->batch_norm_sums(p.rows, p.cols, vx, p.cols, mean, rstd, w, b, p.relu, vg, gbias, ggain);
+    k->batch_norm(p.rows, p.cols, vx, p.cols, mean, rstd, w, b, NULL, p.relu, y);
+    k->batch_norm_sums(p.rows, p.cols, vx, p.cols, mean, rstd, w, b, NULL, p.relu, vg, NULL, gbias,
+                       ggain);
     k->batch_norm_grad(p.rows, p.cols, vx, p.cols, mean, rstd, w, b, p.relu, vg, gbias, ggain,
                        (double)p.rows, gx);
     free(m);
@@ -188,6 +189,48 @@ static void batch(const loops_table *t) {
           variant & 2, variant & 2);
 }
 
+/* With a residual: what is added to the norm before relu. The three passes against those of the
+ * norm without one, and of relu by itself. */
+static void with_residual(const loops_table *t) {
+  static const int64_t shapes[][2] = {{2, 1}, {7, 5}, {70, 67}, {3, 300}};
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+    for (int in_place = 0; in_place < 2; in_place++) {
+      const int64_t rows = shapes[s][0], cols = shapes[s][1], n = rows * cols;
+      const mica_norm_kernels *k = t->k->norm;
+      void *x = loops_random(t, n, -1, 1, 1), *more = loops_random(t, n, -1, 1, 2);
+      void *g = loops_random(t, n, -1, 1, 3), *passed = in_place ? g : loops_zeros(t, n);
+      void *w = loops_random(t, cols, 0.5, 1.5, 4), *b = loops_random(t, cols, -1, 1, 5);
+      void *mean = loops_random(t, cols, -0.5, 0.5, 6), *rstd = loops_random(t, cols, 1, 2, 7);
+      void *y = loops_zeros(t, n), *z = loops_zeros(t, n), *masked = loops_zeros(t, n);
+      double *sum[4];
+      for (int i = 0; i < 4; i++) sum[i] = calloc((size_t)cols, sizeof *sum[i]);
+      loops_set(t, more, n / 2, NAN);
+      k->batch_norm(rows, cols, x, cols, mean, rstd, w, b, NULL, false, z);
+      for (int relu = 0; relu < 2; relu++) {
+        k->batch_norm(rows, cols, x, cols, mean, rstd, w, b, more, relu, y);
+        for (int64_t i = 0; i < n; i++) {
+          const double v = loops_get(t, z, i) + loops_get(t, more, i);
+          loops_check(t, "sum", i, loops_get(t, y, i), relu && v < 0 ? 0 : v, 1, 0);
+        }
+      }
+      for (int64_t i = 0; i < n; i++)
+        loops_set(t, masked, i, loops_get(t, y, i) <= 0 ? 0 : loops_get(t, g, i));
+      k->batch_norm_sums(rows, cols, x, cols, mean, rstd, w, b, NULL, false, masked, NULL, sum[0],
+                         sum[1]);
+      k->batch_norm_sums(rows, cols, x, cols, mean, rstd, w, b, more, true, g, passed, sum[2],
+                         sum[3]);
+      for (int64_t i = 0; i < n; i++)
+        assert_true(loops_get(t, passed, i) == loops_get(t, masked, i));
+      for (int64_t c = 0; c < cols; c++)
+        assert_true(sum[0][c] == sum[2][c] && sum[1][c] == sum[3][c]);
+      for (int i = 0; i < 4; i++) free(sum[i]);
+      if (!in_place) loops_free(t, n, passed);
+      loops_free(t, n, x), loops_free(t, n, more), loops_free(t, n, g), loops_free(t, cols, w);
+      loops_free(t, cols, b), loops_free(t, cols, mean), loops_free(t, cols, rstd);
+      loops_free(t, n, y), loops_free(t, n, z), loops_free(t, n, masked);
+    }
+}
+
 static void fixed_statistics(const loops_table *t) {
   enum { ROWS = 4, COLS = 67 };
   void *g = loops_random(t, ROWS * COLS, -1, 1, 1), *gx = loops_zeros(t, ROWS * COLS);
@@ -237,6 +280,7 @@ static void strides(const loops_table *t) {
 TEST(by_row, rows)
 TEST(by_group_of_channels, groups)
 TEST(by_column, batch)
+TEST(by_column_with_a_residual, with_residual)
 TEST(with_fixed_statistics, fixed_statistics)
 TEST(with_row_strides, strides)
 
@@ -244,7 +288,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(by_row),           cmocka_unit_test(by_group_of_channels),
       cmocka_unit_test(by_column),        cmocka_unit_test(with_fixed_statistics),
-      cmocka_unit_test(with_row_strides),
+      cmocka_unit_test(with_row_strides), cmocka_unit_test(by_column_with_a_residual),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

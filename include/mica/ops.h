@@ -287,6 +287,11 @@ MICA_API mica_var mica_group_norm(mica_tape *t, mica_var x, mica_var gain, mica_
 MICA_API mica_var mica_batch_norm_train(mica_tape *t, mica_var x, mica_var gain, mica_var bias,
                                         double eps, mica_activation act, mica_var *mean,
                                         mica_var *var);
+/* act(mica_batch_norm_train(x) + residual), the end of a residual block; residual has x's shape.
+ * Less memory and fewer passes over it than the three one after another. */
+MICA_API mica_var mica_batch_norm_add_train(mica_tape *t, mica_var x, mica_var gain, mica_var bias,
+                                            mica_var residual, double eps, mica_activation act,
+                                            mica_var *mean, mica_var *var);
 /* (x - mean) / sqrt(var + eps) gain + bias with given statistics, then act (identity or relu). */
 MICA_API mica_var mica_batch_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bias,
                                   mica_var mean, mica_var var, double eps, mica_activation act);

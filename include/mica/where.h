@@ -104,6 +104,7 @@
 #define mica_layer_norm(t, ...) mica_layer_norm(MICA_HERE(t), __VA_ARGS__)
 #define mica_rms_norm(t, ...) mica_rms_norm(MICA_HERE(t), __VA_ARGS__)
 #define mica_group_norm(t, ...) mica_group_norm(MICA_HERE(t), __VA_ARGS__)
+#define mica_batch_norm_add_train(t, ...) mica_batch_norm_add_train(MICA_HERE(t), __VA_ARGS__)
 #define mica_batch_norm_train(t, ...) mica_batch_norm_train(MICA_HERE(t), __VA_ARGS__)
 #define mica_masked_batch_norm_train(t, ...) mica_masked_batch_norm_train(MICA_HERE(t), __VA_ARGS__)
 #define mica_global_response_norm(t, ...) mica_global_response_norm(MICA_HERE(t), __VA_ARGS__)

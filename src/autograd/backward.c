@@ -64,6 +64,14 @@ static bool lend_gradient(mica_tape *t, value *v, void *data) {
   return true;
 }
 
+/* The gradient of y as that of v, in the same memory. */
+static void share_gradient(mica_tape *t, value *v, const value *y) {
+  t->buffers.v[y->grad_buffer].refs++;
+  v->grad_kind = GRAD_OWN;
+  v->grad_buffer = y->grad_buffer;
+  v->grad = y->grad;
+}
+
 /* Memory for a first gradient of v; *fresh false when there is one to add to already. */
 static void *target(mica_tape *t, value *v, bool *fresh) {
   *fresh = false;
@@ -166,6 +174,21 @@ mica_view *mica_call_grad(mica_call *c, int i) {
   return &s->gin_view[i];
 }
 
+mica_view *mica_call_grad_over(mica_call *c, int i, int j) {
+  mica_tape *t = c->tape;
+  if (!mica_ok(t) || !mica_call_needs_grad(c, i)) return NULL;
+  struct mica_call_state *s = &c->state;
+  value *v = &t->values.v[s->in_slot[i]];
+  const value *y = &t->values.v[s->out_slots[j]];
+  if (by_example(t, v) || v->grad_kind != GRAD_NONE || (v->sink && t->to_sinks) || y->retain ||
+      y->grad_kind != GRAD_OWN || t->buffers.v[y->grad_buffer].refs > 1)
+    return mica_call_grad(c, i);
+  share_gradient(t, v, y);
+  s->gin_view[i] = mica_view_of(v->grad, v->view.dtype, v->view.shape);
+  s->gin_buffers[i] = PENDING_DIRECT;
+  return &s->gin_view[i];
+}
+
 void mica_add_gradient(mica_tape *t, value *v, const void *more) {
   int64_t n = mica_view_count(&v->view);
   if (v->grad_kind == GRAD_OWN && t->buffers.v[v->grad_buffer].refs > 1) {
@@ -183,17 +206,14 @@ void mica_call_grad_pass(mica_call *c, int i, int j) {
   const mica_view *gy = &c->grad_out[j];
   if (!mica_ok(t) || !gy->data || !mica_call_needs_grad(c, i)) return;
   value *v = &t->values.v[c->state.in_slot[i]];
-  value *y = &t->values.v[c->state.out_slots[j]];
+  const value *y = &t->values.v[c->state.out_slots[j]];
   if (by_example(t, v)) {
     void *sum = example_sum(t, v);
     if (sum) mica_accumulate(t, v->view.dtype, mica_view_count(&v->view), sum, gy->data);
     return;
   }
   if (v->grad_kind == GRAD_NONE && !(v->sink && t->to_sinks) && y->grad_kind == GRAD_OWN) {
-    t->buffers.v[y->grad_buffer].refs++;
-    v->grad_kind = GRAD_OWN;
-    v->grad_buffer = y->grad_buffer;
-    v->grad = gy->data;
+    share_gradient(t, v, y);
     return;
   }
   bool fresh;

@@ -70,7 +70,7 @@ static void unary_all(const mica_engine *engine, const unary_context *o, const m
 }
 
 static void unary_backward(mica_call *c) {
-  mica_view *gx = mica_call_grad(c, 0);
+  mica_view *gx = mica_call_grad_over(c, 0, 0);
   if (gx)
     unary_all(c->engine, c->ctx, gx, c->in[0].data, c->out[0].data, c->grad_out[0].data, gx->data);
 }

@@ -30,8 +30,8 @@ typedef struct norm_job {
   int64_t rows, cols, stride;
   double eps;
   bool rms, relu;
-  const char *x, *gain, *bias, *gy;
-  char *y, *mean, *rstd;
+  const char *x, *gain, *bias, *gy, *residual;
+  char *y, *mean, *rstd, *passed;
   double *ggain, *gbias; /* [chunks, cols] or NULL */
   mica_view *grad[2];    /* where their sums go */
   int64_t chunk;         /* rows of one, in backward */
@@ -371,14 +371,19 @@ static void moments_range(void *ctx, int64_t begin, int64_t end) {
   }
 }
 
+static const char *plus(const char *p, size_t offset) {
+  return p ? p + offset : NULL;
+}
+
 static void batch_range(void *ctx, int64_t begin, int64_t end) {
   const norm_job *j = ctx;
   const int64_t chunk = batch_rows(j->cols);
   for (int64_t i = begin; i < end; i++) {
     int64_t from = i * chunk, rows = j->rows - from < chunk ? j->rows - from : chunk;
+    const size_t at = (size_t)(from * j->cols) * j->size;
     j->k->norm->batch_norm(rows, j->cols, j->x + (size_t)(from * j->stride) * j->size, j->stride,
-                           j->mean, j->rstd, j->gain, j->bias, j->relu,
-                           j->y + (size_t)(from * j->cols) * j->size);
+                           j->mean, j->rstd, j->gain, j->bias, plus(j->residual, at), j->relu,
+                           j->y + at);
   }
 }
 
@@ -389,9 +394,10 @@ static void batch_sums_range(void *ctx, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     int64_t from = i * chunk, rows = j->rows - from < chunk ? j->rows - from : chunk;
     const size_t at = (size_t)(from * j->cols) * j->size;
-    j->k->norm->batch_norm_sums(rows, j->cols, j->x + (size_t)(from * j->stride) * j->size,
-                                j->stride, j->mean, j->rstd, j->gain, j->bias, j->relu, j->gy + at,
-                                j->gbias + i * j->cols, j->ggain + i * j->cols);
+    j->k->norm->batch_norm_sums(
+        rows, j->cols, j->x + (size_t)(from * j->stride) * j->size, j->stride, j->mean, j->rstd,
+        j->gain, j->bias, plus(j->residual, at), j->relu, j->gy + at,
+        j->passed ? j->passed + at : NULL, j->gbias + i * j->cols, j->ggain + i * j->cols);
   }
 }
 
@@ -407,9 +413,35 @@ static void batch_grad_range(void *ctx, int64_t begin, int64_t end) {
   }
 }
 
+enum { RESIDUAL = 3 }; /* the input that is added, where there is one */
+
 typedef struct batch_context {
   bool relu, fixed; /* fixed: the statistics were given */
 } batch_context;
+
+static bool adds(const mica_call *c, const batch_context *o) {
+  return c->n_in > RESIDUAL && !o->fixed;
+}
+
+static void batch_backward(mica_call *c);
+static void batch_remake(mica_call *c);
+#define BATCH_FLAGS (MICA_OP_ROW_STRIDES | MICA_OP_REMADE)
+static const remade_op batch_train_op = {
+    {sizeof(mica_op), "batch_norm_train", BATCH_FLAGS, batch_backward}, batch_remake};
+static const remade_op batch_add_op = {
+    {sizeof(mica_op), "batch_norm_add_train", BATCH_FLAGS, batch_backward}, batch_remake};
+static const remade_op batch_op = {{sizeof(mica_op), "batch_norm",
+                                    BATCH_FLAGS | MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM,
+                                    batch_backward},
+                                   batch_remake};
+
+/* Where the gradient goes that passes the relu behind the sum. */
+static bool passed_gradient(mica_call *c, norm_job *job) {
+  const mica_view *gy = &c->grad_out[0], *to = mica_call_grad_over(c, RESIDUAL, 0);
+  job->residual = c->in[RESIDUAL].data;
+  job->passed = to ? to->data : mica_call_scratch(c, mica_view_bytes(gy));
+  return job->passed != NULL;
+}
 
 static void batch_backward(mica_call *c) {
   const batch_context *o = c->ctx;
@@ -425,7 +457,10 @@ static void batch_backward(mica_call *c) {
   job.mean = c->saved[0];
   job.rstd = c->saved[1];
   job.count = (double)rows;
-  mica_view *gx = mica_call_grad(c, 0);
+  /* With a residual, what passes the relu is the residual's gradient and that of the norm. */
+  if (adds(c, o) && o->relu && !passed_gradient(c, &job)) return;
+  if (adds(c, o) && !o->relu) mica_call_grad_pass(c, RESIDUAL, 0);
+  mica_view *gx = adds(c, o) ? mica_call_grad(c, 0) : mica_call_grad_over(c, 0, 0);
   for (int i = 0; i < 2; i++)
     job.grad[i] =
         mica_call_examples(c) ? mica_call_grad_examples(c, i + 1) : mica_call_grad(c, i + 1);
@@ -439,6 +474,10 @@ static void batch_backward(mica_call *c) {
   memset(sum, 0, 2 * (size_t)cols * sizeof *sum);
   mica_parallel_for(c->engine, chunks, batch_sums_range, &job);
   combine_sums(c, chunks, cols, &job);
+  if (job.passed) {
+    job.gy = job.passed;
+    job.relu = false;
+  }
   if (!gx) return;
   for (int64_t i = 0; i < chunks; i++)
     for (int64_t j = 0; j < cols; j++) {
@@ -452,10 +491,12 @@ static void batch_backward(mica_call *c) {
   mica_parallel_for(c->engine, chunks, batch_grad_range, &job);
 }
 
-static void batch_forward(const mica_call *c, bool relu, void *mean, void *rstd, void *y) {
+static void batch_forward(const mica_call *c, const batch_context *o, void *mean, void *rstd,
+                          void *y) {
   norm_job job = job_of(c);
-  job.relu = relu;
+  job.relu = o->relu;
   job.bias = c->in[2].data;
+  job.residual = adds(c, o) ? c->in[RESIDUAL].data : NULL;
   job.y = y;
   job.mean = mean;
   job.rstd = rstd;
@@ -463,18 +504,8 @@ static void batch_forward(const mica_call *c, bool relu, void *mean, void *rstd,
 }
 
 static void batch_remake(mica_call *c) {
-  const batch_context *o = c->ctx;
-  batch_forward(c, o->relu, c->saved[0], c->saved[1], c->out[0].data);
+  batch_forward(c, c->ctx, c->saved[0], c->saved[1], c->out[0].data);
 }
-
-static const remade_op batch_train_op = {
-    {sizeof(mica_op), "batch_norm_train", MICA_OP_ROW_STRIDES | MICA_OP_REMADE, batch_backward},
-    batch_remake};
-static const remade_op batch_op = {
-    {sizeof(mica_op), "batch_norm",
-     MICA_OP_ROW_STRIDES | MICA_OP_BY_EXAMPLE | MICA_OP_CLOSED_FORM | MICA_OP_REMADE,
-     batch_backward},
-    batch_remake};
 
 /* Mean and sum of squared deviations of every column, chunks merged in order; into doubles [cols].
  */
@@ -508,18 +539,23 @@ static mica_var then(mica_tape *t, mica_activation act, mica_var y) {
   return act == MICA_IDENTITY ? y : mica_activate(t, act, y);
 }
 
-mica_var mica_batch_norm_train(mica_tape *t, mica_var xv, mica_var gain, mica_var bias, double eps,
-                               mica_activation act, mica_var *mean_out, mica_var *var_out) {
+/* in: x, gain, bias, and what is added */
+static mica_var batch_train(mica_tape *t, const mica_op *op, int n_in, const mica_var *in,
+                            double eps, mica_activation act, mica_var *mean_out,
+                            mica_var *var_out) {
   if (mean_out) *mean_out = MICA_NONE;
   if (var_out) *var_out = MICA_NONE;
   mica_call c;
-  if (!mica_call_begin_optional(&c, t, &batch_train_op.op, 3, (mica_var[]){xv, gain, bias}, 6))
-    return MICA_NONE;
+  if (!mica_call_begin_optional(&c, t, op, n_in, in, 6)) return MICA_NONE;
   const mica_view *x = &c.in[0];
   const int64_t rows = mica_view_rows(x), cols = mica_view_cols(x);
   if (!mica_is_float(x) || x->shape.rank < 2 || !gain_bias_fit(&c, cols))
     return mica_call_fail(&c, MICA_ERR_SHAPE,
                           "expected float [..,C], gain and bias [C] of the same type:");
+  if (n_in > RESIDUAL &&
+      (c.in[RESIDUAL].dtype != x->dtype || !mica_shape_equal(&c.in[RESIDUAL].shape, &x->shape)))
+    return mica_call_fail(&c, MICA_ERR_SHAPE,
+                          "what is added must have the input's shape and type:");
   if (!rows) return mica_call_fail(&c, MICA_ERR_SHAPE, "no rows to take statistics of:");
   const batch_context o = {fuses_relu(t, act), false};
   const size_t size = mica_dtype_size(x->dtype);
@@ -539,7 +575,7 @@ mica_var mica_batch_norm_train(mica_tape *t, mica_var xv, mica_var gain, mica_va
     k->reduce->combine(cols, 1, m, 1, mean);
     for (int64_t j = 0; j < cols; j++) m2[j] = 1 / sqrt(m2[j] + eps);
     k->reduce->combine(cols, 1, m2, 1, rstd);
-    batch_forward(&c, o.relu, mean, rstd, y->data);
+    batch_forward(&c, &o, mean, rstd, y->data);
   }
   for (int i = 0; i < c.n_in; i++)
     if (c.in[i].data) mica_call_save_input(&c, i);
@@ -548,6 +584,19 @@ mica_var mica_batch_norm_train(mica_tape *t, mica_var xv, mica_var gain, mica_va
   if (mean_out) *mean_out = made[0];
   if (var_out) *var_out = made[1];
   return then(t, act, result);
+}
+
+mica_var mica_batch_norm_train(mica_tape *t, mica_var x, mica_var gain, mica_var bias, double eps,
+                               mica_activation act, mica_var *mean, mica_var *var) {
+  return batch_train(t, &batch_train_op.op, 3, (mica_var[]){x, gain, bias}, eps, act, mean, var);
+}
+
+mica_var mica_batch_norm_add_train(mica_tape *t, mica_var x, mica_var gain, mica_var bias,
+                                   mica_var residual, double eps, mica_activation act,
+                                   mica_var *mean, mica_var *var) {
+  residual = mica_contiguous(t, residual);
+  return batch_train(t, &batch_add_op.op, 4, (mica_var[]){x, gain, bias, residual}, eps, act, mean,
+                     var);
 }
 
 mica_var mica_batch_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias, mica_var mean_in,
@@ -578,7 +627,7 @@ mica_var mica_batch_norm(mica_tape *t, mica_var xv, mica_var gain, mica_var bias
     const mica_view r = mica_view_of(rstd, x->dtype, MICA_SHAPE(cols));
     for (int64_t j = 0; j < cols; j++)
       mica_view_put(&r, j, 1 / sqrt(mica_view_element(&c.in[4], j) + eps));
-    batch_forward(&c, o.relu, mean, rstd, y->data);
+    batch_forward(&c, &o, mean, rstd, y->data);
   }
   for (int i = 0; i < c.n_in; i++)
     if (c.in[i].data) mica_call_save_input(&c, i);

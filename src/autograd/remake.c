@@ -2,21 +2,31 @@
  *
  * A transformer's hidden layer is kept twice: as what its activation read, and as what the next
  * layer read. The second costs one pass to make again, which memory would otherwise hold from
- * forward to backward. What a lost value is made from is never lost itself, so that making one
- * makes no other.
+ * forward to backward. Values are lost in the order of forward: one may be made from others that
+ * are lost, as a residual block's result is from that of the block before it, but what a lost value
+ * is made from is not lost after it. So it is known how many one takes.
  */
 #include "autograd/tape.h"
 
 /* Below this, the block is not worth the call. */
 #define LOSS_BYTES ((size_t)64 << 10)
 
-/* The inputs that a value of this record is made from all there, and to stay so? */
-static bool can_remake(const mica_tape *t, const record *r) {
-  if (!(r->op->flags & MICA_OP_REMADE) || r->done || r->n_out != 1 || r->saved_out) return false;
+/* Lost values that one is made from, one from the other: each takes some of the stack. */
+#define MOST_DEPTH 32
+
+/* How many lost values the value of this record would be made from, itself one of them; 0: it
+ * cannot be made again. */
+static unsigned depth_of(const mica_tape *t, const record *r) {
+  if (!(r->op->flags & MICA_OP_REMADE) || r->done || r->n_out != 1 || r->saved_out) return 0;
   const uint32_t *link = t->links.v + r->links;
-  for (uint32_t i = 0; i < r->n_in; i++)
-    if (link[i] && (!(r->saved_in >> i & 1) || t->values.v[link[i]].lost)) return false;
-  return true;
+  unsigned most = 0;
+  for (uint32_t i = 0; i < r->n_in; i++) {
+    if (!link[i]) continue;
+    if (!(r->saved_in >> i & 1)) return 0;
+    const value *v = &t->values.v[link[i]];
+    if (v->lost && v->depth > most) most = v->depth;
+  }
+  return most < MOST_DEPTH ? most + 1 : 0;
 }
 
 void mica_value_lose(mica_tape *t, uint32_t slot) {
@@ -25,7 +35,8 @@ void mica_value_lose(mica_tape *t, uint32_t slot) {
       mica_view_bytes(&v->view) < LOSS_BYTES)
     return;
   const record *r = &t->records.v[v->producer - 1];
-  if (!can_remake(t, r)) return;
+  const unsigned depth = depth_of(t, r);
+  if (!depth) return;
   const uint32_t *link = t->links.v + r->links;
   for (uint32_t i = 0; i < r->n_in; i++)
     if (link[i]) t->values.v[link[i]].base = true;
@@ -33,6 +44,7 @@ void mica_value_lose(mica_tape *t, uint32_t slot) {
   v->buffer = 0;
   v->view.data = NULL;
   v->lost = true;
+  v->depth = (uint8_t)depth;
 }
 
 bool mica_value_remake(mica_tape *t, uint32_t slot) {

@@ -29,6 +29,7 @@ typedef struct value {
   bool graph;        /* some record points to it: the slot stays until the reset */
   bool lost;         /* wanted, but without data until a record's backward asks for it ... */
   bool base;         /* ... or what such a value is made from */
+  uint8_t depth;     /* how many lost values it is made from, one from the other */
   uint8_t grad_kind; /* value_grad */
   uint32_t grad_buffer;
   void *grad; /* contiguous, shape and type of view */
@@ -206,6 +207,9 @@ bool mica_value_remake(mica_tape *t, uint32_t slot);
 
 /* Memory for v's own gradient, uninitialised. */
 void *mica_grad_buffer(mica_tape *t, value *v);
+/* mica_call_grad in the memory of output j's gradient, which is not needed any more, where nobody
+ * else reads that; of the same size. */
+mica_view *mica_call_grad_over(mica_call *c, int i, int j);
 /* Add n elements to the gradient of v, which may share its buffer with another value's. */
 void mica_add_gradient(mica_tape *t, value *v, const void *more);
 /* The call as its record remembers it, without gradients; false latches. */

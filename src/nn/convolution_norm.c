@@ -167,6 +167,14 @@ static mica_var run(mica_tape *t, const folding *g, const folded *f, bool relu, 
   return mica_call_end(&c);
 }
 
+/* In training the sum goes with the norm, unless somebody looks at the norm's result or replaces a
+ * gradient in between. */
+static bool adds_at_once(const mica_tape *t, const mica_node *norm) {
+  return mica_ok(t) && norm && mica_is_training(t) && !t->relu_fn &&
+         !mica_taps_see(t, mica_node_name(norm)) && !mica_overridden(t, "add") &&
+         !mica_overridden(t, "batch_norm_train");
+}
+
 mica_var mica_nn_conv2d_norm(mica_tape *t, mica_node *conv, mica_node *norm,
                              const mica_conv_options *o, mica_activation act, mica_var x,
                              mica_var residual) {
@@ -199,6 +207,8 @@ mica_var mica_nn_conv2d_norm_with(mica_tape *t, mica_node *conv, mica_node *norm
   mica_var y = mica_nn_conv2d(t, conv, o, x);
   if (mica_is_none(residual))
     return mica_replace(t, y, mica_nn_batch_norm_with(t, norm, &n, act, y));
+  if (adds_at_once(t, norm))
+    return mica_replace(t, y, mica_nn_batch_norm_add(t, norm, &n, act, y, residual));
   y = mica_replace(t, y, mica_nn_batch_norm_with(t, norm, &n, MICA_IDENTITY, y));
   return mica_replace(t, y, mica_activate(t, act, mica_add(t, y, residual)));
 }

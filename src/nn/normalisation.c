@@ -48,7 +48,7 @@ static void keep_statistics(mica_tape *t, mica_node *node, double momentum, mica
 
 /* Over all positions, or over those of the mask. */
 static mica_var batch_norm(mica_tape *t, mica_node *node, const mica_norm_options *given,
-                           mica_activation act, mica_var x, mica_var mask) {
+                           mica_activation act, mica_var x, mica_var mask, mica_var residual) {
   const mica_norm_options o = mica_norm_options_of(given);
   mica_nn_enter(t, node);
   mica_var gain = mica_weight(t, node, "weight"), bias = mica_weight(t, node, "bias");
@@ -72,7 +72,9 @@ static mica_var batch_norm(mica_tape *t, mica_node *node, const mica_norm_option
   }
   mica_var m, v, y;
   int64_t rows = mica_view_rows(&view);
-  if (mica_is_none(mask))
+  if (!mica_is_none(residual))
+    y = mica_batch_norm_add_train(t, x, gain, bias, residual, o.eps, act, &m, &v);
+  else if (mica_is_none(mask))
     y = mica_batch_norm_train(t, x, gain, bias, o.eps, act, &m, &v);
   else
     y = mica_masked_batch_norm_train(t, x, mask, gain, bias, o.eps, act, &m, &v, &rows);
@@ -81,17 +83,22 @@ static mica_var batch_norm(mica_tape *t, mica_node *node, const mica_norm_option
 }
 
 mica_var mica_nn_batch_norm(mica_tape *t, mica_node *node, mica_activation act, mica_var x) {
-  return batch_norm(t, node, NULL, act, x, MICA_NONE);
+  return batch_norm(t, node, NULL, act, x, MICA_NONE, MICA_NONE);
 }
 
 mica_var mica_nn_batch_norm_with(mica_tape *t, mica_node *node, const mica_norm_options *o,
                                  mica_activation act, mica_var x) {
-  return batch_norm(t, node, o, act, x, MICA_NONE);
+  return batch_norm(t, node, o, act, x, MICA_NONE, MICA_NONE);
 }
 
 mica_var mica_nn_masked_batch_norm(mica_tape *t, mica_node *node, mica_activation act, mica_var x,
                                    mica_var mask) {
-  return batch_norm(t, node, NULL, act, x, mask);
+  return batch_norm(t, node, NULL, act, x, mask, MICA_NONE);
+}
+
+mica_var mica_nn_batch_norm_add(mica_tape *t, mica_node *node, const mica_norm_options *o,
+                                mica_activation act, mica_var x, mica_var residual) {
+  return batch_norm(t, node, o, act, x, MICA_NONE, residual);
 }
 
 mica_status mica_nn_global_response_norm_init(mica_node *node, int64_t channels) {

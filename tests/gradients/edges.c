@@ -68,6 +68,8 @@ RUN(rms_norm, mica_rms_norm(t, in[0], in[1], 1e-2))
 RUN(group_norm, mica_group_norm(t, in[0], in[1], in[2], 1, 1e-2))
 RUN(instance_norm, mica_instance_norm(t, in[0], in[1], in[2], 1e-2))
 RUN(batch_norm_train, mica_batch_norm_train(t, in[0], in[1], in[2], 1e-2, MICA_RELU, NULL, NULL))
+RUN(batch_norm_add_train,
+    mica_batch_norm_add_train(t, in[0], in[1], in[2], in[3], 1e-2, MICA_RELU, NULL, NULL))
 static mica_var run_masked_batch_norm_train(mica_tape *t, const mica_var *in) {
   const mica_var mask = mica_full(t, MICA_F32, MICA_SHAPE(mica_dim(t, in[0], 0)), 1);
   return mica_masked_batch_norm_train(t, in[0], mask, in[1], in[2], 1e-2, MICA_IDENTITY, NULL, NULL, NULL);
@@ -217,6 +219,7 @@ static const gradient_case cases[] = {
     CASE(instance_norm, "one", 3, IN(1, 1, 1), IN(1), IN(1)),
     CASE(instance_norm, "none", 3, IN(0, 2, 3), IN(3), IN(3)),
     TRAIN(batch_norm_train, "one", 3, IN(1, 1), IN(1), IN(1)),
+    TRAIN(batch_norm_add_train, "one", 4, IN(1, 1), IN(1), IN(1), IN(1, 1)),
     TRAIN(masked_batch_norm_train, "one", 3, IN(1, 1), IN(1), IN(1)),
     TRAIN(masked_batch_norm_train, "none", 3, IN(0, 3), IN(3), IN(3)),
     CASE(global_response_norm, "one", 3, IN(1, 1), IN(1), IN(1)),

@@ -44,16 +44,19 @@ typedef struct mica_norm_kernels {
 
   /* Batch norm over the columns of [rows, cols]; the statistics come from reduce.column_moments for
    * each chunk of rows, merged in order by reduce.merge_moments. y = (x - mean) rstd gain + bias,
-   * then max(y, 0) when relu; mean and rstd [cols] */
+   * plus residual [rows, cols] unless it is NULL, then max(y, 0) when relu; mean and rstd [cols] */
   void (*batch_norm)(int64_t rows, int64_t cols, const void *x, int64_t x_stride, const void *mean,
-                     const void *rstd, const void *gain, const void *bias, bool relu, void *y);
+                     const void *rstd, const void *gain, const void *bias, const void *residual,
+                     bool relu, void *y);
   /* sum_gy[c] += sum_r gy, sum_gy_xhat[c] += sum_r gy (x - mean) rstd: the gradients of bias and
-   * gain. With relu gy counts where y > 0, which is found from x again. */
+   * gain. With relu gy counts where y > 0, which is found from x again; with a residual too, what
+   * counts is written to `passed` [rows, cols], which may be gy. */
   void (*batch_norm_sums)(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
                           const void *mean, const void *rstd, const void *gain, const void *bias,
-                          bool relu, const void *gy, double *sum_gy, double *sum_gy_xhat);
+                          const void *residual, bool relu, const void *gy, void *passed,
+                          double *sum_gy, double *sum_gy_xhat);
   /* gx = gain rstd (gy - sum_gy / count - xhat sum_gy_xhat / count), the sums and count over all
-   * rows of the batch; sums NULL: gx = gain rstd gy (fixed statistics) */
+   * rows of the batch; sums NULL: gx = gain rstd gy (fixed statistics). gx may be gy. */
   void (*batch_norm_grad)(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
                           const void *mean, const void *rstd, const void *gain, const void *bias,
                           bool relu, const void *gy, const double *sum_gy,

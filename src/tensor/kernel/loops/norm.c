@@ -383,7 +383,8 @@ static inline real normalised(const columns *k, int64_t j, real x) {
 
 static void batch_norm(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
                        const void *mean, const void *rstd, const void *gain, const void *bias,
-                       bool relu, void *y) {
+                       const void *residual, bool relu, void *y) {
+  const real least = relu ? (real)0 : -(real)INFINITY;
   for (int64_t c0 = 0; c0 < cols; c0 += WIDTH) {
     const int64_t width = smaller(WIDTH, cols - c0);
     columns k;
@@ -391,13 +392,17 @@ static void batch_norm(int64_t rows, int64_t cols, const void *x, int64_t x_stri
     for (int64_t r = 0; r < rows; r++) {
       const real *row = (const real *)x + r * x_stride + c0;
       real *out = (real *)y + r * cols + c0;
-      if (relu) {
+      if (residual != NULL) {
+        const real *more = (const real *)residual + r * cols + c0;
         SIMD for (int64_t j = 0; j < width; j++) {
-          const real v = normalised(&k, j, row[j]);
-          out[j] = v < (real)0 ? (real)0 : v;
+          const real v = normalised(&k, j, row[j]) + more[j];
+          out[j] = v < least ? least : v;
         }
       } else {
-        SIMD for (int64_t j = 0; j < width; j++) out[j] = normalised(&k, j, row[j]);
+        SIMD for (int64_t j = 0; j < width; j++) {
+          const real v = normalised(&k, j, row[j]);
+          out[j] = v < least ? least : v;
+        }
       }
     }
   }
@@ -410,7 +415,8 @@ static inline real through(real y, real gy) {
 
 static void batch_norm_sums(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
                             const void *mean, const void *rstd, const void *gain, const void *bias,
-                            bool relu, const void *gy, double *sum_gy, double *sum_gy_xhat) {
+                            const void *residual, bool relu, const void *gy, void *passed,
+                            double *sum_gy, double *sum_gy_xhat) {
   const real *ps = rstd;
   for (int64_t c0 = 0; c0 < cols; c0 += WIDTH) {
     const int64_t width = smaller(WIDTH, cols - c0);
@@ -422,7 +428,16 @@ static void batch_norm_sums(int64_t rows, int64_t cols, const void *x, int64_t x
       for (int64_t r = r0; r < r1; r++) {
         const real *row = (const real *)x + r * x_stride + c0;
         const real *g = (const real *)gy + r * cols + c0;
-        if (relu) {
+        if (relu && residual != NULL) {
+          const real *more = (const real *)residual + r * cols + c0;
+          real *to = (real *)passed + r * cols + c0;
+          SIMD for (int64_t j = 0; j < width; j++) {
+            const real h = through(normalised(&k, j, row[j]) + more[j], g[j]);
+            to[j] = h;
+            part[j] += h;
+            partx[j] += h * (row[j] - k.centre[j]);
+          }
+        } else if (relu) {
           SIMD for (int64_t j = 0; j < width; j++) {
             const real h = through(normalised(&k, j, row[j]), g[j]);
             part[j] += h;
