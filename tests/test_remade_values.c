@@ -41,7 +41,7 @@ static mica_var fixed_norm(mica_tape *t, mica_var x, mica_var gain, mica_var bia
 /* As long as a chain of residual blocks; the last is made from all before it. */
 static mica_var blocks(mica_tape *t, mica_var x, mica_var gain, mica_var bias) {
   for (int i = 0; i < 3; i++) {
-    const mica_var h = mica_mul(t, x, mica_affine(t, x, 0.1, 1));
+    const mica_var h = mica_mul(t, x, mica_silu(t, x));
     x = mica_batch_norm_add_train(t, h, gain, bias, x, 1e-5, MICA_RELU, NULL, NULL);
   }
   return x;
