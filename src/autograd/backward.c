@@ -180,7 +180,8 @@ mica_view *mica_call_grad_over(mica_call *c, int i, int j) {
   struct mica_call_state *s = &c->state;
   value *v = &t->values.v[s->in_slot[i]];
   const value *y = &t->values.v[s->out_slots[j]];
-  if (by_example(t, v) || v->grad_kind != GRAD_NONE || (v->sink && t->to_sinks) || y->retain ||
+  /* Gradients for each example take several runs of a record, which all read the same. */
+  if (t->examples.n || v->grad_kind != GRAD_NONE || (v->sink && t->to_sinks) || y->retain ||
       y->grad_kind != GRAD_OWN || t->buffers.v[y->grad_buffer].refs > 1)
     return mica_call_grad(c, i);
   share_gradient(t, v, y);
