@@ -3,7 +3,7 @@
  *
  * A file in loops/ is compiled with `real` defined as float or double and once for each instruction
  * set; it ends with `const mica_FAMILY_kernels MICA_KERNEL(FAMILY) = {...}`. A family is added with
- * its header, its file and one line in MICA_KERNEL_FAMILIES.
+ * its header, its file and one line in one of the two lists below.
  */
 #ifndef MICA_TENSOR_KERNEL_H
 #define MICA_TENSOR_KERNEL_H
@@ -11,10 +11,15 @@
 #include <mica/engine.h>
 #include <mica/tensor.h>
 
-#define MICA_KERNEL_FAMILIES(X)                                                                    \
-  X(elementwise)                                                                                   \
+/* What algorithms on float64 arrays spend their time in. */
+#define MICA_NUMERIC_FAMILIES(X)                                                                   \
   X(copy)                                                                                          \
   X(reduce)                                                                                        \
+  X(gemm)
+/* What networks do. Nobody trains those in float64 for speed: with AVX-512 their float64 loops are
+ * those of AVX2, which keeps the library small. */
+#define MICA_NETWORK_FAMILIES(X)                                                                   \
+  X(elementwise)                                                                                   \
   X(softmax)                                                                                       \
   X(norm)                                                                                          \
   X(optimiser)                                                                                     \
@@ -28,12 +33,14 @@
   X(resize)                                                                                        \
   X(pixel)                                                                                         \
   X(grid)                                                                                          \
-  X(gemm)                                                                                          \
   X(convolution)                                                                                   \
   X(depthwise)                                                                                     \
   X(direct)                                                                                        \
   X(winograd)                                                                                      \
-  X(attention) X(rotary) X(decode)
+  X(attention)                                                                                     \
+  X(rotary)                                                                                        \
+  X(decode)
+#define MICA_KERNEL_FAMILIES(X) MICA_NUMERIC_FAMILIES(X) MICA_NETWORK_FAMILIES(X)
 
 #define MICA_KERNEL_PASTE_(a, b, c) a##b##_##c
 #define MICA_KERNEL_PASTE(a, b, c)  MICA_KERNEL_PASTE_(a, b, c)
