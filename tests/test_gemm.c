@@ -63,7 +63,8 @@ static const shape shapes[] = {
     {1, 1, 1, 1},      {1, 37, 19, 1},   {3, 64, 65, 1},   {5, 1, 7, 1},     {300, 1, 40, 1},
     {4, 4, 4, 7},      {13, 33, 257, 1}, {65, 70, 64, 1},  {97, 70, 300, 1}, {12, 32, 0, 1},
     {20, 33, 2100, 1}, {33, 17, 21, 9},  {200, 530, 7, 1}, {2, 300, 515, 3}, {0, 5, 5, 1},
-    {130, 10, 70, 3},  {5, 0, 5, 1},     {1, 900, 300, 1}, {5, 5, 5, 0},
+    {130, 10, 70, 3},  {5, 0, 5, 1},     {1, 900, 300, 1}, {5, 5, 5, 0},     {65, 203, 600, 1},
+    {40, 200, 100, 3},
 };
 
 enum { ENGINES = 8 };
@@ -162,7 +163,8 @@ static void test_against_reference(void **state) {
 /* Own loops: the same bits for every number of threads. */
 static void test_threads_same_bits(void **state) {
   (void)state;
-  const shape sizes[] = {{64, 48, 5000, 1}, {300, 200, 100, 1}, {1, 2000, 700, 1}, {40, 30, 50, 6}};
+  const shape sizes[] = {
+      {64, 48, 5000, 1}, {300, 200, 100, 1}, {1, 2000, 700, 1}, {40, 30, 50, 6}, {65, 200, 600, 1}};
   mica_engine *engine[2] = {engine_of(NULL, 0, 1), engine_of(NULL, 0, 2)};
   for (size_t s = 0; s < sizeof(sizes) / sizeof(*sizes); s++) {
     const shape *z = &sizes[s];

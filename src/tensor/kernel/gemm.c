@@ -20,6 +20,9 @@ static const double TASK_WORK = 1 << 19;      /* multiply-adds worth handing to 
 static const int64_t CACHED = 256 << 10;      /* elements of B that stay in the second cache */
 static const double COPY = 0.8, STREAM = 0.5; /* of the time of a tile's product */
 static const double WAIT = 20000;             /* the same of one with a row of B */
+static const double NARROW = 0.1;             /* what a tile of fewer vectors costs more */
+static const double BEGIN = 3;     /* of a task's first panel, which nothing has asked for */
+static const double HAND_OVER = 5; /* of a panel that another thread has packed */
 static const double HARDLY_MORE = 1.02;
 static const int64_t PACKED_MAX = 16 << 20; /* elements of B packed whole */
 static const int64_t PARTIAL_MAX = 2 << 20; /* elements of partial sums */
@@ -62,42 +65,64 @@ static const void *at(const void *base, size_t element, int64_t offset) {
   return (const char *)base + (ptrdiff_t)element * offset;
 }
 
+/* With few rows packing is much of the work, and what another thread has packed comes slowly from
+ * that one's cache: better each packs its own columns, and uses a panel while it is in the first
+ * cache. */
+static bool packing_counts(const mica_gemm_args *g) {
+  return !g->packed_b && !g->trans_a && g->batch == 1 && g->m < PACKING_COUNTS;
+}
+
 /* The time of the busiest thread, in tiles: each task multiplies rows x columns of them, copies its
  * rows where A lies transposed, and reads its columns from memory where B exceeds the cache. Tasks
  * that share columns wait until all of B is packed. */
-static double time_of(const mica_gemm_args *g, int64_t mr, const plan *p, int64_t rows,
-                      int64_t columns, int64_t threads) {
+static double time_of(const mica_gemm_args *g, const mica_gemm_kernels *kernels, const plan *p,
+                      int64_t rows, double columns, int64_t threads) {
+  const bool few = packing_counts(g);
   const double copy = g->trans_a ? COPY : 0, stream = g->k * g->n > CACHED ? STREAM : 0;
-  const double wait = p->row_tasks > 1 && !g->packed_b ? WAIT / (double)(mr * g->k) : 0;
-  const double task = (double)(rows * columns) + copy * (double)rows + stream * (double)columns;
+  double wait = 0, begin = 0;
+  if (p->row_tasks > 1 && !g->packed_b) {
+    wait = WAIT / (double)(kernels->mr * g->k);
+    if (few) wait += HAND_OVER * (double)ceil_div(g->n, kernels->nr) / (double)threads;
+  } else if (few) {
+    begin = BEGIN;
+  }
+  const double task = begin + (double)rows * columns + copy * (double)rows + stream * columns;
   return wait + (double)ceil_div(p->row_tasks * p->column_tasks * g->batch, threads) * task;
 }
 
-/* Rows and columns of a task, in whole tiles: the cut with the least time, or a finer one that
- * costs hardly more, so that who is done early finds something to take over. */
-static void cut(const mica_gemm_args *g, int64_t mr, int64_t nr, int64_t threads, plan *p) {
-  const int64_t tall = ceil_div(g->m, mr), wide = ceil_div(g->n, nr);
+/* Rows and columns of a task: the cut with the least time, or a finer one that costs hardly more,
+ * so that who is done early finds something to take over. In whole tiles, but columns in vectors
+ * where a task packs its own. */
+static void cut(const mica_gemm_args *g, const mica_gemm_kernels *kernels, int64_t threads,
+                plan *p) {
+  const int64_t tall = ceil_div(g->m, kernels->mr);
   const double work = (double)g->m * (double)g->n * (double)g->k * (double)g->batch;
   const int64_t worth = (int64_t)fmin(work / TASK_WORK, (double)(TASKS_FOR_EACH * threads));
   const int64_t most = threads > 1 ? ceil_div(max_int(worth, 1), g->batch) : 1;
   double least = INFINITY;
-  for (int64_t r = 1; r <= min_int(most, tall); r++)
+  for (int64_t r = 1; r <= min_int(most, tall); r++) {
+    const int64_t step = r == 1 && packing_counts(g) ? kernels->vector : kernels->nr;
+    const int64_t in_tile = kernels->nr / step, wide = ceil_div(g->n, step);
     for (int64_t c = 1; c <= min_int(max_int(most / r, 1), wide); c++) {
       const int64_t rows = ceil_div(tall, r), columns = ceil_div(wide, c);
       plan tried = *p;
-      tried.rows = min_int(rows * mr, g->m);
-      tried.columns = columns * nr;
+      tried.rows = min_int(rows * kernels->mr, g->m);
+      tried.columns = columns * step;
       tried.row_tasks = ceil_div(tall, rows);
       tried.column_tasks = ceil_div(wide, columns);
       const bool finer = tried.row_tasks * tried.column_tasks > p->row_tasks * p->column_tasks;
-      const double time = time_of(g, mr, &tried, rows, columns, threads);
+      const double narrow = columns % in_tile ? NARROW : 0;
+      const double time =
+          time_of(g, kernels, &tried, rows, (double)columns / (double)in_tile + narrow, threads);
       if (time > least * (finer ? HARDLY_MORE : 1)) continue;
       least = fmin(least, time);
       *p = tried;
     }
+  }
 }
 
-static plan plan_of(const mica_gemm_args *g, int64_t mr, int64_t nr, int threads) {
+static plan plan_of(const mica_gemm_args *g, const mica_gemm_kernels *kernels, int threads) {
+  const int64_t nr = kernels->nr;
   plan p = {g->m, g->n, g->k, 1, 1, 1};
   const double work = (double)g->m * (double)g->n * (double)g->k;
   if (g->m <= 3) { /* B is read in place: cut its columns */
@@ -105,7 +130,7 @@ static plan plan_of(const mica_gemm_args *g, int64_t mr, int64_t nr, int threads
     p.columns = ceil_div(p.columns, nr) * nr;
     p.column_tasks = ceil_div(g->n, p.columns);
   } else {
-    cut(g, mr, nr, threads, &p);
+    cut(g, kernels, threads, &p);
   }
   /* What rows and columns can give to many threads at best. */
   const int64_t tasks = min_int(ceil_div(g->m, 48) * ceil_div(g->n, 2 * nr),
@@ -231,7 +256,7 @@ static mica_status own_gemm(const mica_engine *engine, const mica_gemm_args *g) 
     return atomic_load(&j.failed) ? MICA_ERR_MEMORY : MICA_OK;
   }
   const int64_t nr = j.kernels->nr;
-  j.plan = plan_of(g, j.kernels->mr, nr, mica_library_threads(engine));
+  j.plan = plan_of(g, j.kernels, mica_library_threads(engine));
   const bool shared_b = g->batch == 1 || g->stride_b == 0;
   if (g->packed_b && j.plan.parts == 1) {
     j.packed = (char *)(uintptr_t)g->packed_b;

@@ -81,6 +81,7 @@ typedef struct mica_gemm_block {
 
 typedef struct mica_gemm_kernels {
   int64_t mr, nr; /* the register tile */
+  int64_t vector; /* columns of it may be cut at a multiple of this, where B is not packed yet */
   /* Scratch bytes that `block` needs; nothing when m is small (it then reads B in place). */
   size_t (*scratch)(const mica_gemm_block *block);
   void (*block)(const mica_gemm_block *block, void *scratch);

@@ -82,11 +82,13 @@ static void pack_panel_across(const real *b, int64_t ldb, int64_t columns, int64
     for (int64_t p = 0; p < depth; p++) to[p * TILE_COLUMNS + j] = b[p];
 }
 
-/* Columns [0, columns) and `depth` rows of op(B) as panels. B's rows are read as they lie. */
-static void pack_panels(const real *b, int64_t ldb, bool trans, bool round, int64_t columns,
-                        int64_t depth, real *to) {
+/* Columns [0, columns) and `depth` rows of op(B) as panels. B's rows are read as they lie. `wide`:
+ * tiles of all vectors read them, else a tile of as many as there are. */
+static void pack_panels(const real *b, int64_t ldb, bool trans, bool round, bool wide,
+                        int64_t columns, int64_t depth, real *to) {
   const int64_t whole = columns / TILE_COLUMNS * TILE_COLUMNS;
-  if (whole < columns) memset(to + whole * depth, 0, (size_t)(depth * TILE_COLUMNS) * sizeof(real));
+  if (whole < columns && (wide || columns % VECTOR_WIDTH))
+    memset(to + whole * depth, 0, (size_t)(depth * TILE_COLUMNS) * sizeof(real));
   if (trans)
     for (int64_t j = 0; j < columns; j += TILE_COLUMNS)
       pack_panel_across(b + j * ldb, ldb, min_int(TILE_COLUMNS, columns - j), depth,
@@ -111,7 +113,7 @@ static void pack_b(const void *b_, int64_t ldb, bool trans, bool round_bf16, int
   const int64_t most = depth_of(k), p = cut * most, depth = min_int(most, k - p);
   const real *b = (const real *)b_ + (trans ? begin * ldb + p : p * ldb + begin);
   if (depth > 0)
-    pack_panels(b, ldb, trans, round_bf16, end - begin, depth,
+    pack_panels(b, ldb, trans, round_bf16, true, end - begin, depth,
                 (real *)packed + panel_offset(n, depth, p, begin));
 }
 
@@ -331,8 +333,15 @@ static bool copies_rows(const mica_gemm_block *g) {
   return (g->trans_a && g->n > FEW_COLUMNS) || g->round_bf16;
 }
 
-/* Columns of B that pass by at a time: parts of one size. */
+/* All rows stay in the first caches and it is B that streams by. */
+static bool few_rows(const mica_gemm_block *g) {
+  return !g->trans_a && !copies_rows(g) && g->m * depth_of(g->k) <= FEW_ELEMENTS;
+}
+
+/* Columns of B that pass by at a time: parts of one size. Where rows are few each panel is used as
+ * soon as it is packed, and its place again. */
 static int64_t columns_at_once(const mica_gemm_block *g) {
+  if (!g->packed_b && few_rows(g)) return TILE_COLUMNS;
   const int64_t parts = (g->n * depth_of(g->k) + BLOCK - 1) / BLOCK;
   return round_up((g->n + parts - 1) / parts, TILE_COLUMNS);
 }
@@ -402,32 +411,63 @@ static void multiply_all(const mica_gemm_block *g, int64_t p, int64_t depth, con
   }
 }
 
-/* The same where all rows stay in the first caches and the packed matrix is what streams by: panel
- * after panel, and the next one on its way meanwhile. `first`: column of that matrix. */
-static void multiply_few(const mica_gemm_block *g, int64_t p, int64_t depth, const real *right,
-                         int64_t first, int64_t columns, finish f, real *c) {
+/* What is asked for of the next panel while one is multiplied: lines in a run where B is packed,
+ * else rows of B that is transposed; `at` is NULL where there is none, or where B's rows lie across
+ * it. */
+typedef struct coming {
+  const real *at;
+  int64_t ldb; /* 0: a run */
+} coming;
+
+static ahead part_of(const coming *next, int64_t part, int64_t parts, int64_t visits) {
+  if (!next->at) return (ahead){NULL, 0, 0, 0};
+  if (next->ldb) {
+    const int64_t first = TILE_COLUMNS * part / parts, end = TILE_COLUMNS * (part + 1) / parts;
+    return (ahead){next->at + first * next->ldb, end - first, next->ldb, VISIT};
+  }
+  /* A row of a panel has TILE_COLUMNS / VISIT lines; so many at a visit. */
+  const int64_t lines = (VISIT * TILE_COLUMNS / VISIT + parts - 1) / parts;
+  return (ahead){next->at + part * visits * lines * VISIT, lines, VISIT, lines * VISIT};
+}
+
+/* All rows times one panel, in C from `c` on. */
+static void multiply_panel(const mica_gemm_block *g, int64_t p, int64_t depth, const real *panel,
+                           int64_t columns, const coming *next, const finish *f, real *c) {
   const int64_t tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS;
   const int64_t visits = (depth + VISIT - 1) / VISIT;
-  /* A row of a panel has TILE_COLUMNS / VISIT lines; so many of the next at a visit. */
-  const int64_t lines = (VISIT * TILE_COLUMNS / VISIT + tiles - 1) / tiles;
+  for (int64_t i = 0; i < tiles; i++) {
+    const tile t = {.left = (const real *)g->a + i * TILE_ROWS * g->lda + p,
+                    .right = panel,
+                    .step = g->lda,
+                    .depth = depth,
+                    .rows = min_int(TILE_ROWS, g->m - i * TILE_ROWS),
+                    .columns = columns,
+                    .c = c + i * TILE_ROWS * g->ldc,
+                    .ldc = g->ldc,
+                    .a = part_of(next, i, tiles, visits)};
+    multiply_rows(&t, f);
+  }
+}
+
+/* multiply_all where few_rows. `first`: column of B. */
+static void multiply_few(const mica_gemm_block *g, int64_t p, int64_t depth, const real *right,
+                         int64_t first, int64_t columns, finish f, real *c) {
   const real *bias = f.bias;
   for (int64_t j = 0; j < columns; j += TILE_COLUMNS) {
-    const real *panel = right + j * depth, *next = panel + depth * TILE_COLUMNS;
-    const bool more = first + j + TILE_COLUMNS < g->packed_n;
-    if (bias) f.bias = bias + j;
-    for (int64_t i = 0; i < tiles; i++) {
-      const tile t = {
-          .left = (const real *)g->a + i * TILE_ROWS * g->lda + p,
-          .right = panel,
-          .step = g->lda,
-          .depth = depth,
-          .rows = min_int(TILE_ROWS, g->m - i * TILE_ROWS),
-          .columns = min_int(TILE_COLUMNS, columns - j),
-          .c = c + i * TILE_ROWS * g->ldc + j,
-          .ldc = g->ldc,
-          .a = {next + i * visits * lines * VISIT, more ? lines : 0, VISIT, lines * VISIT}};
-      multiply_rows(&t, &f);
+    const real *panel = right + j * depth;
+    coming next = {NULL, 0};
+    if (g->packed_b) {
+      if (g->first_column + first + j + TILE_COLUMNS < g->packed_n)
+        next.at = panel + depth * TILE_COLUMNS;
+    } else if (g->trans_b) {
+      next.ldb = g->ldb;
+      if (p + depth < g->k)
+        next.at = (const real *)g->b + first * g->ldb + p + depth;
+      else if (first + 2 * TILE_COLUMNS <= g->n)
+        next.at = (const real *)g->b + (first + TILE_COLUMNS) * g->ldb;
     }
+    if (bias) f.bias = bias + j;
+    multiply_panel(g, p, depth, panel, min_int(TILE_COLUMNS, columns - j), &next, &f, c + j);
   }
 }
 
@@ -451,6 +491,7 @@ static void block(const mica_gemm_block *g, void *scratch_) {
     return;
   }
   const int64_t at_once = columns_at_once(g), most = depth_of(g->k);
+  const bool few = few_rows(g);
   real *copy = copies_rows(g) ? scratch_ : NULL;
   real *packed = (real *)scratch_ + (copy ? most * COPIED : 0);
   for (int64_t j = 0; j < g->n; j += at_once) {
@@ -466,9 +507,9 @@ static void block(const mica_gemm_block *g, void *scratch_) {
             (const real *)g->packed_b + panel_offset(g->packed_n, depth, p, g->first_column + j);
       else
         pack_panels(g->trans_b ? b + j * g->ldb + p : b + p * g->ldb + j, g->ldb, g->trans_b,
-                    g->round_bf16, columns, depth, packed);
-      if (g->packed_b && !copy && !g->trans_a && g->m * depth <= FEW_ELEMENTS)
-        multiply_few(g, p, depth, right, g->first_column + j, columns, f, c + j);
+                    g->round_bf16, !few, columns, depth, packed);
+      if (few)
+        multiply_few(g, p, depth, right, j, columns, f, c + j);
       else
         multiply_all(g, p, depth, right, columns, &f, copy, c + j);
     }
@@ -497,6 +538,5 @@ static void relu(int64_t m, int64_t n, void *c_, int64_t ldc) {
   }
 }
 
-const mica_gemm_kernels MICA_KERNEL(gemm) = {
-    TILE_ROWS, TILE_VECTORS *VECTOR_BYTES / sizeof(real), scratch, block, cuts, pack_b, combine,
-    relu};
+const mica_gemm_kernels MICA_KERNEL(gemm) = {TILE_ROWS, TILE_COLUMNS, VECTOR_WIDTH, scratch, block,
+                                             cuts,      pack_b,       combine,      relu};
