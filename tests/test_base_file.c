@@ -69,7 +69,7 @@ static void names_path(const char *path) {
 
 static void what_is_written_is_read(void **state) {
   (void)state;
-  static const size_t sizes[] = {0, 1, 1000, 65535, 65536, 65537, 300000};
+  static const size_t sizes[] = {0, 1, 1000, 65537, 2097151, 2097152, 2097153, 5000000};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     uint8_t *bytes = malloc(sizes[i] + 1);
     for (size_t k = 0; k < sizes[i]; k++) bytes[k] = (uint8_t)(k * 7 + i);
@@ -86,6 +86,26 @@ static void what_is_written_is_read(void **state) {
     free(bytes);
   }
   assert_int_equal(entries(folder), 1); /* no temporary file is left */
+}
+
+static void parts_make_a_whole(void **state) {
+  (void)state;
+  static const size_t parts[] = {1, 70001, 2097151, 0, 1, 2097152, 3000000, 6000000, 5};
+  const size_t n = 13264311;
+  uint8_t *bytes = malloc(n);
+  for (size_t k = 0; k < n; k++) bytes[k] = (uint8_t)(k * 7 + k / 1000);
+  const char *path = in_folder("parts.bin");
+  mica_writer *w;
+  assert_int_equal(mica_writer_open(path, &w), MICA_OK);
+  size_t at = 0;
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; at += parts[i++])
+    assert_int_equal(mica_writer_write(w, bytes + at, parts[i]), MICA_OK);
+  assert_int_equal(at, n);
+  assert_int_equal(mica_writer_commit(w), MICA_OK);
+  mica_writer_close(w);
+  check_content(path, bytes, n);
+  unlink(path);
+  free(bytes);
 }
 
 static void a_limit_is_kept(void **state) {
@@ -322,6 +342,7 @@ static void memory_may_run_out(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_written_is_read),
+      cmocka_unit_test(parts_make_a_whole),
       cmocka_unit_test(a_limit_is_kept),
       cmocka_unit_test(pipes_are_read),
       cmocka_unit_test(what_is_missing_is_named),

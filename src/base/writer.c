@@ -16,7 +16,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PIECE ((size_t)1 << 16)
+/* A file is written in pieces of a large page, each at a multiple of its size: Linux keeps in
+ * memory what one call writes in pages as large as that, and who maps the file soon after has few
+ * of them to map. Of a piece only what is used is ever touched. */
+#define PIECE ((size_t)2 << 20)
 
 struct mica_writer {
   char *path;      /* the final name, links followed */
@@ -102,10 +105,22 @@ mica_status mica_writer_write(mica_writer *w, const void *bytes, size_t n) {
   if (w->status == MICA_ERR_STATE)
     return mica_fail(MICA_ERR_STATE, "%s: is committed already", w->path);
   if (w->status) return w->status;
-  if (n > PIECE - w->pending && flush(w)) return w->status;
-  if (n >= PIECE) return write_all(w, bytes, n);
-  if (n) memcpy(w->piece + w->pending, bytes, n);
-  w->pending += n;
+  const uint8_t *from = bytes;
+  while (n > 0) {
+    if (!w->pending && n >= PIECE) {
+      const size_t whole = n - n % PIECE;
+      if (write_all(w, from, whole)) return w->status;
+      from += whole;
+      n -= whole;
+      continue;
+    }
+    const size_t room = PIECE - w->pending, part = n < room ? n : room;
+    memcpy(w->piece + w->pending, from, part);
+    w->pending += part;
+    from += part;
+    n -= part;
+    if (w->pending == PIECE && flush(w)) return w->status;
+  }
   return MICA_OK;
 }
 

@@ -168,20 +168,19 @@ static const char *best_prefix(const mica_params *params, const mica_archive *a)
   return best;
 }
 
-static int64_t archive_find(const mica_archive *a, const char *prefix, const char *path) {
-  const size_t skip = strlen(prefix);
-  for (int64_t i = 0; i < mica_archive_count(a); i++) {
-    const char *name = mica_archive_name(a, i);
-    if (strncmp(name, prefix, skip) == 0 && strcmp(name + skip, path) == 0) return i;
-  }
-  return -1;
-}
-
 typedef struct load_plan {
   const mica_archive *archive;
   int64_t *source; /* for each parameter: the archive's tensor, -1: none, -2: another shape */
   int64_t elements, loaded_elements;
+  mica_bytes name; /* the one looked for */
 } load_plan;
+
+static int64_t find(load_plan *p, const char *prefix, const char *path) {
+  p->name.n = 0;
+  mica_bytes_text(&p->name, prefix);
+  mica_bytes_text(&p->name, path);
+  return p->name.status == MICA_OK ? mica_archive_find(p->archive, p->name.data) : -1;
+}
 
 /* Decide for each parameter; nothing is changed yet. */
 static void plan_load(mica_params *params, const char *prefix, bool new_head, load_plan *p,
@@ -193,7 +192,7 @@ static void plan_load(mica_params *params, const char *prefix, bool new_head, lo
     const bool buffer = mica_param_flags(q) & MICA_PARAM_BUFFER;
     const int64_t n = mica_tensor_count(mica_param_value(q));
     if (!buffer) p->elements += n;
-    const int64_t at = p->source[i] = archive_find(p->archive, prefix, path);
+    const int64_t at = p->source[i] = find(p, prefix, path);
     if (at < 0) {
       /* Old checkpoints lack the counter of batches; nothing depends on it. */
       if (!strstr(path, "num_batches_tracked")) {
@@ -260,15 +259,16 @@ mica_status mica_params_load_from(mica_params *params, const mica_archive *archi
   mica_load_report r = {0};
   if (report) *report = r;
   const int64_t n = mica_params_count(params);
-  load_plan p = {archive, mica_calloc((size_t)n + 1, sizeof(int64_t)), 0, 0};
+  load_plan p = {archive, mica_calloc((size_t)n + 1, sizeof(int64_t)), 0, 0, {0}};
   mica_tensor **values = mica_calloc((size_t)n + 1, 2 * sizeof *values);
   mica_tensor **lent = values ? values + n : NULL; /* by a mapped archive */
   mica_bytes text = {0};
   mica_status status = p.source && values ? MICA_OK : MICA_ERR_MEMORY;
   if (status == MICA_OK) {
     plan_load(params, o.strip ? o.strip : best_prefix(params, archive), o.new_head, &p, &r, &text);
-    status = text.status;
+    status = p.name.status == MICA_OK ? text.status : p.name.status;
   }
+  mica_bytes_free(&p.name);
   r.share = p.elements ? (double)p.loaded_elements / (double)p.elements : 1;
   if (status == MICA_OK && r.share < 0.9 && !o.partial)
     status = mica_fail(

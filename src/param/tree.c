@@ -167,6 +167,7 @@ void mica_params_free(mica_params *p) {
   for (int64_t i = 0; i < p->n_tie; i++) mica_free(p->tie[i].path);
   mica_free(p->param);
   mica_free(p->tie);
+  mica_unset_release(p->unset);
   pthread_mutex_destroy(&p->lock);
   mica_free(p);
 }
@@ -233,10 +234,14 @@ mica_status mica_param_add(mica_node *node, const char *name, mica_dtype dtype, 
   q->flags = flags;
   q->init = init ? *init : MICA_INIT_ZEROS;
   q->path = join(node->path, name, strlen(name));
-  status = q->path ? mica_tensor_create(dtype, shape, &q->value) : MICA_ERR_MEMORY;
+  if (!q->path)
+    status = MICA_ERR_MEMORY;
+  else if (p->seed == MICA_SEED_NONE)
+    status = mica_unset_tensor(&p->unset, dtype, shape, &q->value);
+  else
+    status = mica_tensor_create(dtype, shape, &q->value);
   if (status == MICA_OK) {
     q->name = last_component(q->path);
-    /* Values to be loaded are left as they are made: zero, and not yet touched. */
     if (init && p->seed != MICA_SEED_NONE) status = mica_init_fill(q, init);
   }
   if (status == MICA_OK) status = entry_add(node, name, q, false);

@@ -3,6 +3,7 @@
 #define MICA_PARAM_TREE_H
 
 #include "param/derived.h"
+#include "param/unset.h"
 
 #include <pthread.h>
 
@@ -65,6 +66,7 @@ struct mica_params {
   int64_t n, cap;
   tree_tie *tie;
   int64_t n_tie, cap_tie;
+  mica_unset *unset; /* of values to be loaded */
 };
 
 /* Room for one more element of *v; false: out of memory. */
