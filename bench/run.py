@@ -9,7 +9,9 @@ meets all of them. Each turn gives a ratio of medians; the table shows the media
 range. A peer gets the fastest of its settings, found out before the turns.
 
 Peers: every python that has PyTorch: /usr/bin/python3 (Debian's), those of MICA_BENCH_PYTHON (separated
-by colons), and BUILD/bench/python, which scripts/bench_peers makes with the newest release.
+by colons), and BUILD/bench/python, which scripts/bench_peers makes with the newest release. Generating is
+also measured beside llama.cpp, where one of these or BUILD/bench/llama has it: `scripts/bench_peers BUILD
+llama` builds it there, for this processor, in about ten minutes.
 
 BUILD/bench/results.json gets a list of {workload, phase, dtype, threads, peer, ratio, mica, other, unit,
 limit_fraction}, and low, high (the ratio's range over the turns), setting (the peer's fastest),
@@ -99,13 +101,14 @@ class Side:
             self.process.kill()
 
 
-def pythons(build):
-    """Interpreters that have PyTorch, the newest release last, with their versions."""
+def pythons(build, module="torch"):
+    """Interpreters that have a module, the newest release last, with their versions."""
     found = {}
     places = ["/usr/bin/python3"] + os.environ.get("MICA_BENCH_PYTHON", "").split(":")
-    for python in filter(None, places + [os.path.join(build, "bench", "python", "bin", "python")]):
+    places += [os.path.join(build, "bench", folder, "bin", "python") for folder in ("python", "llama")]
+    for python in filter(None, places):
         try:
-            out = subprocess.run([python, "-c", "import torch; print(torch.__version__)"],
+            out = subprocess.run([python, "-c", "import %s as m; print(m.__version__)" % module],
                                  capture_output=True, text=True)
         except OSError:
             continue
@@ -171,6 +174,18 @@ def rivals(o, w, dtype, threads, seconds):
             name = side.name + (" compiled" if compiled else "") if side else ""
             if side and wanted_peer(o, name):
                 yield name, side
+            elif side:
+                side.close()
+    if w.other and dtype == "float32":
+        module, program, settings = w.other
+        found = pythons(o.build, module)
+        if not found:
+            print("no %s here (scripts/bench_peers %s llama): without it" % (module, o.build), flush=True)
+        for _, python in found[-1:]:
+            command = [python, os.path.join(HERE, "peer", program)]
+            side = fastest(command, w, dtype, threads, settings, seconds)
+            if side and wanted_peer(o, side.name):
+                yield side.name, side
             elif side:
                 side.close()
 

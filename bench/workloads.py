@@ -10,6 +10,7 @@ bytes        read and written at least; the limit is then the rate of `stream`
 bf16         is measured in bf16, too
 peers        program, and the settings that it is given in turn to find its fastest; where a list is
              marked compiled, these are a peer of their own
+other        a further peer: (module that its python must have, program, settings)
 memory       the peak of both sides is compared
 large        no more than two sides at a time: the memory of all would not do
 """
@@ -36,6 +37,7 @@ class Workload:
     memory: bool = False
     files: bool = False  # made by bench/peer/make_files.py
     large: bool = False  # sides that fit into memory two at a time only
+    other: tuple = ()
     python: str = "torch"  # which pythons run the peer: those with PyTorch, or the system's
 
     @property
@@ -100,7 +102,8 @@ WORKLOADS = [
     *network("gpt-1024", 1024 * (TOKEN + 2 * 256 * 384 + 6 * 2 * 1024 * 384), 2, (), settings=[[]],
              unit="texts/s", compiled=[["--compiled"]]),
     Workload("gpt", "generate", 0, 200, "tokens/s", 200 * TOKEN, 0, False, "torch_generation.py",
-             [[], *GROWING, ["--compiled"], ["--compiled", "--packed"]]),
+             [[], *GROWING, ["--compiled"], ["--compiled", "--packed"]], memory=True,
+             other=("llama_cpp", "llama_generation.py", [[], ["--flash"], ["--half"], ["--flash", "--half"]])),
     Workload("deepfm", "train", 0, 2048, "rows/s", 2048 * 6 * (39 * 16 * 400 + 2 * 400 * 400), 0, False,
              "torch_clicks.py", [[], ["--one-table"], ["--foreach"], ["--one-table", "--foreach"]], [], True),
     Workload("dlrm-adam", "train", 0, 2048, "rows/s",
