@@ -353,14 +353,15 @@ def arguments():
     parser = argparse.ArgumentParser(usage=__doc__.split("\n\n")[1].strip())
     parser.add_argument("build")
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--quick", action="store_true", help="short turns, three of them")
+    parser.add_argument("--quick", action="store_true", help="short turns, three of them, and float32 alone")
     parser.add_argument("--rounds", type=int, default=0, help="turns (5)")
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--dtype", default="float32,bf16")
+    parser.add_argument("--dtype", default="", help="float32,bf16")
     parser.add_argument("--peers", default="", help="only those whose name has this (a regular expression)")
     parser.add_argument("--list", action="store_true", help="name the workloads")
     o = parser.parse_intermixed_args()
     o.rounds = o.rounds or (3 if o.quick else 5)
+    o.dtype = o.dtype or ("float32" if o.quick else "float32,bf16")
     return o
 
 

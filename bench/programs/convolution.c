@@ -8,13 +8,10 @@
 #include <mica/mica.h>
 
 #include "base/progress.h"
+#include "numbers.h"
 #include "tensor/kernel/convolution.h"
 #include "tensor/kernel/onednn.h"
 #include "tensor/kernel/winograd.h"
-
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 enum { FORWARD, DATA, WEIGHTS, PASSES };
 
@@ -32,20 +29,6 @@ typedef struct arrays {
   float *own[PASSES], *other[PASSES]; /* y, dx, dw */
   int64_t n[PASSES];
 } arrays;
-
-static void need(mica_status status) {
-  if (status == MICA_OK) return;
-  fprintf(stderr, "convolution: %s\n", mica_last_error());
-  exit(1);
-}
-
-static float *noise(int64_t n, uint64_t seed) {
-  float *x = mica_malloc_aligned((size_t)n * sizeof *x);
-  if (!x) need(MICA_ERR_MEMORY);
-  for (int64_t i = 0; i < n; i++)
-    x[i] = (float)mica_random_normal(mica_key_seed(seed), (uint64_t)i);
-  return x;
-}
 
 static void own(const mica_engine *engine, const mica_convolution *v, int pass, arrays *a) {
   if (pass == FORWARD)
@@ -71,11 +54,6 @@ static bool other(const mica_engine *engine, const mica_convolution *v, int pass
   return done;
 }
 
-static int ascending(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 /* The median over the turns of oneDNN's time over that of the products. */
 static double ratio(const mica_engine *engine, const mica_convolution *v, int pass, arrays *a,
                     int turns) {
@@ -92,19 +70,9 @@ static double ratio(const mica_engine *engine, const mica_convolution *v, int pa
     }
     ratios[i] = (mica_seconds() - middle) / (middle - begin);
   }
-  qsort(ratios, (size_t)turns, sizeof *ratios, ascending);
-  const double median = ratios[turns / 2];
+  const double middle = median(ratios, turns);
   free(ratios);
-  return median;
-}
-
-static double apart(int64_t n, const float *a, const float *b) {
-  double difference = 0, size = 0;
-  for (int64_t i = 0; i < n; i++) {
-    difference += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
-    size += (double)b[i] * (double)b[i];
-  }
-  return sqrt(difference / size);
+  return middle;
 }
 
 static void compare(const mica_engine *engine, const problem *p, int turns) {

@@ -7,9 +7,7 @@
 #include <mica/mica.h>
 
 #include "base/progress.h"
-
-#include <stdio.h>
-#include <stdlib.h>
+#include "need.h"
 
 #define N     2000
 #define SIDE  16
@@ -18,12 +16,6 @@
 
 static const char *model;
 static mica_tensor *x, *labels;
-
-static void need(mica_status status) {
-  if (status == MICA_OK) return;
-  fprintf(stderr, "many: %s\n", mica_last_error());
-  exit(1);
-}
 
 static mica_status make(void *ctx, mica_engine *engine, int64_t job, mica_train_job *out) {
   const mica_problem task = MICA_PROBLEM_IMAGES(SIDE, SIDE, 1, 10);

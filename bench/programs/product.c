@@ -9,12 +9,9 @@
 #include <mica/mica.h>
 
 #include "base/progress.h"
+#include "numbers.h"
 #include "tensor/kernel/gemm.h"
 #include "tensor/kernel/onednn.h"
-
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 typedef struct problem {
   const char *what;
@@ -39,30 +36,6 @@ static const problem problems[] = {
     {"ResNet-50, 7x7 narrower", 392, 512, 2048, false, true},
 };
 
-static void need(mica_status status) {
-  if (status == MICA_OK) return;
-  fprintf(stderr, "product: %s\n", mica_last_error());
-  exit(1);
-}
-
-static float *noise(int64_t n, uint64_t seed) {
-  float *x = mica_malloc_aligned((size_t)n * sizeof *x);
-  if (!x) need(MICA_ERR_MEMORY);
-  for (int64_t i = 0; i < n; i++)
-    x[i] = (float)mica_random_normal(mica_key_seed(seed), (uint64_t)i);
-  return x;
-}
-
-static int ascending(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double median(double *x, int n) {
-  qsort(x, (size_t)n, sizeof *x, ascending);
-  return x[n / 2];
-}
-
 static double seconds_own(const mica_engine *own, const mica_gemm_args *g, int repetitions) {
   const double begin = mica_seconds();
   for (int i = 0; i < repetitions; i++) need(mica_gemm_run(own, g));
@@ -78,15 +51,6 @@ static double seconds_other(const mica_engine *engine, const mica_gemm_args *g, 
     exit(1);
   }
   return (mica_seconds() - begin) / repetitions;
-}
-
-static double apart(int64_t n, const float *a, const float *b) {
-  double difference = 0, size = 0;
-  for (int64_t i = 0; i < n; i++) {
-    difference += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
-    size += (double)b[i] * (double)b[i];
-  }
-  return sqrt(difference / size);
 }
 
 static void compare(const mica_engine *engine, const mica_engine *own, const problem *p,

@@ -8,17 +8,11 @@
  */
 #include <mica/mica.h>
 
-#include <stdio.h>
-#include <stdlib.h>
+#include "need.h"
+
 #include <string.h>
 
 enum { CLASSES = 10, THREADS = 2 };
-
-static void need(mica_status status) {
-  if (status == MICA_OK) return;
-  fprintf(stderr, "start: %s\n", mica_last_error());
-  exit(1);
-}
 
 static void make(mica_engine *engine, const char *spec, int64_t side, int64_t channels,
                  const char *path) {
