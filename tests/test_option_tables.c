@@ -108,6 +108,7 @@ static const char *const without_table[] = {
     "INDEX_QUERY",      //
     "INTERACTIONS",     //
     "KMEANS",           //
+    "QUANTISER",        //
     "KV_CACHE",         //
     "LEARNING_CURVE",   //
     "LINE_CHART",       //

@@ -54,8 +54,8 @@ typedef struct mica_index_batch {
 typedef struct mica_index_builder mica_index_builder;
 
 /* Begin an index of `width` columns. With `path` the rows go to that file, under a temporary name
- * until the index is finished, and only 24 bytes a row and the names stay in memory; an index whose
- * component must see all rows to build its structure keeps them in memory until then. */
+ * until the index is finished, and only 24 bytes a row and the names stay in memory; a component
+ * that builds a structure of all rows reads them from there. */
 MICA_API mica_status mica_index_builder_create(const mica_engine *engine, const char *spec,
                                                int64_t width, const char *path,
                                                mica_index_builder **out);
@@ -128,9 +128,16 @@ typedef struct mica_index_query_options {
   const int64_t *seen;
   mica_progress_fn progress; /* of queries; a non-zero return cancels */
   void *progress_ctx;
+  /* How hard an approximate index looks: lists of an ivf, candidates of an hnsw; 0: as its
+   * specification says. An exact one takes no notice. */
+  int64_t effort;
+  /* What may be in an answer: rows r whose bit r % 64 of allowed[r / 64] is set, and for query i
+   * rows of the label want_label[i], -1 for any. NULL: all. */
+  const uint64_t *allowed;
+  const int64_t *want_label; /* [Q] */
 } mica_index_query_options;
 #define MICA_INDEX_QUERY_OPTIONS                                                                   \
-  { sizeof(mica_index_query_options), 10, NULL, NULL, NULL, NULL, NULL, NULL }
+  { sizeof(mica_index_query_options), 10, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL }
 
 /* The k nearest rows of each query, best first: row [Q, k] (-1 after the last one) and score [Q, k]
  * (NaN there). `queries` [Q, D] are float32, float64, bfloat16 or float16. `options` NULL: the
@@ -181,6 +188,10 @@ MICA_API int64_t mica_index_question_count(const mica_index_question *question);
 MICA_API const double *mica_index_question_rows(const mica_index_question *question);
 MICA_API const double *mica_index_question_norms(const mica_index_question *question);
 MICA_API int64_t mica_index_question_k(const mica_index_question *question);
+/* The effort that was asked for, 0 for none; and of a query how many rows may be in its answer, at
+ * most (labels and what has been seen are not counted). */
+MICA_API int64_t mica_index_question_effort(const mica_index_question *question);
+MICA_API int64_t mica_index_question_allowed(const mica_index_question *question);
 
 /* Look for neighbours of queries [begin, end) in part `part` of the rows; `best` has one list a
  * query. `scratch` is 64-byte aligned and this call's alone. */
@@ -194,6 +205,8 @@ MICA_API mica_status mica_index_work(const mica_engine *engine, mica_index_quest
                                      mica_index_work_fn fn, void *ctx);
 /* The score that a further row must reach to enter the list; -infinity while it is not full. */
 MICA_API double mica_index_best_bound(const mica_index_best *best);
+/* May the row be in this query's answer? */
+MICA_API bool mica_index_wanted(const mica_index_best *best, int64_t row);
 /* Offer a row: it is scored, unless the query leaves it out. At most once in one list. */
 MICA_API void mica_index_offer(mica_index_best *best, int64_t row);
 /* Offer a row with a score of the index's own making. */

@@ -26,6 +26,7 @@
 #include <mica/optim.h>
 #include <mica/paper.h>
 #include <mica/param.h>
+#include <mica/quantise.h>
 #include <mica/report.h>
 #include <mica/retrieval.h>
 #include <mica/select.h>

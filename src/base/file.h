@@ -30,6 +30,8 @@ mica_status mica_writer_open(const char *path, mica_writer **out);
 mica_status mica_writer_write(mica_writer *w, const void *bytes, size_t n);
 /* Overwrite n bytes that were written already, at `offset`. */
 mica_status mica_writer_patch(mica_writer *w, uint64_t offset, const void *bytes, size_t n);
+/* What is written so far, to read; unmap it before _commit. Only of a regular file. */
+mica_status mica_writer_map(mica_writer *w, mica_mapping *out);
 mica_status mica_writer_commit(mica_writer *w);
 void mica_writer_close(mica_writer *w);
 

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -142,6 +143,20 @@ mica_status mica_writer_patch(mica_writer *w, uint64_t offset, const void *bytes
     offset += (uint64_t)put;
     n -= (size_t)put;
   }
+  return MICA_OK;
+}
+
+mica_status mica_writer_map(mica_writer *w, mica_mapping *out) {
+  *out = (mica_mapping){NULL, 0};
+  if (w->status || flush(w)) return w->status;
+  struct stat info;
+  if (!w->temporary)
+    return w->status = mica_fail(MICA_ERR_IO, "%s: only a regular file can be mapped", w->path);
+  if (fstat(w->fd, &info) != 0) return w->status = mica_fail_errno(w->path, "cannot be looked at");
+  if (info.st_size == 0) return MICA_OK;
+  void *at = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, w->fd, 0);
+  if (at == MAP_FAILED) return w->status = mica_fail_errno(w->path, "cannot be mapped");
+  *out = (mica_mapping){at, (size_t)info.st_size};
   return MICA_OK;
 }
 

@@ -63,7 +63,7 @@ mica_status mica_index_builder_set_text(mica_index_builder *builder, const char 
 /* ---- room ---- */
 
 static bool in_memory(const mica_index_builder *b) {
-  return !b->path || b->index->fn->build;
+  return !b->path;
 }
 
 static mica_status grow_block(void **block, int64_t rows, size_t bytes) {
@@ -252,6 +252,29 @@ static void settle(mica_index_builder *b) {
   x->names = x->own_names;
 }
 
+/* What the component makes of all rows, unless an earlier attempt has it, and its record. */
+static mica_status build(mica_index *x, mica_record **record) {
+  mica_status status = MICA_OK;
+  if (x->fn->build && !x->state)
+    status = x->fn->build(x->engine, mica_index_options_of(x), &x->rows, &x->state);
+  return status || !record ? status : mica_index_state(x, record);
+}
+
+/* The component reads the rows where they have been written, and its state goes behind them. */
+static mica_status finish_file(mica_index_builder *b) {
+  mica_index *x = b->index;
+  mica_mapping map = {NULL, 0};
+  mica_record *record = NULL;
+  mica_status status = x->fn->build ? mica_writer_map(b->writer, &map) : MICA_OK;
+  if (!status && map.bytes) x->rows.x = map.bytes + b->reserve;
+  if (!status) status = build(x, &record);
+  if (!status) status = b->broken = mica_index_file_end(x, record, b->writer, b->reserve);
+  x->rows.x = NULL;
+  mica_file_unmap(&map);
+  mica_record_free(record);
+  return status;
+}
+
 mica_status mica_index_builder_finish(mica_index_builder *builder, mica_index **out) {
   if (out) *out = NULL;
   if (!builder->index) return used_up();
@@ -261,27 +284,21 @@ mica_status mica_index_builder_finish(mica_index_builder *builder, mica_index **
   if (!x->rows.n) return mica_fail(MICA_ERR_INVALID, "index: no rows were added");
   settle(builder);
   mica_status status = mica_index_complete(x);
-  if (!status && x->fn->build)
-    status = x->fn->build(x->engine, mica_index_options_of(x), &x->rows, &x->state);
+  if (!status) status = builder->writer ? finish_file(builder) : build(x, NULL);
   if (status) return status;
-  if (builder->writer) {
-    status = mica_index_file_end(x, builder->writer, builder->reserve);
-    mica_writer_close(builder->writer);
-    builder->writer = NULL;
-    builder->broken = status;
-    if (!status && out) status = mica_index_open(x->engine, builder->path, out);
-    if (status) return status;
-    mica_index_free(x);
-  } else {
-    if (builder->path) status = mica_index_save(x, builder->path);
-    if (status) return status;
+  builder->index = NULL;
+  if (!builder->writer) {
     if (out)
       *out = x;
     else
       mica_index_free(x);
+    return MICA_OK;
   }
-  builder->index = NULL;
-  return MICA_OK;
+  mica_writer_close(builder->writer);
+  builder->writer = NULL;
+  if (out) status = mica_index_open(x->engine, builder->path, out);
+  mica_index_free(x);
+  return status;
 }
 
 mica_status mica_index_create(const mica_engine *engine, const char *spec,

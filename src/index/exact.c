@@ -1,25 +1,15 @@
-/* Exact search: every row is looked at, most of them only by a float32 matrix product.
- *
- * The product of a block of queries with a block of rows tells each score to within a bound that
- * holds whatever the order of its sums (Higham, Accuracy and Stability of Numerical Algorithms,
- * 2002, section 3.1: |error| <= d u / (1 - d u) * |x| |y| for d products and unit roundoff u). A
- * row whose approximate score cannot reach the k-th best, bound included, is passed over; the
- * others are scored exactly. So the answer is that of float64 arithmetic on every pair, at the
- * speed of float32.
- *
- * What is compared is p = a <x, y> - b: a = 1 / |y|, b = 0 for cosine (x of length 1); a = 1, b = 0
- * for the inner product; a = 1, b = |y|^2 / 2 for the distance, as |x - y|^2 = |x|^2 - 2 p.
+/* Exact search: every row is looked at, most of them only by a float32 matrix product, whose bound
+ * (sieve.h) tells which cannot be among the best. So the answer is that of float64 arithmetic on
+ * every pair, at the speed of float32.
  */
 #include "index/index.h"
+#include "index/sieve.h"
 
 #include "numeric/chunks.h"
-#include "numeric/rows.h"
 #include "tensor/dtype.h"
 #include "tensor/kernel/gemm.h"
 #include "tensor/kernel/kernel.h"
-#include "tensor/kernel/reduce.h"
 
-#include <float.h>
 #include <math.h>
 
 typedef struct {
@@ -96,14 +86,9 @@ double mica_index_score(const mica_index_rows *rows, const double *query, int64_
   return c > 1 ? 1 : c < -1 ? -1 : c;
 }
 
-/* ---- passing over what cannot be among the best ---- */
+/* ---- the search ---- */
 
 enum { query_rows = 128, stored_rows = 1024 };
-
-/* Beyond these lengths float32 products may overflow or lose their relative accuracy: such rows are
- * always scored. */
-#define SHORTEST 1e-15
-#define LONGEST  1e15
 
 typedef struct {
   const mica_engine *engine;
@@ -126,56 +111,6 @@ static layout lay_out(const mica_index_rows *rows) {
   l.b = l.a + stored_rows;
   l.total = l.b + stored_rows;
   return l;
-}
-
-/* The factors a and b of rows [from, to), and the largest length among them. NaN in b makes a row
- * always scored. */
-static double factors(const mica_index_rows *rows, int64_t from, int64_t to, float *a, float *b) {
-  double longest = 0;
-  for (int64_t r = from; r < to; r++) {
-    const double norm = rows->norm[r];
-    const bool plain = norm >= SHORTEST && norm <= LONGEST;
-    a[r - from] = rows->metric == MICA_INDEX_COSINE && plain ? (float)(1 / norm) : 1;
-    b[r - from] = !plain ? NAN : rows->metric == MICA_INDEX_L2 ? (float)(norm * norm / 2) : 0;
-    if (plain && norm > longest) longest = norm;
-  }
-  return longest;
-}
-
-/* p below this cannot enter the list. A list that is not full lets everything in. */
-static float threshold(const mica_index_rows *rows, double bound, double length, double longest) {
-  const double u = 0.5 * FLT_EPSILON, d = (double)rows->d, gamma = 1.05 * (d + 16) * u;
-  if (bound == -INFINITY || d * u > 0.01 || !(length <= LONGEST)) return -INFINITY;
-  double least = bound, error;
-  switch (rows->metric) {
-  case MICA_INDEX_COSINE: error = gamma + 1e-9; break;
-  case MICA_INDEX_INNER:
-    error = gamma * length * longest + fabs(bound) * FLT_EPSILON + d * FLT_MIN;
-    break;
-  default:
-    least = (length * length - bound * bound) / 2;
-    error = gamma * (length * longest + longest * longest / 2) +
-            (length * length + bound * bound) * FLT_EPSILON + d * FLT_MIN;
-  }
-  return nextafterf((float)(least - error), -INFINITY);
-}
-
-/* One query against a block: its products p, the factors, and the list. */
-static void sift(const search *s, int64_t from, int64_t n, double length, double longest,
-                 const float *product, const float *a, const float *b, mica_index_best *best) {
-  const mica_index_rows *rows = s->rows;
-  double bound = mica_index_best_bound(best);
-  float least = threshold(rows, bound, length, longest);
-  for (int64_t c = 0;; c++) {
-    c = s->reduce->first_reaching(n, product, a, b, (double)least, c);
-    if (c >= n) return;
-    mica_index_offer(best, from + c);
-    const double raised = mica_index_best_bound(best);
-    if (raised > bound) {
-      bound = raised;
-      least = threshold(rows, bound, length, longest);
-    }
-  }
 }
 
 static mica_status search_block(void *ctx, const mica_index_question *q, int64_t begin, int64_t end,
@@ -207,9 +142,9 @@ static mica_status search_block(void *ctx, const mica_index_question *q, int64_t
     mica_status status =
         mica_gemm(s->engine, MICA_F32, false, true, m, n, d, 1, query, d, stored, d, 0, product, n);
     if (status) return status;
-    const double longest = factors(rows, from, to, base + l.a, base + l.b);
-    for (int64_t i = 0; i < m; i++)
-      sift(s, from, n, length[i], longest, product + i * n, base + l.a, base + l.b, best[i]);
+    mica_sieve sieve = {rows, s->reduce, NULL, from, n, base + l.a, base + l.b, 0};
+    mica_sieve_begin(&sieve);
+    for (int64_t i = 0; i < m; i++) mica_sieve_query(&sieve, length[i], product + i * n, best[i]);
   }
   return MICA_OK;
 }

@@ -50,9 +50,12 @@ static inline const void *mica_index_options_of(const mica_index *index) {
 /* Begin a file: leaves room for a header, whose size goes to *reserve. */
 mica_status mica_index_file_begin(const mica_index *index, const char *path, mica_writer **out,
                                   size_t *reserve);
-/* The rows have been written behind that room: write what belongs to them and the header, and give
- * the file its name. */
-mica_status mica_index_file_end(const mica_index *index, mica_writer *writer, size_t reserve);
+/* The rows have been written behind that room: write what belongs to them, the component's record
+ * (NULL where it has none) and the header, and give the file its name. */
+mica_status mica_index_file_end(const mica_index *index, const mica_record *record,
+                                mica_writer *writer, size_t reserve);
+/* What the component keeps, NULL where it keeps nothing; the caller frees it. */
+mica_status mica_index_state(const mica_index *index, mica_record **record);
 
 /* ---- scoring ---- */
 

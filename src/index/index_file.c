@@ -167,11 +167,23 @@ static mica_status write_parts(mica_writer *writer, const parts *p) {
   return status;
 }
 
-mica_status mica_index_file_end(const mica_index *index, mica_writer *writer, size_t reserve) {
+mica_status mica_index_state(const mica_index *index, mica_record **record) {
+  *record = NULL;
+  if (!index->state || !index->fn->save) return MICA_OK;
+  mica_status status = mica_record_create(record);
+  if (!status) status = index->fn->save(index->state, *record);
+  if (!status) return MICA_OK;
+  mica_record_free(*record);
+  *record = NULL;
+  return status;
+}
+
+mica_status mica_index_file_end(const mica_index *index, const mica_record *record,
+                                mica_writer *writer, size_t reserve) {
   parts p = {0};
   mica_bytes header = {0};
-  list_parts(index, NULL, &p);
-  mica_status status = p.status ? p.status : make_header(index, NULL, &p, reserve, &header);
+  list_parts(index, record, &p);
+  mica_status status = p.status ? p.status : make_header(index, record, &p, reserve, &header);
   if (!status && header.n != reserve)
     status = mica_fail(MICA_ERR_STATE, "index: a header of %zu bytes in a room of %zu", header.n,
                        reserve);
@@ -188,11 +200,7 @@ mica_status mica_index_save(const mica_index *index, const char *path) {
   mica_bytes header = {0};
   mica_record *record = NULL;
   mica_writer *writer = NULL;
-  mica_status status = MICA_OK;
-  if (index->state && index->fn->save) {
-    status = mica_record_create(&record);
-    if (!status) status = index->fn->save(index->state, record);
-  }
+  mica_status status = mica_index_state(index, &record);
   if (!status) {
     list_parts(index, record, &p);
     status = p.status ? p.status : make_header(index, record, &p, 0, &header);

@@ -24,7 +24,11 @@ struct mica_index_question {
   const int64_t *self_row, *self_id; /* [n] or NULL */
   const int64_t *seen_at;            /* [n + 1] or NULL */
   int64_t *seen;                     /* sorted inside each query, from seen_at[0] on */
-  int64_t *row;                      /* [n, k], the answer */
+  const uint64_t *allowed;           /* a bit a row, or NULL */
+  const int64_t *want_label;         /* [n] or NULL */
+  int64_t effort, allowed_rows;
+  const int64_t *few; /* the allowed rows, where so few are that each is looked at; or NULL */
+  int64_t *row;       /* [n, k], the answer */
   double *score;
 };
 
@@ -46,6 +50,12 @@ const double *mica_index_question_norms(const mica_index_question *question) {
 int64_t mica_index_question_k(const mica_index_question *question) {
   return question->k;
 }
+int64_t mica_index_question_effort(const mica_index_question *question) {
+  return question->effort;
+}
+int64_t mica_index_question_allowed(const mica_index_question *question) {
+  return question->allowed_rows;
+}
 
 /* ---- one list ---- */
 
@@ -54,6 +64,10 @@ double mica_index_best_bound(const mica_index_best *best) {
 }
 
 static bool left_out(const mica_index_question *q, int64_t query, int64_t row) {
+  if (q->allowed && !(q->allowed[row / 64] >> row % 64 & 1)) return true;
+  if (q->want_label && q->want_label[query] >= 0 &&
+      (!q->index->label || q->index->label[row] != q->want_label[query]))
+    return true;
   if (q->self_row && q->self_row[query] == row) return true;
   const int64_t id = q->index->id[row];
   if (q->self_id && q->self_id[query] == id) return true;
@@ -69,6 +83,10 @@ static bool left_out(const mica_index_question *q, int64_t query, int64_t row) {
       hi = mid;
   }
   return false;
+}
+
+bool mica_index_wanted(const mica_index_best *best, int64_t row) {
+  return !left_out(best->q, best->query, row);
 }
 
 void mica_index_offer_scored(mica_index_best *best, int64_t row, double score) {
@@ -174,6 +192,9 @@ static mica_status check(const mica_index *index, const mica_view *x,
     return mica_fail(MICA_ERR_INVALID, "queries without data, or that overlap");
   if (o->k < 1)
     return mica_fail(MICA_ERR_INVALID, "%lld neighbours, expected at least 1", (long long)o->k);
+  if (o->effort < 0)
+    return mica_fail(MICA_ERR_INVALID, "an effort of %lld, expected 0 or more",
+                     (long long)o->effort);
   if (!o->seen_at) return MICA_OK;
   for (int64_t i = 0; i < x->shape.dim[0]; i++)
     if (o->seen_at[i] < 0 || o->seen_at[i] > o->seen_at[i + 1])
@@ -209,6 +230,33 @@ static mica_status load(mica_index_question *q, const mica_view *x, int64_t begi
   return MICA_OK;
 }
 
+/* ---- few rows that may be in an answer ---- */
+
+/* An approximate index would pass by many others to find them, or miss them. */
+static bool are_few(const mica_index *index, int64_t allowed, int64_t k) {
+  return allowed <= 4 * k || allowed <= index->rows.n / 64;
+}
+
+static mica_status list_allowed(const mica_index *index, const uint64_t *allowed, int64_t count,
+                                int64_t **out) {
+  int64_t *list = mica_realloc_array(NULL, (size_t)count + 1, sizeof *list), n = 0;
+  if (!list) return MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < index->rows.n && n < count; i++)
+    if (allowed[i / 64] >> i % 64 & 1) list[n++] = i;
+  *out = list;
+  return MICA_OK;
+}
+
+static mica_status look_at_few(void *ctx, const mica_index_question *q, int64_t begin, int64_t end,
+                               int64_t part, mica_index_best *const *best, void *scratch) {
+  (void)ctx;
+  (void)part;
+  (void)scratch;
+  for (int64_t i = begin; i < end; i++)
+    for (int64_t r = 0; r < q->allowed_rows; r++) mica_index_offer(best[i - begin], q->few[r]);
+  return MICA_OK;
+}
+
 /* One block of queries. */
 static mica_status ask(const mica_index *index, const mica_view *x,
                        const mica_index_query_options *o, int64_t begin, mica_index_question *q) {
@@ -216,6 +264,7 @@ static mica_status ask(const mica_index *index, const mica_view *x,
   if (status) return status;
   q->self_row = o->self_row ? o->self_row + begin : NULL;
   q->self_id = o->self_id ? o->self_id + begin : NULL;
+  q->want_label = o->want_label ? o->want_label + begin : NULL;
   q->seen_at = o->seen_at ? o->seen_at + begin : NULL;
   q->seen = NULL;
   if (q->seen_at) {
@@ -227,8 +276,11 @@ static mica_status ask(const mica_index *index, const mica_view *x,
       qsort(q->seen + (q->seen_at[i] - from), (size_t)(q->seen_at[i + 1] - q->seen_at[i]),
             sizeof *q->seen, by_value);
   }
-  status =
-      index->fn->query(index->engine, mica_index_options_of(index), index->state, &index->rows, q);
+  if (q->few)
+    status = mica_index_work(index->engine, q, 8, 1, 0, look_at_few, NULL);
+  else
+    status = index->fn->query(index->engine, mica_index_options_of(index), index->state,
+                              &index->rows, q);
   mica_free(q->seen);
   return status;
 }
@@ -243,6 +295,14 @@ static int64_t block_of(const mica_index *index, int64_t k) {
   return n < 128 ? 128 : n;
 }
 
+static int64_t count_allowed(int64_t n, const uint64_t *allowed) {
+  if (!allowed) return n;
+  int64_t count = 0;
+  for (int64_t i = 0; i < n / 64; i++) count += __builtin_popcountll(allowed[i]);
+  if (n % 64) count += __builtin_popcountll(allowed[n / 64] & ((UINT64_C(1) << n % 64) - 1));
+  return count;
+}
+
 mica_status mica_index_query(const mica_index *index, const mica_view *queries,
                              const mica_index_query_options *options, int64_t *row, double *score) {
   mica_index_query_options o = MICA_INDEX_QUERY_OPTIONS;
@@ -252,12 +312,20 @@ mica_status mica_index_query(const mica_index *index, const mica_view *queries,
   const int64_t n = queries->shape.dim[0], d = index->rows.d;
   const int64_t k = o.k < index->rows.n ? o.k : index->rows.n, all = block_of(index, k);
   const int64_t block = all < n ? all : n;
-  mica_index_question q = {.index = index, .k = k};
+  mica_index_question q = {.index = index,
+                           .k = k,
+                           .effort = o.effort,
+                           .allowed = o.allowed,
+                           .allowed_rows = count_allowed(index->rows.n, o.allowed)};
   q.x = mica_realloc_array(NULL, (size_t)(block * d), sizeof *q.x);
   q.norm = mica_realloc_array(NULL, (size_t)block, sizeof *q.norm);
   q.row = mica_realloc_array(NULL, (size_t)(block * k), sizeof *q.row);
   q.score = mica_realloc_array(NULL, (size_t)(block * k), sizeof *q.score);
   status = q.x && q.norm && q.row && q.score ? MICA_OK : MICA_ERR_MEMORY;
+  int64_t *few = NULL;
+  if (!status && o.allowed && are_few(index, q.allowed_rows, k))
+    status = list_allowed(index, o.allowed, q.allowed_rows, &few);
+  q.few = few;
   mica_progress p;
   mica_progress_begin(&p, o.progress, o.progress_ctx, "queries", n);
   for (int64_t begin = 0; begin < n && !status; begin += block) {
@@ -271,6 +339,7 @@ mica_status mica_index_query(const mica_index *index, const mica_view *queries,
     if (!status) status = mica_progress_step(&p, begin + q.n);
   }
   if (!status) status = mica_progress_end(&p);
+  mica_free(few);
   mica_free(q.x);
   mica_free(q.norm);
   mica_free(q.row);

@@ -39,7 +39,8 @@
   X(winograd)                                                                                      \
   X(attention)                                                                                     \
   X(rotary)                                                                                        \
-  X(decode)
+  X(decode)                                                                                        \
+  X(codes)
 #define MICA_KERNEL_FAMILIES(X) MICA_NUMERIC_FAMILIES(X) MICA_NETWORK_FAMILIES(X)
 
 #define MICA_KERNEL_PASTE_(a, b, c) a##b##_##c
