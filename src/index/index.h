@@ -57,9 +57,4 @@ mica_status mica_index_file_end(const mica_index *index, const mica_record *reco
 /* What the component keeps, NULL where it keeps nothing; the caller frees it. */
 mica_status mica_index_state(const mica_index *index, mica_record **record);
 
-/* ---- scoring ---- */
-
-/* The score of a stored row for a query as mica_index_question_rows has it. */
-double mica_index_score(const mica_index_rows *rows, const double *query, int64_t row);
-
 #endif

@@ -20,13 +20,14 @@
 #include "numeric/clusters.h"
 #include "numeric/top_k.h"
 #include "tensor/dtype.h"
-#include "tensor/kernel/codes.h"
 #include "tensor/kernel/gemm.h"
 #include "tensor/kernel/kernel.h"
+#include "tensor/kernel/search.h"
 
 #include <mica/quantise.h>
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { CODES_NONE, CODES_PQ, CODES_OPQ };
@@ -86,7 +87,7 @@ static bool packed(const mica_quantiser *q) {
 
 static int64_t bytes_of_list(const mica_quantiser *q, int64_t rows) {
   const int64_t parts = mica_quantiser_parts(q);
-  return packed(q) ? mica_chunks_of(rows, MICA_CODES_BLOCK) * 16 * parts : rows * parts;
+  return packed(q) ? mica_chunks_of(rows, MICA_CODE_BLOCK) * 16 * parts : rows * parts;
 }
 
 static void free_state(void *p) {
@@ -267,8 +268,8 @@ static void put_codes(const mica_quantiser *q, const uint8_t *code, int64_t at, 
     return;
   }
   for (int64_t i = 0; i < m; i++, code += parts) {
-    const int64_t lane = (at + i) % MICA_CODES_BLOCK;
-    uint8_t *block = to + (at + i) / MICA_CODES_BLOCK * 16 * parts + lane % 16;
+    const int64_t lane = (at + i) % MICA_CODE_BLOCK;
+    uint8_t *block = to + (at + i) / MICA_CODE_BLOCK * 16 * parts + lane % 16;
     for (int64_t p = 0; p < parts; p++)
       block[16 * p] = (uint8_t)(block[16 * p] | (lane < 16 ? code[p] : code[p] << 4));
   }
@@ -439,7 +440,7 @@ typedef struct {
   const mica_index_rows *rows;
   const state *s;
   const mica_reduce_kernels *reduce;
-  const mica_codes_kernels *kernels;
+  const mica_search_kernels *kernels;
   const mica_index_question *question;
   int64_t probe, parts, kept; /* kept: rows that a query keeps of each part by their codes */
   bool rerank;
@@ -489,38 +490,44 @@ static mica_status probe_chunk(void *ctx, int64_t chunk, void *scratch) {
 
 /* ---- without codes ---- */
 
+/* That a query, by its place in the block, looks at a list. */
+typedef struct {
+  int32_t list, query;
+} visit;
+
+static int by_list(const void *pa, const void *pb) {
+  const visit *a = pa, *b = pb;
+  if (a->list != b->list) return a->list < b->list ? -1 : 1;
+  return a->query < b->query ? -1 : a->query > b->query;
+}
+
 /* A thread's scratch: where its parts begin, in bytes. */
 typedef struct {
-  size_t query, stored, product, a, b, asking, start, total;
+  size_t visit, query, stored, product, a, b, total;
 } layout;
 
 static layout lay_out(const search *q) {
   const size_t d = (size_t)q->rows->d, f = sizeof(float);
   layout l = {0};
+  l.query = l.visit + (size_t)(query_rows * q->probe) * sizeof(visit);
   l.stored = l.query + query_rows * d * f;
   l.product = l.stored + tile_rows * d * f;
   l.a = l.product + (size_t)query_rows * tile_rows * f;
   l.b = l.a + tile_rows * f;
-  l.asking = l.b + tile_rows * f;
-  l.start = l.asking + ((size_t)(query_rows * q->probe) * sizeof(int32_t) + 7) / 8 * 8;
-  l.total = l.start + (size_t)(q->s->lists + 1) * sizeof(int64_t);
+  l.total = l.b + tile_rows * f;
   return l;
 }
 
-/* Queries [begin, end) sorted by the lists that they look at: of list l those from start[l] on. */
-static void sort_by_list(const search *q, int64_t begin, int64_t end, int32_t *asking,
-                         int64_t *start) {
-  const int64_t lists = q->s->lists;
-  memset(start, 0, (size_t)(lists + 1) * sizeof *start);
-  const int32_t *list = q->list + begin * q->probe;
-  const int64_t all = (end - begin) * q->probe;
-  for (int64_t i = 0; i < all; i++)
-    if (list[i] >= 0) start[list[i] + 1]++;
-  for (int64_t l = 0; l < lists; l++) start[l + 1] += start[l];
-  for (int64_t i = 0; i < all; i++)
-    if (list[i] >= 0) asking[start[list[i]]++] = (int32_t)(i / q->probe);
-  for (int64_t l = lists; l > 0; l--) start[l] = start[l - 1];
-  start[0] = 0;
+/* The visits of queries [begin, end) to the lists of a part, list by list; how many. */
+static int64_t visits_of(const search *q, int64_t begin, int64_t end, int64_t part, visit *to) {
+  int64_t n = 0;
+  for (int64_t i = begin; i < end; i++)
+    for (int64_t j = 0; j < q->probe; j++) {
+      const int32_t list = q->list[i * q->probe + j];
+      if (list >= 0 && list % q->parts == part) to[n++] = (visit){list, (int32_t)(i - begin)};
+    }
+  qsort(to, (size_t)n, sizeof *to, by_list);
+  return n;
 }
 
 /* The stored rows of these numbers, side by side. They lie anywhere, so some are asked for ahead.
@@ -539,16 +546,15 @@ static void gather(const mica_index_rows *rows, const int64_t *number, int64_t n
 }
 
 /* One list against the m queries that look at it. */
-static mica_status look_at_list(const search *q, int64_t list, int64_t begin, const int32_t *asking,
-                                int64_t m, mica_index_best *const *best, char *base,
-                                const layout *l) {
+static mica_status look_at_list(const search *q, int64_t begin, const visit *asking, int64_t m,
+                                mica_index_best *const *best, char *base, const layout *l) {
   const mica_index_rows *rows = q->rows;
-  const int64_t d = rows->d;
+  const int64_t d = rows->d, list = asking->list;
   const double *length = mica_index_question_norms(q->question) + begin;
   float *query = (float *)(void *)(base + l->query), *stored = (float *)(void *)(base + l->stored);
   float *product = (float *)(void *)(base + l->product);
   for (int64_t i = 0; i < m; i++)
-    memcpy(query + i * d, q->query + (begin + asking[i]) * d, (size_t)d * sizeof *query);
+    memcpy(query + i * d, q->query + (begin + asking[i].query) * d, (size_t)d * sizeof *query);
   for (int64_t from = q->s->start[list]; from < q->s->start[list + 1]; from += tile_rows) {
     const int64_t left = q->s->start[list + 1] - from, n = left < tile_rows ? left : tile_rows;
     const int64_t *number = q->s->order + from;
@@ -564,7 +570,7 @@ static mica_status look_at_list(const search *q, int64_t list, int64_t begin, co
                         .b = (float *)(void *)(base + l->b)};
     mica_sieve_begin(&sieve);
     for (int64_t i = 0; i < m; i++)
-      mica_sieve_query(&sieve, length[asking[i]], product + i * n, best[asking[i]]);
+      mica_sieve_query(&sieve, length[asking[i].query], product + i * n, best[asking[i].query]);
   }
   return MICA_OK;
 }
@@ -575,13 +581,12 @@ static mica_status look(void *ctx, const mica_index_question *question, int64_t 
   const search *q = ctx;
   const layout l = lay_out(q);
   char *base = scratch;
-  int32_t *asking = (int32_t *)(void *)(base + l.asking);
-  int64_t *start = (int64_t *)(void *)(base + l.start);
-  sort_by_list(q, begin, end, asking, start);
+  visit *v = (visit *)(void *)(base + l.visit);
+  const int64_t n = visits_of(q, begin, end, part, v);
   mica_status status = MICA_OK;
-  for (int64_t list = part; list < q->s->lists && !status; list += q->parts) {
-    const int64_t m = start[list + 1] - start[list];
-    if (m) status = look_at_list(q, list, begin, asking + start[list], m, best, base, &l);
+  for (int64_t i = 0, m; i < n && !status; i += m) {
+    for (m = 1; i + m < n && v[i + m].list == v[i].list;) m++;
+    status = look_at_list(q, begin, v + i, m, best, base, &l);
   }
   return status;
 }
@@ -589,7 +594,7 @@ static mica_status look(void *ctx, const mica_index_question *question, int64_t 
 /* ---- with codes ---- */
 
 static size_t scan_bytes(const search *q) {
-  return (size_t)q->kept * sizeof(mica_scored) + (scanned_rows + MICA_CODES_BLOCK) * sizeof(float);
+  return (size_t)q->kept * sizeof(mica_scored) + (scanned_rows + MICA_CODE_BLOCK) * sizeof(float);
 }
 
 /* The rows of one list whose codes are best, to the heap. */
@@ -665,7 +670,7 @@ static mica_status query(const mica_engine *engine, const void *options_, const 
               .rows = rows,
               .s = s,
               .reduce = kernels->reduce,
-              .kernels = kernels->codes,
+              .kernels = kernels->search,
               .question = question,
               .probe = probe_of(o, s, question),
               .kept = o->rerank > k ? o->rerank : k,
@@ -687,10 +692,13 @@ static mica_status query(const mica_engine *engine, const void *options_, const 
                              probe_chunk, &q);
   }
   if (!status && s->codes) status = mica_quantiser_table(s->codes, q.query, n, q.table);
-  /* Few queries are shared between threads by cutting the lists. */
+  /* Few queries are shared between threads by cutting the lists, where that is work enough. */
   const int64_t block = s->codes ? 4 : query_rows, blocks = mica_chunks_of(n, block);
+  const double bytes = (double)(n * q.probe) * (double)s->n / (double)s->lists *
+                       (double)(s->codes ? mica_quantiser_parts(s->codes) : 4 * rows->d);
   q.parts = mica_chunks_of(8, blocks < 1 ? 1 : blocks);
   if (q.parts > q.probe) q.parts = q.probe;
+  if ((double)q.parts > 1 + bytes / (1 << 20)) q.parts = 1 + (int64_t)(bytes / (1 << 20));
   if (!status)
     status = s->codes
                  ? mica_index_work(engine, question, block, q.parts, scan_bytes(&q), scan, &q)

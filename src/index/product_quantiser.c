@@ -11,9 +11,9 @@
 #include "numeric/clusters.h"
 #include "numeric/serial.h"
 #include "tensor/dtype.h"
-#include "tensor/kernel/codes.h"
 #include "tensor/kernel/gemm.h"
 #include "tensor/kernel/kernel.h"
+#include "tensor/kernel/search.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -266,7 +266,7 @@ static mica_status table_chunk(void *ctx, int64_t chunk, void *scratch) {
   const float *x = t->query + begin * q->d;
   mica_status status = q->rotation ? turn(q, false, x, n, scratch) : MICA_OK;
   if (q->rotation) x = scratch;
-  const mica_codes_kernels *kernels = mica_kernels_of(q->engine, MICA_F32)->codes;
+  const mica_search_kernels *kernels = mica_kernels_of(q->engine, MICA_F32)->search;
   for (int64_t i = 0; i < n && !status; i++)
     for (int64_t p = 0; p < q->parts; p++) {
       const int64_t from = column_of(q, p), columns = column_of(q, p + 1) - from;

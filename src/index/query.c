@@ -12,6 +12,8 @@
 #include "numeric/rows.h"
 #include "numeric/top_k.h"
 #include "tensor/dtype.h"
+#include "tensor/kernel/kernel.h"
+#include "tensor/kernel/search.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -19,6 +21,7 @@
 
 struct mica_index_question {
   const mica_index *index;
+  const mica_search_kernels *kernels;
   int64_t n, k;
   double *x, *norm;                  /* [n, d], [n] */
   const int64_t *self_row, *self_id; /* [n] or NULL */
@@ -69,6 +72,7 @@ static bool left_out(const mica_index_question *q, int64_t query, int64_t row) {
       (!q->index->label || q->index->label[row] != q->want_label[query]))
     return true;
   if (q->self_row && q->self_row[query] == row) return true;
+  if (!q->self_id && !q->seen_at) return false;
   const int64_t id = q->index->id[row];
   if (q->self_id && q->self_id[query] == id) return true;
   if (!q->seen_at) return false;
@@ -89,6 +93,37 @@ bool mica_index_wanted(const mica_index_best *best, int64_t row) {
   return !left_out(best->q, best->query, row);
 }
 
+/* ---- the exact score ---- */
+
+/* Rows of 16 bits are widened in pieces of this many columns. */
+enum { widened = 512 };
+
+static double sum_of(const mica_index_question *q, const double *x, int64_t row) {
+  const mica_index_rows *rows = &q->index->rows;
+  double (*sum)(int64_t, const double *, const float *) =
+      rows->metric == MICA_INDEX_L2 ? q->kernels->squares : q->kernels->dot;
+  if (rows->dtype == MICA_F32) return sum(rows->d, x, (const float *)rows->x + row * rows->d);
+  const uint16_t *from = (const uint16_t *)rows->x + row * rows->d;
+  float piece[widened];
+  double all = 0;
+  for (int64_t j = 0; j < rows->d; j += widened) {
+    const int64_t n = rows->d - j < widened ? rows->d - j : widened;
+    mica_convert(piece, MICA_F32, from + j, rows->dtype, (size_t)n);
+    all += sum(n, x + j, piece);
+  }
+  return all;
+}
+
+static double score_of(const mica_index_question *q, const double *x, int64_t row) {
+  const mica_index_rows *rows = &q->index->rows;
+  const double sum = sum_of(q, x, row);
+  if (rows->metric == MICA_INDEX_L2) return -sqrt(sum);
+  if (rows->metric == MICA_INDEX_INNER) return sum;
+  if (rows->norm[row] == 0) return 0;
+  const double c = sum / rows->norm[row];
+  return c > 1 ? 1 : c < -1 ? -1 : c;
+}
+
 void mica_index_offer_scored(mica_index_best *best, int64_t row, double score) {
   if (left_out(best->q, best->query, row)) return;
   const int64_t *place = best->q->index->place;
@@ -100,8 +135,7 @@ void mica_index_offer(mica_index_best *best, int64_t row) {
   if (left_out(q, best->query, row)) return;
   const int64_t *place = q->index->place;
   const double *x = q->x + best->query * q->index->rows.d;
-  mica_top_k_offer(&best->heap, mica_index_score(&q->index->rows, x, row),
-                   place ? place[row] : row);
+  mica_top_k_offer(&best->heap, score_of(q, x, row), place ? place[row] : row);
 }
 
 /* ---- the work on a block ---- */
@@ -313,6 +347,7 @@ mica_status mica_index_query(const mica_index *index, const mica_view *queries,
   const int64_t k = o.k < index->rows.n ? o.k : index->rows.n, all = block_of(index, k);
   const int64_t block = all < n ? all : n;
   mica_index_question q = {.index = index,
+                           .kernels = mica_kernels_of(index->engine, MICA_F32)->search,
                            .k = k,
                            .effort = o.effort,
                            .allowed = o.allowed,

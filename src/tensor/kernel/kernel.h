@@ -40,7 +40,7 @@
   X(attention)                                                                                     \
   X(rotary)                                                                                        \
   X(decode)                                                                                        \
-  X(codes)
+  X(search)
 #define MICA_KERNEL_FAMILIES(X) MICA_NUMERIC_FAMILIES(X) MICA_NETWORK_FAMILIES(X)
 
 #define MICA_KERNEL_PASTE_(a, b, c) a##b##_##c

@@ -1,9 +1,9 @@
-/* codes.c: sums of table entries that codes name.
+/* search.c: exact scores, and sums of table entries that codes name.
  *
  * With 256 entries a part the loads are all the work, so four rows are summed side by side. Tables
  * of 16 entries fit a register, where one permutation looks up 16 rows.
  */
-#include "tensor/kernel/codes.h"
+#include "tensor/kernel/search.h"
 
 #include "loop.h"
 #if defined(MICA_ISA_avx512)
@@ -11,6 +11,36 @@
 #endif
 
 #ifdef MICA_REAL_float
+
+#define LANES 8
+
+#define SUM_OVER(d, TERM)                                                                          \
+  do {                                                                                             \
+    int64_t j = 0;                                                                                 \
+    for (; j + LANES <= (d); j += LANES)                                                           \
+      SIMD for (int l = 0; l < LANES; l++) lane[l] += TERM(j + l);                                 \
+    for (int l = 0; j < (d); j++, l++) lane[l] += TERM(j);                                         \
+  } while (0)
+
+static double add_lanes(const double *lane) {
+  return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7]));
+}
+
+static double dot(int64_t d, const double *x, const float *y) {
+  double lane[LANES] = {0};
+#define TERM(j) (x[j] * (double)y[j])
+  SUM_OVER(d, TERM);
+#undef TERM
+  return add_lanes(lane);
+}
+
+static double squares(int64_t d, const double *x, const float *y) {
+  double lane[LANES] = {0};
+#define TERM(j) ((x[j] - (double)y[j]) * (x[j] - (double)y[j]))
+  SUM_OVER(d, TERM);
+#undef TERM
+  return add_lanes(lane);
+}
 
 static void entries(int64_t columns, int64_t words, const float *x, const float *word,
                     float *entry) {
@@ -44,7 +74,7 @@ static void sum(int64_t n, int64_t parts, int64_t words, const uint8_t *code, co
 
 static void sum_16(int64_t n, int64_t parts, const uint8_t *code, const float *table,
                    float *score) {
-  for (int64_t i = 0; i < n; i += MICA_CODES_BLOCK, score += MICA_CODES_BLOCK) {
+  for (int64_t i = 0; i < n; i += MICA_CODE_BLOCK, score += MICA_CODE_BLOCK) {
 #if defined(MICA_ISA_avx512)
     __m512 low = _mm512_setzero_ps(), high = low;
     for (int64_t p = 0; p < parts; p++, code += 16) {
@@ -56,7 +86,7 @@ static void sum_16(int64_t n, int64_t parts, const uint8_t *code, const float *t
     _mm512_storeu_ps(score, low);
     _mm512_storeu_ps(score + 16, high);
 #else
-    for (int j = 0; j < MICA_CODES_BLOCK; j++) score[j] = 0;
+    for (int j = 0; j < MICA_CODE_BLOCK; j++) score[j] = 0;
     for (int64_t p = 0; p < parts; p++, code += 16)
       for (int j = 0; j < 16; j++) {
         score[j] += table[16 * p + (code[j] & 15)];
@@ -66,7 +96,7 @@ static void sum_16(int64_t n, int64_t parts, const uint8_t *code, const float *t
   }
 }
 
-const mica_codes_kernels MICA_KERNEL(codes) = {entries, sum, sum_16};
+const mica_search_kernels MICA_KERNEL(search) = {dot, squares, entries, sum, sum_16};
 #else
-const mica_codes_kernels MICA_KERNEL(codes) = {0};
+const mica_search_kernels MICA_KERNEL(search) = {0};
 #endif
