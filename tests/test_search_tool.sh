@@ -54,6 +54,21 @@ check "the same for any number of threads" sh -c "
 check "lists the indices" "$mica" list index
 check "by name" grep -q exact log
 
+printf 'id\n7\n2\n' >only.txt
+check "answers with listed rows only" "$mica" search query line.index line.npy -k 3 --only only.txt
+check "the nearest of them" grep -qx '5,1,7,2' log
+check "and no others" test "$(grep -c '^5,' log)" -eq 2
+check "builds inverted lists" "$mica" search build line.npy --spec ivf:lists=3:metric=l2 -o lists.index
+check "that look everywhere when told to" "$mica" search query lists.index line.npy -k 12 --effort 3 -o all.csv
+check "which finds every row" test "$(wc -l <all.csv)" -eq 145
+check "builds a graph" "$mica" search build line.npy --spec hnsw:metric=l2 -o graph.index
+check "asks it" "$mica" search query graph.index line.npy -k 2 --no-self
+check "for the same answer" grep -qx '5,1,4,1' log
+check "measures recall and time" "$mica" search curve graph.index line.npy -k 3 -o curve.svg
+check "by effort" grep -qx 'effort,recall,microseconds' log
+check "up to all" sh -c "tail -n 1 log | grep -q ',1,' || grep -q ',1,' log"
+check "and draws it" grep -q 'share of the true neighbours' curve.svg
+
 refused "another width" "rows of 3 columns, the index has 2" "$mica" search query line.index wide.npy
 refused "a NaN" "row 1 holds a number that is not finite" "$mica" search build nan.npy -o nan.index
 check "and leaves no file" test ! -e nan.index
@@ -63,6 +78,8 @@ refused "an unknown part" "expected train, val, test or all" "$mica" search buil
 refused "a file of another kind" "not a tensor file" "$mica" search query seen.csv line.npy
 head -c 3000 line.index >cut.index
 refused "half an index" "truncated" "$mica" search query cut.index line.npy
+refused "a bad list of ids" "line 2: expected one number" "$mica" search query line.index line.npy --only <(printf '3\n4 x\n')
+refused "codes of too few rows" "256 words need as many rows" "$mica" search build line.npy --spec ivf:codes=pq -o few.index
 refused "a bad list" "line 2" "$mica" search query line.index line.npy --seen <(printf 'query,id\n3,x\n')
 refused "an unknown ending" ".csv, .npz or .safetensors" "$mica" search query line.index line.npy -o n.txt
 refused "a missing operand" "expected query INDEX QUERIES" "$mica" search query line.index

@@ -135,9 +135,10 @@ typedef struct mica_index_query_options {
    * rows of the label want_label[i], -1 for any. NULL: all. */
   const uint64_t *allowed;
   const int64_t *want_label; /* [Q] */
+  int32_t exact;             /* 1: every row is compared, whatever the index */
 } mica_index_query_options;
 #define MICA_INDEX_QUERY_OPTIONS                                                                   \
-  { sizeof(mica_index_query_options), 10, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL }
+  { sizeof(mica_index_query_options), 10, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0 }
 
 /* The k nearest rows of each query, best first: row [Q, k] (-1 after the last one) and score [Q, k]
  * (NaN there). `queries` [Q, D] are float32, float64, bfloat16 or float16. `options` NULL: the

@@ -50,44 +50,66 @@ static bool read_line(char *line, judgement *out) {
          read_grade(line, &out->grade);
 }
 
-static mica_status parse(const char *path, char *text, judgement *list, int64_t *n) {
-  int64_t number = 0;
-  for (char *line = text, *next; line; line = next) {
-    next = strchr(line, '\n');
-    if (next) *next++ = 0;
+/* A text file, line by line. */
+typedef struct {
+  const char *path;
+  uint8_t *bytes;
+  size_t lines; /* at most */
+  char *next;
+  int64_t number;
+} lines;
+
+static mica_status lines_open(const char *path, lines *l) {
+  size_t size;
+  *l = (lines){.path = path, .lines = 1};
+  mica_status status = mica_file_read(path, (size_t)1 << 32, &l->bytes, &size);
+  if (status) return status;
+  for (size_t i = 0; i < size; i++) l->lines += l->bytes[i] == '\n';
+  l->next = (char *)l->bytes;
+  if (strlen(l->next) == size) return MICA_OK;
+  mica_free(l->bytes);
+  return mica_fail(MICA_ERR_FORMAT, "%s: is no text", path);
+}
+
+/* The next line that is neither empty nor a header, NULL at the end. */
+static char *next_line(lines *l) {
+  while (l->next) {
+    char *line = l->next;
+    l->next = strchr(line, '\n');
+    if (l->next) *l->next++ = 0;
     line[strcspn(line, "\r")] = 0;
-    number++;
+    l->number++;
     line = skip_separators(line);
-    if (!*line || (number == 1 && !(*line >= '0' && *line <= '9') && *line != '-')) continue;
-    if (!read_line(line, &list[*n]))
+    const bool header = l->number == 1 && !(*line >= '0' && *line <= '9') && *line != '-';
+    if (*line && !header) return line;
+  }
+  return NULL;
+}
+
+static mica_status parse(lines *l, judgement *list, int64_t *n) {
+  for (char *line; (line = next_line(l));)
+    if (!read_line(line, &list[(*n)++]))
       return mica_fail(MICA_ERR_FORMAT,
                        "%s: line %lld: expected query,id or query,id,grade with numbers of 0 or "
                        "more, or easy, hard, junk as the grade",
-                       path, (long long)number);
-    ++*n;
-  }
+                       l->path, (long long)l->number);
   if (*n) qsort(list, (size_t)*n, sizeof *list, by_query);
   for (int64_t i = 1; i < *n; i++)
     if (by_query(&list[i - 1], &list[i]) == 0)
-      return mica_fail(MICA_ERR_FORMAT, "%s: query %lld has id %lld twice", path,
+      return mica_fail(MICA_ERR_FORMAT, "%s: query %lld has id %lld twice", l->path,
                        (long long)list[i].query, (long long)list[i].id);
   return MICA_OK;
 }
 
 mica_status judgements_read(const char *path, judgement **out, int64_t *n) {
-  uint8_t *bytes;
-  size_t size, lines = 1;
+  lines l;
   *out = NULL;
   *n = 0;
-  mica_status status = mica_file_read(path, (size_t)1 << 32, &bytes, &size);
+  mica_status status = lines_open(path, &l);
   if (status) return status;
-  for (size_t i = 0; i < size; i++) lines += bytes[i] == '\n';
-  judgement *list = mica_realloc_array(NULL, lines, sizeof *list);
-  if (!list) status = MICA_ERR_MEMORY;
-  if (!status && strlen((char *)bytes) != size)
-    status = mica_fail(MICA_ERR_FORMAT, "%s: is no text", path);
-  if (!status) status = parse(path, (char *)bytes, list, n);
-  mica_free(bytes);
+  judgement *list = mica_realloc_array(NULL, l.lines, sizeof *list);
+  status = list ? parse(&l, list, n) : MICA_ERR_MEMORY;
+  mica_free(l.bytes);
   if (status) {
     mica_free(list);
     *n = 0;
@@ -96,6 +118,42 @@ mica_status judgements_read(const char *path, judgement **out, int64_t *n) {
   }
   return status;
 }
+
+/* ---- ids ---- */
+
+static int by_value(const void *pa, const void *pb) {
+  const int64_t a = *(const int64_t *)pa, b = *(const int64_t *)pb;
+  return a < b ? -1 : a > b;
+}
+
+mica_status ids_read(const char *path, int64_t **out, int64_t *n) {
+  lines l;
+  *out = NULL;
+  *n = 0;
+  mica_status status = lines_open(path, &l);
+  if (status) return status;
+  int64_t *list = mica_realloc_array(NULL, l.lines, sizeof *list);
+  if (!list) status = MICA_ERR_MEMORY;
+  for (char *line; !status && (line = next_line(&l));)
+    if (!read_integer(&line, &list[(*n)++]) || *skip_separators(line))
+      status = mica_fail(MICA_ERR_FORMAT, "%s: line %lld: expected one number of 0 or more", path,
+                         (long long)l.number);
+  mica_free(l.bytes);
+  if (status) {
+    mica_free(list);
+    *n = 0;
+    return status;
+  }
+  qsort(list, (size_t)*n, sizeof *list, by_value);
+  *out = list;
+  return MICA_OK;
+}
+
+bool ids_have(const int64_t *ids, int64_t n, int64_t id) {
+  return n && bsearch(&id, ids, (size_t)n, sizeof id, by_value);
+}
+
+/* ---- lists of queries ---- */
 
 /* The first of the sorted judgements that is not of an earlier query. */
 static int64_t first_of(const judgement *all, int64_t count, int64_t query) {

@@ -23,4 +23,9 @@ mica_status judgements_read(const char *path, judgement **out, int64_t *n);
 mica_status judgements_deal(const judgement *all, int64_t count, const int64_t *query, int64_t n,
                             int64_t **at, int64_t **id, double **grade);
 
+/* A file of ids, one a line, ascending when read; a first line that is no number is a header.
+ * Release with mica_free. */
+mica_status ids_read(const char *path, int64_t **out, int64_t *n);
+bool ids_have(const int64_t *ids, int64_t n, int64_t id);
+
 #endif

@@ -217,8 +217,26 @@ static mica_status open_seen(search_job *job) {
   return status;
 }
 
+/* The rows whose ids --only lists, one a line. */
+static mica_status open_only(search_job *job) {
+  const char *path = cli_text(job->a, "--only");
+  const int64_t n = mica_index_count(job->index), *id = mica_index_ids(job->index);
+  int64_t *list = NULL, count = 0;
+  if (!path) return MICA_OK;
+  mica_status status = ids_read(path, &list, &count);
+  if (!status && !(job->allowed = mica_calloc((size_t)n / 64 + 1, sizeof *job->allowed)))
+    status = MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < n && !status; i++)
+    if (ids_have(list, count, id[i])) job->allowed[i / 64] |= UINT64_C(1) << i % 64;
+  mica_free(list);
+  return status;
+}
+
 mica_status search_open(const cli_args *a, search_job *job) {
   *job = (search_job){.a = a};
+  if (!cli_int(a, "--effort", 0, INT64_C(1) << 40, &job->effort))
+    return mica_fail(MICA_ERR_INVALID,
+                     "--effort: expected how many lists or candidates to look at");
   mica_status status = cli_engine(a, &job->engine);
   if (!status) status = open_index(a, job);
   if (!status) status = open_queries(a, job);
@@ -228,6 +246,7 @@ mica_status search_open(const cli_args *a, search_job *job) {
                   (long long)job->queries.width, (long long)mica_index_width(job->index));
   if (!status) status = match_labels(job);
   if (!status) status = open_seen(job);
+  if (!status) status = open_only(job);
   return status;
 }
 
@@ -235,6 +254,7 @@ void search_close(search_job *job) {
   row_source_close(&job->queries);
   mica_free(job->seen_at);
   mica_free(job->seen);
+  mica_free(job->allowed);
   mica_index_free(job->index);
   mica_model_free(job->encoder);
   mica_engine_free(job->engine);
@@ -256,6 +276,8 @@ mica_status search_piece_begin(const search_job *job, int64_t most, search_piece
   void *x = mica_realloc_array(NULL, (size_t)most, (size_t)q->width * mica_dtype_size(q->dtype));
   out->x = mica_view_of(x, q->dtype, MICA_SHAPE(0, q->width));
   out->o.progress = on_progress;
+  out->o.effort = job->effort;
+  out->o.allowed = job->allowed;
   return out->which && out->self && out->at && x ? MICA_OK : MICA_ERR_MEMORY;
 }
 
@@ -303,13 +325,14 @@ static int run(const cli_args *a) {
   if (strcmp(what, "build") == 0) return build(a);
   if (strcmp(what, "query") == 0) return cli_search_query(a);
   if (strcmp(what, "eval") == 0) return cli_search_eval(a);
-  return cli_usage(a, "'%s' is neither build, query nor eval", what);
+  if (strcmp(what, "curve") == 0) return cli_search_curve(a);
+  return cli_usage(a, "'%s' is neither build, query, eval nor curve", what);
 }
 
 static const cli_flag flags[] = {
     {"--out", "-o", "FILE", NULL,
      "build: the index, features.index; query: neighbours as .csv, .npz or .safetensors; eval: the "
-     "measures of each query as .csv"},
+     "measures of each query as .csv; curve: a figure, .svg"},
     {"--metric", NULL, "M", NULL, "cosine, l2 or inner; cosine unless the specification says"},
     {"--spec", NULL, "INDEX", "exact",
      "which index: `mica list index` tells them and their options"},
@@ -333,13 +356,16 @@ static const cli_flag flags[] = {
     {"--ties", NULL, "T", "id",
      "eval: of equal scores the lower id first, or `against`: wrong answers first"},
     {"--seed", NULL, "N", "0", "eval: of the intervals' resamples"},
+    {"--effort", NULL, "N", "0",
+     "lists of an ivf, or candidates of an hnsw, that a query looks at; 0: as the index says"},
+    {"--only", NULL, "FILE", NULL, "the ids of rows that may be in an answer, one a line"},
     {"--seen", NULL, "FILE", NULL, "lines \"query,id\": rows to leave out of a query's answer"},
     {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
     CLI_COMMON_FLAGS};
 
 const cli_verb verb_search = {
     "search",
-    "build|query|eval FILE...",
+    "build|query|eval|curve FILE...",
     "find the rows of features, or the pictures, that are nearest to others",
     flags,
     1,
@@ -353,7 +379,9 @@ const cli_verb verb_search = {
     "          mica search eval f.index f.safetensors --part test    measures by equal labels\n"
     "          mica search build photos/ --encoder resnet18 -o photos.index\n"
     "          mica search query photos.index new.jpg\n"
-    "          mica search query f.npy f.npy --no-self       without an index file\n\n"
+    "          mica search query f.npy f.npy --no-self       without an index file\n"
+    "          mica search build f.safetensors --spec hnsw -o g.index\n"
+    "          mica search curve g.index f.safetensors --part test -o curve.svg\n\n"
     "Files of features are .npy [N, D], or .npz or .safetensors with `features`, `labels` and "
     "`part`;\nthey and the index may be larger than memory. Rows are numbered as in their file, "
     "pictures as in\ntheir data set. Equal scores: the lower number comes first."};

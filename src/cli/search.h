@@ -13,6 +13,8 @@ typedef struct search_job {
   mica_index *index;
   row_source queries;
   int64_t *seen_at, *seen; /* ids to leave out for each query; NULL: none */
+  uint64_t *allowed;       /* a bit a row; NULL: all may be in an answer */
+  int64_t effort;
   mica_time_left left;
 } search_job;
 
@@ -39,5 +41,6 @@ double search_score(const mica_index *index, double score);
 
 int cli_search_query(const cli_args *a);
 int cli_search_eval(const cli_args *a);
+int cli_search_curve(const cli_args *a);
 
 #endif

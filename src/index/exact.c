@@ -82,10 +82,8 @@ static mica_status search_block(void *ctx, const mica_index_question *q, int64_t
   return MICA_OK;
 }
 
-static mica_status query(const mica_engine *engine, const void *o, const void *state,
-                         const mica_index_rows *rows, mica_index_question *question) {
-  (void)o;
-  (void)state;
+mica_status mica_exact_query(const mica_engine *engine, const mica_index_rows *rows,
+                             mica_index_question *question) {
   /* Few queries are shared between threads by cutting the rows. */
   int64_t blocks = mica_chunks_of(mica_index_question_count(question), query_rows);
   int64_t parts = mica_chunks_of(32, blocks < 1 ? 1 : blocks);
@@ -97,6 +95,13 @@ static mica_status query(const mica_engine *engine, const void *o, const void *s
   search s = {engine, rows, mica_kernels_of(engine, MICA_F32)->reduce, part_rows};
   return mica_index_work(engine, question, query_rows, mica_chunks_of(rows->n, part_rows),
                          lay_out(rows).total * sizeof(float), search_block, &s);
+}
+
+static mica_status query(const mica_engine *engine, const void *o, const void *state,
+                         const mica_index_rows *rows, mica_index_question *question) {
+  (void)o;
+  (void)state;
+  return mica_exact_query(engine, rows, question);
 }
 
 static const mica_index_functions functions = {.size = sizeof functions, .query = query};

@@ -312,6 +312,8 @@ static mica_status ask(const mica_index *index, const mica_view *x,
   }
   if (q->few)
     status = mica_index_work(index->engine, q, 8, 1, 0, look_at_few, NULL);
+  else if (o->exact)
+    status = mica_exact_query(index->engine, &index->rows, q);
   else
     status = index->fn->query(index->engine, mica_index_options_of(index), index->state,
                               &index->rows, q);
