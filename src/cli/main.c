@@ -228,7 +228,13 @@ static void hold_standard_streams(void) {
  * that went away, as `head` does, is none. */
 static int finish(int code) {
   errno = 0;
-  if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE) {
+  bool lost = fflush(stdout) != 0;
+  if (!lost && ferror(stdout)) { /* it failed on the way; one byte more tells why */
+    lost = true;
+    putchar('\n');
+    fflush(stdout);
+  }
+  if (lost && errno != EPIPE) {
     fprintf(stderr, "mica: standard output: %s\n", errno ? strerror(errno) : "cannot be written");
     return code ? code : EXIT_FAILED;
   }
