@@ -205,6 +205,8 @@ static void check(int number, const setting *s, mica_dtype dtype, mica_dtype com
   const double unit = dtype == MICA_F32 ? 1e-7 : 1e-15;
   const double small = unit * (16 + 2 * (double)(taps * (in + out))),
                large = unit * (16 + 2 * (double)(v.n * positions));
+  double *twice = malloc((size_t)(nx + 1) * sizeof *twice);
+  for (int64_t i = 0; i < nx; i++) twice[i] = dxb[i] + dx[i];
   for (int e = 0; e < ENGINES; e++) {
     if (!engines[e]) continue;
     memset(py, 0x55, (size_t)ny * mica_dtype_size(dtype));
@@ -235,6 +237,8 @@ static void check(int number, const setting *s, mica_dtype dtype, mica_dtype com
     assert_close("backward data", number, e, &v, pdx, dx, nx, small);
     assert_int_equal(mica_convolution_backward_data(engines[e], &v, pdy, pw, pbc, pdx), MICA_OK);
     assert_close("backward data + bias", number, e, &v, pdx, dxb, nx, small);
+    assert_int_equal(mica_convolution_add_data(engines[e], &v, pdy, pw, pdx, &done), MICA_OK);
+    if (done) assert_close("backward data, added", number, e, &v, pdx, twice, nx, 2 * small);
     memset(pdw, 0x55, (size_t)nw * mica_dtype_size(dtype));
     assert_int_equal(mica_convolution_backward_weights(engines[e], &v, px, pdy, pdw, pdb), MICA_OK);
     assert_close("backward weights", number, e, &v, pdw, dw, nw, large);
@@ -242,8 +246,8 @@ static void check(int number, const setting *s, mica_dtype dtype, mica_dtype com
   }
   free(x), free(w), free(dy), free(b), free(bc), free(residual), free(rx), free(rw), free(rdy),
       free(y), free(dx), free(dw);
-  free(db), free(plain), free(full), free(dxb), free(px), free(pw), free(pdy), free(pb), free(pbc),
-      free(pr), free(py);
+  free(db), free(plain), free(full), free(dxb), free(twice), free(px), free(pw), free(pdy),
+      free(pb), free(pbc), free(pr), free(py);
   free(pdx), free(pdw), free(pdb);
 }
 

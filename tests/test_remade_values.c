@@ -188,6 +188,70 @@ static void a_kept_graph_serves_twice(void **state) {
   mica_tensor_free(x);
 }
 
+/* Handles that outlive a value that nobody else holds on to. */
+static void a_value_until_backward(void **state) {
+  mica_engine *engine = *state;
+  mica_tape *t;
+  mica_tensor *x;
+  enum { BYTES = ROWS * WIDTH * (int)sizeof(float) };
+  static float bits[ROWS * WIDTH];
+  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+  assert_int_equal(mica_tensor_create(MICA_F32, MICA_SHAPE(ROWS, WIDTH), &x), MICA_OK);
+  float *at = mica_tensor_data(x);
+  for (int i = 0; i < ROWS * WIDTH; i++) at[i] = (float)(i % 31) / 9 - 1.5f;
+  const mica_var leaf = mica_leaf(t, x);
+  const mica_var a = mica_gelu(t, leaf), b = mica_silu(t, a), product = mica_mul(t, b, leaf);
+  const mica_var y = mica_sum(t, mica_square(t, product), 0, NULL, false);
+  memcpy(bits, mica_read(t, a).data, BYTES);
+  const uint64_t before = mica_tape_memory_use(t).in_use;
+  mica_until_backward(t, a);
+  mica_until_backward(t, b);
+  mica_until_backward(t, b);
+  mica_until_backward(t, product);
+  mica_until_backward(t, leaf);
+  assert_true(before - mica_tape_memory_use(t).in_use > 2 * BYTES * 9 / 10);
+  /* Read again, also by an operation; who reads it holds it. */
+  assert_memory_equal(mica_read(t, a).data, bits, BYTES);
+  const mica_var sum = mica_add(t, product, a);
+  assert_int_equal(mica_backward(t, y), MICA_OK);
+  assert_memory_equal(mica_read(t, a).data, bits, BYTES);
+  assert_non_null(mica_read(t, sum).data);
+  assert_non_null(mica_read(t, product).data); /* read by the sum */
+  assert_null(mica_read(t, b).data);
+  assert_int_equal(mica_tape_status(t), MICA_ERR_STATE);
+  assert_non_null(strstr(mica_tape_error(t), "given back in backward"));
+  mica_tape_free(t);
+  mica_tensor_free(x);
+}
+
+/* What one loss does not need of a value is there for another. */
+static void a_value_that_only_the_second_loss_needs(void **state) {
+  mica_engine *engine = *state;
+  mica_tape *t;
+  mica_tensor *x, *w;
+  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+  assert_int_equal(mica_tensor_create(MICA_F32, MICA_SHAPE(ROWS, WIDTH), &x), MICA_OK);
+  assert_int_equal(mica_tensor_create(MICA_F32, MICA_SHAPE(5, WIDTH), &w), MICA_OK);
+  for (int i = 0; i < ROWS * WIDTH; i++) ((float *)mica_tensor_data(x))[i] = (float)(i % 7);
+  for (int i = 0; i < 5 * WIDTH; i++) ((float *)mica_tensor_data(w))[i] = 1;
+  const mica_var leaf = mica_leaf(t, x), weight = mica_leaf(t, w);
+  mica_var loss[2];
+  mica_scope_begin(t, NULL);
+  const mica_var h = mica_gelu(t, leaf);
+  loss[0] = mica_sum(t, h, 0, NULL, false);
+  loss[1] = mica_sum(t, mica_linear(t, h, weight, MICA_NONE, MICA_IDENTITY), 0, NULL, false);
+  mica_scope_end_n(t, 2, loss);
+  mica_var gradient;
+  if (mica_backward(t, loss[0]) != MICA_OK ||
+      mica_grad(t, loss[1], 1, &weight, &gradient, false) != MICA_OK)
+    fail_msg("%s", mica_last_error());
+  const mica_view g = mica_read(t, gradient);
+  assert_true(((const float *)g.data)[0] > 1);
+  mica_tape_free(t);
+  mica_tensor_free(x);
+  mica_tensor_free(w);
+}
+
 static int setup(void **state) {
   mica_engine_options o = MICA_ENGINE_OPTIONS;
   o.threads = 2;
@@ -203,6 +267,8 @@ int main(void) {
       cmocka_unit_test(the_bits_are_those_of_values_that_were_held),
       cmocka_unit_test(memory_may_be_short_when_they_are_made_again),
       cmocka_unit_test(a_kept_graph_serves_twice),
+      cmocka_unit_test(a_value_until_backward),
+      cmocka_unit_test(a_value_that_only_the_second_loss_needs),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

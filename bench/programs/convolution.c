@@ -34,7 +34,7 @@ static void own(const mica_engine *engine, const mica_convolution *v, int pass, 
   if (pass == FORWARD)
     need(mica_winograd_forward(engine, v, a->w, NULL, a->x, NULL, NULL, false, a->own[FORWARD]));
   else if (pass == DATA)
-    need(mica_winograd_data(engine, v, a->dy, a->w, NULL, a->own[DATA]));
+    need(mica_winograd_data(engine, v, a->dy, a->w, NULL, NULL, a->own[DATA]));
   else
     need(mica_winograd_weights(engine, v, a->x, a->dy, a->own[WEIGHTS]));
 }

@@ -55,7 +55,7 @@ typedef struct mica_outputs {
   mica_var logits;                    /* [N, classes], or for each token [N, L, classes] */
   mica_var features;                  /* [N, D], what the head reads */
   mica_var tokens;                    /* [N, L, D] */
-  mica_var pyramid[MICA_PYRAMID_MAX]; /* maps [N,H,W,C], finest first */
+  mica_var pyramid[MICA_PYRAMID_MAX]; /* maps [N,H,W,C], finest first; to be read before backward */
   int n_pyramid;
   mica_var text; /* [N, D]: of the text, where `features` are of the image beside it */
 } mica_outputs;

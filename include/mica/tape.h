@@ -116,6 +116,10 @@ MICA_API mica_var mica_scope_end(mica_tape *t, mica_var y);
 MICA_API void mica_scope_end_n(mica_tape *t, int n, mica_var *y);
 /* Hold a tensor until the reset, whatever scopes end. Returns v. */
 MICA_API mica_var mica_keep(mica_tape *t, mica_var v);
+/* Nobody will read v after the backward that passes it, which is an error then. What gradients need
+ * goes back to the arena in time, and until then a value that can be made again may be, when it is
+ * read: for results that a network gives out for whoever wants them. Returns v. */
+MICA_API mica_var mica_until_backward(mica_tape *t, mica_var v);
 /* Give a tensor back before its scope ends. */
 MICA_API void mica_release(mica_tape *t, mica_var v);
 /* `fresh`, and `old` is given back if the current scope made it and nobody kept it: the idiom of a

@@ -190,6 +190,13 @@ mica_view *mica_call_grad_over(mica_call *c, int i, int j) {
   return &s->gin_view[i];
 }
 
+void *mica_call_grad_sum(mica_call *c, int i) {
+  mica_tape *t = c->tape;
+  if (!mica_ok(t) || t->examples.n || !mica_call_needs_grad(c, i)) return NULL;
+  const value *v = &t->values.v[c->state.in_slot[i]];
+  return v->grad_kind == GRAD_OWN && t->buffers.v[v->grad_buffer].refs == 1 ? v->grad : NULL;
+}
+
 void mica_add_gradient(mica_tape *t, value *v, const void *more) {
   int64_t n = mica_view_count(&v->view);
   if (v->grad_kind == GRAD_OWN && t->buffers.v[v->grad_buffer].refs > 1) {
@@ -374,6 +381,10 @@ void mica_record_done(mica_tape *t, uint32_t at, bool keep_graph) {
     if (!v->retain) mica_value_drop_grad(t, v);
   }
   if (keep_graph || r->done) return;
+  /* The last moment to make again what a record wants that had no gradient. */
+  for (uint32_t i = 0; i < r->n_out && mica_ok(t); i++)
+    if (t->values.v[link[i]].wanted) mica_value_remake(t, link[i]);
+  for (uint32_t i = 0; i < r->n_out; i++) t->values.v[link[i]].lost = false;
   mica_record_unsave(t, r);
   r->done = true;
 }

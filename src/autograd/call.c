@@ -93,6 +93,7 @@ bool mica_call_begin_optional(mica_call *c, mica_tape *t, const mica_op *op, int
       continue;
     }
     uint32_t slot = mica_value_slot(t, v, op->name);
+    if (slot && !mica_value_there(t, slot, op->name)) slot = 0;
     if (slot && !(op->flags & MICA_OP_ROW_STRIDES)) {
       v = mica_contiguous(t, v);
       slot = v.stamp ? v.slot : 0;

@@ -2,6 +2,7 @@
  * backward_data. */
 #include "autograd/convolution.h"
 #include "autograd/ranges.h"
+#include "autograd/tape.h"
 
 #include <mica/ops.h>
 
@@ -49,8 +50,11 @@ static void conv_backward(mica_call *c) {
   const mica_convolution *conv = &o->conv;
   const void *gy = c->grad_out[0].data, *w = c->in[1].data;
   const int64_t examples = mica_call_examples(c);
-  mica_view *gx = mica_call_grad(c, 0);
   mica_status status = MICA_OK;
+  bool added = false;
+  void *sum = o->transposed ? NULL : mica_call_grad_sum(c, 0);
+  if (sum) status = mica_convolution_add_data(c->engine, conv, gy, w, sum, &added);
+  mica_view *gx = added || status != MICA_OK ? NULL : mica_call_grad(c, 0);
   if (gx && !o->transposed)
     status = mica_convolution_backward_data(c->engine, conv, gy, w, NULL, gx->data);
   else if (gx)

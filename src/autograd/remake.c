@@ -63,3 +63,31 @@ bool mica_value_remake(mica_tape *t, uint32_t slot) {
   mica_record_end(&c);
   return mica_ok(t);
 }
+
+mica_var mica_until_backward(mica_tape *t, mica_var var) {
+  const uint32_t slot = mica_value_slot(t, var, "until_backward");
+  if (!slot) return MICA_NONE;
+  value *v = &t->values.v[slot];
+  /* Who taps values may hold on to their data. */
+  if (!v->producer || v->weak || v->kept || v->retain || t->taps.n) return var;
+  mica_value_lose(t, slot);
+  if (v->lost || v->wanted > 1) {
+    v->weak = true;
+    mica_value_unwant(t, slot);
+  }
+  return var;
+}
+
+bool mica_value_there(mica_tape *t, uint32_t slot, const char *what) {
+  value *v = &t->values.v[slot];
+  if (!v->weak) return true;
+  if (v->lost) {
+    if (!mica_value_remake(t, slot)) return false;
+  } else if (!v->buffer) {
+    mica_latch(t, MICA_ERR_STATE, "%s: the tensor was given back in backward", what);
+    return false;
+  }
+  v->weak = false;
+  v->wanted++;
+  return true;
+}

@@ -233,7 +233,10 @@ void mica_value_drop_handle(mica_tape *t, uint32_t slot) {
   value *v = &t->values.v[slot];
   if (!v->stamp) return;
   v->stamp = 0;
-  mica_value_unwant(t, slot);
+  if (v->weak)
+    v->weak = false;
+  else
+    mica_value_unwant(t, slot);
   mica_value_lose(t, slot);
   if (!v->graph && !v->wanted && !v->grad_buffer && VEC_ROOM(t, t->free_values, 1))
     t->free_values.v[t->free_values.n++] = slot;
@@ -331,7 +334,8 @@ mica_var mica_full(mica_tape *t, mica_dtype dtype, mica_shape shape, double x) {
 
 mica_view mica_read(mica_tape *t, mica_var v) {
   uint32_t slot = mica_value_slot(t, v, "read");
-  return slot ? t->values.v[slot].view : mica_view_of(NULL, MICA_F32, MICA_SCALAR);
+  return slot && mica_value_there(t, slot, "read") ? t->values.v[slot].view
+                                                   : mica_view_of(NULL, MICA_F32, MICA_SCALAR);
 }
 
 int mica_rank(mica_tape *t, mica_var v) {

@@ -29,6 +29,7 @@ typedef struct value {
   bool graph;        /* some record points to it: the slot stays until the reset */
   bool lost;         /* wanted, but without data until a record's backward asks for it ... */
   bool base;         /* ... or what such a value is made from */
+  bool weak;         /* the handle does not want the data (mica_until_backward) */
   uint8_t depth;     /* how many lost values it is made from, one from the other */
   uint8_t grad_kind; /* value_grad */
   uint32_t grad_buffer;
@@ -202,6 +203,8 @@ typedef struct remade_op {
 void mica_value_lose(mica_tape *t, uint32_t slot);
 /* Make it again if it is lost; false latches. */
 bool mica_value_remake(mica_tape *t, uint32_t slot);
+/* The data is there for the holder of the handle; false latches, with `what` in the message. */
+bool mica_value_there(mica_tape *t, uint32_t slot, const char *what);
 
 /* ---- the parts of a backward ---- */
 
@@ -210,6 +213,9 @@ void *mica_grad_buffer(mica_tape *t, value *v);
 /* mica_call_grad in the memory of output j's gradient, which is not needed any more, where nobody
  * else reads that; of the same size. */
 mica_view *mica_call_grad_over(mica_call *c, int i, int j);
+/* The gradient that input i has already, for a backward that can add to it in place; NULL: there is
+ * none of its own, mica_call_grad is needed. */
+void *mica_call_grad_sum(mica_call *c, int i);
 /* Add n elements to the gradient of v, which may share its buffer with another value's. */
 void mica_add_gradient(mica_tape *t, value *v, const void *more);
 /* The call as its record remembers it, without gradients; false latches. */

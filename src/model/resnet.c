@@ -201,11 +201,13 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
       else
         y = block(t, node, h);
       h = mica_replace(t, h, y);
+      if (b == 0) mica_until_backward(t, x);
     }
     x = mica_scope_end(t, h);
     out->pyramid[out->n_pyramid++] = x;
   }
   out->features = mica_global_avg_pool(t, x);
+  mica_until_backward(t, x);
   mica_node *head = mica_node_find(root, head_name(&p));
   if (head && mica_node_param(head, "weight")) out->logits = mica_nn_linear(t, head, out->features);
 }

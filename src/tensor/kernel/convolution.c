@@ -364,6 +364,40 @@ static void data_range(void *ctx, int64_t begin, int64_t end) {
   mica_workspace_release(j->engine, columns);
 }
 
+/* dx = beta dx + dy w + bias */
+static mica_status pointwise_data(const job *j, double beta) {
+  const mica_convolution *v = j->v;
+  mica_gemm_args g = {.m = v->n * j->places,
+                      .n = v->c,
+                      .k = v->o,
+                      .alpha = 1,
+                      .beta = beta,
+                      .a = j->dy,
+                      .lda = v->o,
+                      .b = j->w,
+                      .ldb = v->c,
+                      .c = j->dx,
+                      .ldc = v->c,
+                      .bias = j->bias};
+  return product(j, &g);
+}
+
+mica_status mica_convolution_add_data(const mica_engine *engine, const mica_convolution *v,
+                                      const void *dy, const void *w, void *dx, bool *done) {
+  job j;
+  *done = false;
+  const mica_status status = job_of(engine, v, &j);
+  if (status != MICA_OK || v->n * j.places * v->c == 0) return status;
+  j.dy = dy;
+  j.w = w;
+  j.dx = dx;
+  *done = true;
+  if (pointwise(v)) return pointwise_data(&j, 1);
+  if (mica_winograd_pays(engine, v)) return mica_winograd_data(engine, v, dy, w, NULL, dx, dx);
+  *done = false;
+  return MICA_OK;
+}
+
 mica_status mica_convolution_backward_data(const mica_engine *engine, const mica_convolution *v,
                                            const void *dy, const void *w, const void *bias,
                                            void *dx) {
@@ -374,23 +408,10 @@ mica_status mica_convolution_backward_data(const mica_engine *engine, const mica
   j.w = w;
   j.bias = bias;
   j.dx = dx;
-  if (pointwise(v)) {
-    mica_gemm_args g = {.m = v->n * j.places,
-                        .n = v->c,
-                        .k = v->o,
-                        .alpha = 1,
-                        .a = dy,
-                        .lda = v->o,
-                        .b = w,
-                        .ldb = v->c,
-                        .c = dx,
-                        .ldc = v->c,
-                        .bias = bias};
-    return product(&j, &g);
-  }
+  if (pointwise(v)) return pointwise_data(&j, 0);
   if (depthwise(v) && v->compute == v->dtype)
     return mica_depthwise_data(engine, v, j.out, dy, w, bias, dx);
-  if (mica_winograd_pays(engine, v)) return mica_winograd_data(engine, v, dy, w, bias, dx);
+  if (mica_winograd_pays(engine, v)) return mica_winograd_data(engine, v, dy, w, bias, NULL, dx);
   if (mica_direct_data_pays(engine, v)) return mica_direct_data(engine, v, dy, w, bias, dx);
   if (library_pays(&j)) {
     bool done = false;

@@ -68,6 +68,11 @@ mica_status mica_convolution_backward_data(const mica_engine *engine, const mica
                                            const void *dy, const void *w, const void *bias,
                                            void *dx);
 
+/* dx += gradient of the input. *done false and nothing written where there is no such form: let
+ * mica_convolution_backward_data write it elsewhere and add it. */
+mica_status mica_convolution_add_data(const mica_engine *engine, const mica_convolution *conv,
+                                      const void *dy, const void *w, void *dx, bool *done);
+
 /* dw = gradient of the weights, db [o] (may be NULL) of the bias; both are overwritten. */
 mica_status mica_convolution_backward_weights(const mica_engine *engine,
                                               const mica_convolution *conv, const void *x,

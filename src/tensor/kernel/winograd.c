@@ -265,7 +265,7 @@ mica_status mica_winograd_forward(const mica_engine *engine, const mica_convolut
 
 /* The convolution of dy with the kernel turned round. */
 mica_status mica_winograd_data(const mica_engine *engine, const mica_convolution *v, const void *dy,
-                               const void *w, const void *bias, void *dx) {
+                               const void *w, const void *bias, const void *residual, void *dx) {
   int64_t out[MICA_CONVOLUTION_AXES];
   mica_convolution_output(v, out);
   mica_convolution turned = *v;
@@ -281,6 +281,7 @@ mica_status mica_winograd_data(const mica_engine *engine, const mica_convolution
   j.w = w;
   j.x = dy;
   j.bias = bias;
+  j.residual = residual;
   j.y = dx;
   return run(&j);
 }

@@ -35,7 +35,8 @@ mica_status mica_winograd_pack(const mica_engine *engine, const mica_convolution
 
 /* As mica_convolution_backward_data and mica_convolution_backward_weights, which makes no db. */
 mica_status mica_winograd_data(const mica_engine *engine, const mica_convolution *conv,
-                               const void *dy, const void *w, const void *bias, void *dx);
+                               const void *dy, const void *w, const void *bias,
+                               const void *residual, void *dx);
 mica_status mica_winograd_weights(const mica_engine *engine, const mica_convolution *conv,
                                   const void *x, const void *dy, void *dw);
 

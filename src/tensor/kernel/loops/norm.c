@@ -363,9 +363,11 @@ static void group_norm_grad(int64_t examples, int64_t positions, int64_t channel
 
 /* ---- columns ---- */
 
+enum { COLUMNS = 256 }; /* a block of them: what it needs stays in the first cache */
+
 /* What a block of columns needs: y = (x - centre) scale + shift. */
 typedef struct columns {
-  real centre[WIDTH], scale[WIDTH], shift[WIDTH];
+  real centre[COLUMNS], scale[COLUMNS], shift[COLUMNS];
 } columns;
 
 static void columns_at(int64_t c0, int64_t width, const real *mean, const real *rstd,
@@ -385,8 +387,8 @@ static void batch_norm(int64_t rows, int64_t cols, const void *x, int64_t x_stri
                        const void *mean, const void *rstd, const void *gain, const void *bias,
                        const void *residual, bool relu, void *y) {
   const real least = relu ? (real)0 : -(real)INFINITY;
-  for (int64_t c0 = 0; c0 < cols; c0 += WIDTH) {
-    const int64_t width = smaller(WIDTH, cols - c0);
+  for (int64_t c0 = 0; c0 < cols; c0 += COLUMNS) {
+    const int64_t width = smaller(COLUMNS, cols - c0);
     columns k;
     columns_at(c0, width, mean, rstd, gain, bias, &k);
     for (int64_t r = 0; r < rows; r++) {
@@ -418,13 +420,13 @@ static void batch_norm_sums(int64_t rows, int64_t cols, const void *x, int64_t x
                             const void *residual, bool relu, const void *gy, void *passed,
                             double *sum_gy, double *sum_gy_xhat) {
   const real *ps = rstd;
-  for (int64_t c0 = 0; c0 < cols; c0 += WIDTH) {
-    const int64_t width = smaller(WIDTH, cols - c0);
+  for (int64_t c0 = 0; c0 < cols; c0 += COLUMNS) {
+    const int64_t width = smaller(COLUMNS, cols - c0);
     columns k;
     columns_at(c0, width, mean, rstd, gain, bias, &k);
     for (int64_t r0 = 0; r0 < rows; r0 += RUN) {
       const int64_t r1 = smaller(r0 + RUN, rows);
-      real part[WIDTH] = {0}, partx[WIDTH] = {0};
+      real part[COLUMNS] = {0}, partx[COLUMNS] = {0};
       for (int64_t r = r0; r < r1; r++) {
         const real *row = (const real *)x + r * x_stride + c0;
         const real *g = (const real *)gy + r * cols + c0;
@@ -463,10 +465,10 @@ static void batch_norm_grad(int64_t rows, int64_t cols, const void *x, int64_t x
                             bool relu, const void *gy, const double *sum_gy,
                             const double *sum_gy_xhat, double count, void *gx) {
   const real *ps = rstd;
-  for (int64_t c0 = 0; c0 < cols; c0 += WIDTH) {
-    const int64_t width = smaller(WIDTH, cols - c0);
+  for (int64_t c0 = 0; c0 < cols; c0 += COLUMNS) {
+    const int64_t width = smaller(COLUMNS, cols - c0);
     columns k;
-    real mean_gy[WIDTH], slope[WIDTH];
+    real mean_gy[COLUMNS], slope[COLUMNS];
     columns_at(c0, width, mean, rstd, gain, bias, &k);
     for (int64_t j = 0; j < width; j++) {
       const int64_t c = c0 + j;
