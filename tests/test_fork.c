@@ -7,6 +7,7 @@
  */
 #include "support/test.h"
 
+#include "base/process.h"
 #include "tensor/kernel/gemm.h"
 #include "tensor/kernel/lapack.h"
 
@@ -220,9 +221,28 @@ static void test_during_work(void **state) {
   mica_engine_free(engine);
 }
 
+/* A child knows itself from its parent, and its own child too. */
+static void test_processes_are_told_apart(void **state) {
+  (void)state;
+  assert_int_equal(mica_process(), getpid());
+  const pid_t child = fork();
+  if (child == 0) {
+    if (mica_process() != getpid()) _exit(1);
+    const pid_t grandchild = fork();
+    if (grandchild == 0) _exit(mica_process() != getpid());
+    int status = 1;
+    _exit(waitpid(grandchild, &status, 0) != grandchild || status != 0);
+  }
+  int status = 1;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_int_equal(status, 0);
+  assert_int_equal(mica_process(), getpid());
+}
+
 int main(void) {
   fill();
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_processes_are_told_apart),
       cmocka_unit_test(test_after_work),
       cmocka_unit_test(test_hosts_loop),
       cmocka_unit_test(test_during_work),

@@ -1,12 +1,12 @@
 /* The engine's life: options, environment, threads, log, plug-ins and the library slot. */
 #include "base/engine.h"
 #include "base/pool.h"
+#include "base/process.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* OpenMP's pool of threads belongs to the process, and so does the fact that must be known about
  * it: which process may have started it. A child that inherits the pool's bookkeeping without its
@@ -14,7 +14,7 @@
 static _Atomic(pid_t) pool_owner;
 
 static bool may_use_pool(void) {
-  pid_t none = 0, self = getpid();
+  pid_t none = 0, self = mica_process();
   return atomic_compare_exchange_strong(&pool_owner, &none, self) || none == self;
 }
 
@@ -58,7 +58,7 @@ static mica_status configure(mica_engine *engine, const mica_engine_options *o) 
 #endif
   engine->threads = o->threads ? o->threads : mica_process_threads();
   if (!o->parallel && engine->threads > 1 && !may_use_pool()) engine->threads = 1;
-  engine->creator = getpid();
+  engine->creator = mica_process();
   engine->primitives = o->primitives;
   engine->log = o->log;
   engine->log_ctx = o->log_ctx;
@@ -123,7 +123,7 @@ mica_status mica_engine_create_worker(const mica_engine *engine, mica_engine **o
 
 void mica_engine_free(mica_engine *engine) {
   if (!engine) return;
-  if (engine->creator == getpid())
+  if (engine->creator == mica_process())
     mica_pool_free(engine->pool);
   else
     mica_pool_abandon(engine->pool);
@@ -141,7 +141,7 @@ void mica_engine_free(mica_engine *engine) {
 }
 
 int mica_engine_threads(const mica_engine *engine) {
-  return engine->threads > 1 && engine->creator != getpid() ? 1 : engine->threads;
+  return engine->threads > 1 && engine->creator != mica_process() ? 1 : engine->threads;
 }
 
 const char *mica_engine_isa(const mica_engine *engine) {

@@ -1,11 +1,11 @@
 #include "tensor/kernel/library.h"
 
 #include "base/engine.h"
+#include "base/process.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
 #include <string.h>
-#include <unistd.h>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -56,13 +56,13 @@ static void *create(const mica_engine *engine) {
     mica_free(l);
     return NULL;
   }
-  l->creator = getpid();
+  l->creator = mica_process();
   return l;
 }
 
 static void destroy(void *object) {
   library *l = object;
-  if (l->creator == getpid())
+  if (l->creator == mica_process())
     for (int i = 0; i < l->count; i++) l->primitives[i].destroy(l->primitives[i].object);
   for (int i = 0; i < l->blocks; i++) mica_free_aligned(header_of(l->block[i]));
   pthread_mutex_destroy(&l->lock);
@@ -72,7 +72,7 @@ static void destroy(void *object) {
 
 /* NULL in a child after fork, where the lock may be held for ever, and when memory is short. */
 static library *library_of(const mica_engine *engine) {
-  if (getpid() != engine->creator) return NULL;
+  if (mica_process() != engine->creator) return NULL;
   return mica_engine_slot(engine, create, destroy);
 }
 
@@ -92,7 +92,7 @@ static void *block_make(size_t bytes, bool pooled) {
 
 void *mica_workspace_acquire(const mica_engine *engine, size_t bytes) {
   /* A forked child works without the pool; where memory is short even for that, say so now. */
-  if (getpid() != engine->creator) return block_make(bytes, false);
+  if (mica_process() != engine->creator) return block_make(bytes, false);
   library *l = library_of(engine);
   if (!l) return NULL;
   bytes = (bytes + 4095) & ~(size_t)4095;
@@ -140,7 +140,7 @@ void mica_workspace_release(const mica_engine *engine, void *block) {
 /* ---- threads ---- */
 
 bool mica_libraries_usable(const mica_engine *engine) {
-  return engine->libraries && getpid() == engine->creator;
+  return engine->libraries && mica_process() == engine->creator;
 }
 
 int mica_library_threads(const mica_engine *engine) {
@@ -171,7 +171,7 @@ void mica_library_threads_restore(int before) {
 mica_status mica_primitive_take(const mica_engine *engine, const void *key, size_t bytes,
                                 void **out) {
   *out = NULL;
-  if (getpid() != engine->creator) return MICA_OK;
+  if (mica_process() != engine->creator) return MICA_OK;
   library *l = library_of(engine);
   if (!l) return MICA_ERR_MEMORY;
   const uint64_t hash = mica_hash64(key, bytes, 0);
