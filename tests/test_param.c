@@ -5,6 +5,7 @@
 #include <mica/optim.h>
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static mica_engine *engine;
@@ -75,6 +76,36 @@ static void test_no_seed(void **state) {
                       20000 * sizeof(float));
   mica_params_free(p);
   mica_params_free(seeded);
+}
+
+/* Values to be loaded share blocks of memory, which live as long as any of them. */
+static void test_values_to_load(void **state) {
+  (void)state;
+  static const int64_t sizes[] = {1, 63,     64,     65,     5000,   17000,
+                                  0, 300000, 524288, 524289, 400000, 80};
+  enum { N = sizeof sizes / sizeof *sizes };
+  mica_params *p = NULL;
+  mica_tensor *kept[N];
+  assert_int_equal(mica_params_create(engine, MICA_SEED_NONE, &p), MICA_OK);
+  for (int i = 0; i < N; i++) {
+    char name[16];
+    snprintf(name, sizeof name, "w%d", i);
+    kept[i] = mica_tensor_retain(mica_param_value(add(p, "values", name, MICA_SHAPE(sizes[i]))));
+    float *x = mica_tensor_data(kept[i]);
+    assert_int_equal((uintptr_t)x % 64, 0);
+    for (int64_t k = 0; k < sizes[i]; k++) assert_true(x[k] == 0);
+    for (int64_t k = 0; k < sizes[i]; k++) x[k] = (float)(i + 1);
+  }
+  mica_params_set_seed(p, 3); /* what follows is drawn */
+  const float *drawn = mica_tensor_data(mica_param_value(add(p, "values", "new", MICA_SHAPE(500))));
+  assert_true(drawn[0] != 0 && drawn[499] != 0);
+  for (int i = 0; i < N; i += 2) mica_tensor_free(kept[i]);
+  mica_params_free(p);
+  for (int i = 1; i < N; i += 2) {
+    const float *x = mica_tensor_data(kept[i]);
+    for (int64_t k = 0; k < sizes[i]; k++) assert_true(x[k] == (float)(i + 1));
+    mica_tensor_free(kept[i]);
+  }
 }
 
 static void test_orthogonal(void **state) {
@@ -212,11 +243,9 @@ static void test_lora(void **state) {
 int main(void) {
   if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_names_and_ties),
-      cmocka_unit_test(test_orthogonal),
-      cmocka_unit_test(test_no_seed),
-      cmocka_unit_test(test_row_gradients),
-      cmocka_unit_test(test_failed_steps_are_refused),
+      cmocka_unit_test(test_names_and_ties), cmocka_unit_test(test_orthogonal),
+      cmocka_unit_test(test_no_seed),        cmocka_unit_test(test_values_to_load),
+      cmocka_unit_test(test_row_gradients),  cmocka_unit_test(test_failed_steps_are_refused),
       cmocka_unit_test(test_lora),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

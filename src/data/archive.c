@@ -8,7 +8,7 @@
 
 mica_status mica_archive_add(mica_archive *a, const mica_archive_entry *entry) {
   if (a->n == a->capacity) {
-    int64_t capacity = a->capacity ? a->capacity * 2 : 64;
+    int64_t capacity = a->capacity ? a->capacity * 2 : 256;
     mica_archive_entry *grown = mica_realloc_array(a->entry, (size_t)capacity, sizeof *grown);
     if (!grown) {
       mica_free(entry->name);

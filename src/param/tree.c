@@ -158,6 +158,8 @@ static void param_free(mica_param *q) {
 
 void mica_params_set_seed(mica_params *p, uint64_t seed) {
   p->seed = seed;
+  mica_unset_release(p->unset);
+  p->unset = NULL;
 }
 
 void mica_params_free(mica_params *p) {

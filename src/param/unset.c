@@ -8,12 +8,13 @@
 #include <stdatomic.h>
 
 #define ALIGNMENT 64
-#define BLOCK     ((size_t)4 << 20)
-#define SMALLEST  ((size_t)32 << 10) /* smaller ones come from memory that the process has */
+#define BLOCK     ((size_t)64 << 10) /* the first; each is twice the one before, up to the largest */
+#define LARGEST   ((size_t)4 << 20)
+#define SMALLEST  256 /* bytes; smaller ones come from memory that the process has */
 
 struct mica_unset {
   atomic_int owners;
-  size_t used;
+  size_t size, used;
   _Alignas(ALIGNMENT) uint8_t bytes[];
 };
 
@@ -31,15 +32,18 @@ mica_status mica_unset_tensor(mica_unset **block, mica_dtype dtype, mica_shape s
                               mica_tensor **out) {
   const int64_t count = mica_shape_count(&shape);
   const size_t each = mica_dtype_valid(dtype) ? mica_dtype_size(dtype) : 0;
-  const bool fits = count > 0 && each && (uint64_t)count <= BLOCK / 2 / each;
+  const bool fits = count > 0 && each && (uint64_t)count <= LARGEST / 2 / each;
   const size_t bytes = fits ? ((size_t)count * each + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1) : 0;
   if (bytes < SMALLEST) return mica_tensor_create(dtype, shape, out);
   *out = NULL;
   mica_unset *b = *block;
-  if (!b || bytes > BLOCK - b->used) {
-    b = mica_calloc_aligned(sizeof *b + BLOCK);
+  if (!b || bytes > b->size - b->used) {
+    size_t size = !b ? BLOCK : b->size < LARGEST ? 2 * b->size : LARGEST;
+    while (size < 2 * bytes) size *= 2;
+    b = mica_calloc_aligned(sizeof *b + size);
     if (!b) return MICA_ERR_MEMORY;
     atomic_init(&b->owners, 1);
+    b->size = size;
     mica_unset_release(*block);
     *block = b;
   }
