@@ -3,6 +3,7 @@
 #define MICA_MICA_H
 
 #include <mica/base.h>
+#include <mica/collection.h>
 #include <mica/component.h>
 #include <mica/data.h>
 #include <mica/dataset.h>
