@@ -16,6 +16,7 @@
 #include "tensor/kernel/onednn.h"
 #include "tensor/kernel/reduce.h"
 #include "tensor/kernel/winograd.h"
+#include "tensor/kernel/winograd_kept.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -178,10 +179,11 @@ static mica_status library_forward(job *j, bool *done) {
 mica_status mica_convolution_pack(const mica_engine *engine, const mica_convolution *v,
                                   const void *w, void **packed) {
   *packed = NULL;
-  if (mica_winograd_pays(engine, v)) {
-    const size_t elements = (size_t)mica_winograd_packed(engine, v);
-    *packed = mica_malloc_aligned(elements * mica_dtype_size(v->dtype));
-    return *packed ? mica_winograd_pack(engine, v, w, *packed) : MICA_ERR_MEMORY;
+  if (mica_winograd_kept_pays(engine, v)) {
+    *packed = mica_malloc_aligned((size_t)mica_winograd_kept_elements(v) * sizeof(float));
+    if (!*packed) return MICA_ERR_MEMORY;
+    mica_winograd_keep(engine, v, w, *packed);
+    return MICA_OK;
   }
   if (mica_direct_packed_pays(engine, v)) {
     const size_t elements = (size_t)mica_direct_packed(engine, v);
@@ -203,8 +205,8 @@ mica_status mica_convolution_forward_packed(const mica_engine *engine, const mic
                                             const void *x, const void *packed, const void *bias,
                                             const void *residual, bool relu, void *y, bool *done) {
   job j;
-  *done = mica_winograd_pays(engine, v);
-  if (*done) return mica_winograd_forward(engine, v, NULL, packed, x, bias, residual, relu, y);
+  *done = mica_winograd_kept_pays(engine, v);
+  if (*done) return mica_winograd_kept_forward(engine, v, packed, x, bias, residual, relu, y);
   *done = mica_direct_packed_pays(engine, v);
   if (*done) return mica_direct_forward(engine, v, NULL, packed, x, bias, residual, relu, y);
   mica_status status = job_of(engine, v, &j);
@@ -314,7 +316,7 @@ mica_status mica_convolution_forward(const mica_engine *engine, const mica_convo
     return mica_depthwise_forward(engine, v, j.out, x, w,
                                   &(mica_depthwise_ending){bias, residual, relu}, y);
   if (mica_winograd_pays(engine, v))
-    return mica_winograd_forward(engine, v, w, NULL, x, bias, residual, relu, y);
+    return mica_winograd_forward(engine, v, w, x, bias, residual, relu, y);
   if (mica_direct_pays(engine, v))
     return mica_direct_forward(engine, v, w, NULL, x, bias, residual, relu, y);
   if (library_pays(&j)) {

@@ -37,6 +37,7 @@
   X(depthwise)                                                                                     \
   X(direct)                                                                                        \
   X(winograd)                                                                                      \
+  X(winograd_kept)                                                                                 \
   X(attention)                                                                                     \
   X(rotary)                                                                                        \
   X(decode)                                                                                        \
