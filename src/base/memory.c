@@ -92,8 +92,9 @@ void mica_free(void *block) {
   if (block) hooks.free_fn(hooks.ctx, block);
 }
 
-static void *aligned(size_t bytes, void *(*take)(size_t bytes)) {
-  size_t extra = sizeof(void *) + ALIGNMENT - 1;
+/* A block carved out of a larger one, at an address that `to` divides. */
+static void *aligned(size_t bytes, size_t to, void *(*take)(size_t bytes)) {
+  size_t extra = sizeof(void *) + to - 1;
   if (bytes > SIZE_MAX - extra) {
     mica_fail(MICA_ERR_MEMORY, "out of memory: %zu bytes asked for", bytes);
     return NULL;
@@ -101,31 +102,30 @@ static void *aligned(size_t bytes, void *(*take)(size_t bytes)) {
   unsigned char *block = take(bytes + extra);
   if (!block) return NULL;
   unsigned char *after = block + sizeof(void *);
-  size_t past = (uintptr_t)after % ALIGNMENT;
-  unsigned char *aligned = past ? after + (ALIGNMENT - past) : after;
+  size_t past = (uintptr_t)after % to;
+  unsigned char *aligned = past ? after + (to - past) : after;
   memcpy(aligned - sizeof(void *), &block, sizeof block);
   return aligned;
 }
 
 /* Large blocks in large pages, where the system lets a program ask for them: fewer page faults, and
- * fewer misses of the table of pages when a block streams by. Not for zeroed blocks, of which much
- * may never be touched. */
-static void *in_large_pages(size_t bytes) {
-  void *block = mica_malloc(bytes);
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  const uintptr_t page = (uintptr_t)2 << 20, first = ((uintptr_t)block + page - 1) & ~(page - 1);
-  const uintptr_t end = ((uintptr_t)block + bytes) & ~(page - 1);
-  if (block && bytes >= 4 * page && end > first) madvise((void *)first, end - first, MADV_HUGEPAGE);
-#endif
-  return block;
-}
-
+ * fewer misses of the table of pages when a block streams by. They begin with such a page; what is
+ * left at their end stays in small ones. Not for zeroed blocks, of which much may never be touched.
+ */
 void *mica_malloc_aligned(size_t bytes) {
-  return aligned(bytes, in_large_pages);
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  const size_t page = (size_t)2 << 20;
+  if (bytes >= page) {
+    void *block = aligned(bytes, page, mica_malloc);
+    if (block) madvise(block, bytes / page * page, MADV_HUGEPAGE);
+    return block;
+  }
+#endif
+  return aligned(bytes, ALIGNMENT, mica_malloc);
 }
 
 void *mica_calloc_aligned(size_t bytes) {
-  return aligned(bytes, zeroed);
+  return aligned(bytes, ALIGNMENT, zeroed);
 }
 
 void mica_free_aligned(void *block) {
