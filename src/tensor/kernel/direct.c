@@ -46,11 +46,12 @@ bool mica_direct_pays(const mica_engine *engine, const mica_convolution *v) {
 }
 
 /* Few places read each weight once: what counts is that weights come from memory in time, which the
- * tiles ask for ahead. */
+ * tiles ask for ahead. Those of a 1x1 kernel add the residual while its sums are in registers. */
 bool mica_direct_packed_pays(const mica_engine *engine, const mica_convolution *v) {
   int64_t out[MICA_CONVOLUTION_AXES];
   mica_convolution_output(v, out);
-  return fits(engine, v) && v->c >= WIDE && v->o >= WIDE && v->n * out[1] * out[2] <= ROWS_EACH;
+  return fits(engine, v) && v->c >= WIDE && v->o >= WIDE &&
+         (v->n * out[1] * out[2] <= ROWS_EACH || mica_convolution_taps(v) == 1);
 }
 
 bool mica_direct_data_pays(const mica_engine *engine, const mica_convolution *v) {

@@ -64,7 +64,8 @@ typedef struct tile {
   bool first, last; /* the first and the last cut of a sum */
   const real
       *ahead; /* what will be multiplied next, and how many lines of it to ask for at a step */
-  int lines;
+  int lines, ahead_step;
+  bool once; /* not for each panel */
 } tile;
 
 /* `depth` products of each sum, all unrolled. Two pointers and multiples of the step address the
@@ -91,9 +92,11 @@ INLINE void add_products(const int rows, const int vectors, const int depth, con
 INLINE void tile_sums(const int rows, const int vectors, const tile *t, const mica_direct_ending *e,
                       real *y) {
   vector sum[TILE_ROWS][TILE_VECTORS];
-  const real *residual = e->residual, *bias = t->last ? e->bias : NULL;
+  /* It may be where the result goes. */
+  const real *residual = t->first && t->last ? e->residual : NULL;
+  const real *bias = t->last ? e->bias : NULL;
   const bool relu = t->last && e->relu;
-  const real *before = t->first ? residual : y;
+  const real *before = !t->first ? y : t->last ? NULL : e->residual;
 #pragma GCC unroll 16
   for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
@@ -103,10 +106,18 @@ INLINE void tile_sums(const int rows, const int vectors, const tile *t, const mi
   const real *right = t->right, *left = t->left;
   const int64_t whole = t->depth & -UNROLLED;
   const real *ahead = t->ahead;
+  int coming = 0;
   for (int64_t p = 0; p < whole;
        p += UNROLLED, right += UNROLLED * TILE_COLUMNS, left += UNROLLED) {
     for (int line = 0; line < t->lines; line++) __builtin_prefetch(ahead + line * LINE, 0, 2);
-    ahead += UNROLLED * TILE_COLUMNS;
+    ahead += t->ahead_step;
+    if (coming < rows) { /* where the sums of a row go, and what is added to them */
+      const int64_t at = t->to[coming++] + t->column;
+      for (int v = 0; v < vectors; v++) {
+        if (residual) __builtin_prefetch(residual + at + v * VECTOR_WIDTH);
+        __builtin_prefetch(y + at + v * VECTOR_WIDTH, 1);
+      }
+    }
     add_products(rows, vectors, UNROLLED, left, t->step, right, sum);
   }
   for (int64_t p = whole; p < t->depth; p++, right += TILE_COLUMNS, left++)
@@ -117,7 +128,8 @@ INLINE void tile_sums(const int rows, const int vectors, const tile *t, const mi
     const vector add = bias ? vector_load(bias + at) : (vector){0};
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
-      const vector s = sum[i][v] + add;
+      vector s = sum[i][v] + add;
+      if (residual) s += vector_load(residual + t->to[i] + at);
       vector_store(y + t->to[i] + at, relu ? relu_of(s) : s);
     }
   }
@@ -173,7 +185,7 @@ static int64_t shared(int64_t all, int64_t parts, int64_t part) {
 /* A tile's sums over a cut, for the panels of columns [t->column, until). */
 static void tile_panels(const mica_direct *d, tile t, int rows, int64_t panel, int64_t until,
                         const mica_direct_ending *ending, real *y) {
-  for (; t.column < until; t.column += TILE_COLUMNS, t.right += panel)
+  for (; t.column < until; t.column += TILE_COLUMNS, t.right += panel, t.lines *= !t.once)
     if (d->columns - t.column >= TILE_COLUMNS)
       wide_tiles[rows - 1](&t, ending, y);
     else
@@ -194,6 +206,9 @@ static void sums(const mica_direct *d, const void *x, const void *zeros, const v
   const int64_t group = blocks > 1 && cut * TILE_COLUMNS < GROUP / 2
                             ? GROUP / (cut * TILE_COLUMNS + 1) * TILE_COLUMNS
                             : TILE_COLUMNS;
+  /* Rows of a product that lie in order are read in place, the next ones on their way meanwhile. */
+  const bool plain = d->taps == 1 && d->step_h == 1 && d->step_w == 1 && !d->at_h[0] &&
+                     !d->at_w[0] && d->high == d->from_h && d->wide == d->from_w;
   int64_t to[ROWS];
   place p = place_of(d, begin), at[ROWS];
   for (int64_t block = 0; block < blocks; block++) {
@@ -207,7 +222,13 @@ static void sums(const mica_direct *d, const void *x, const void *zeros, const v
     int64_t first = 0;
     do { /* once where no tap meets the places */
       const int64_t depth = smaller(cut, whole - first);
-      for (int64_t i = 0; i < rows; i++) gather(d, x, zeros, at[i], first, depth, left + i * depth);
+      if (!plain)
+        for (int64_t i = 0; i < rows; i++)
+          gather(d, x, zeros, at[i], first, depth, left + i * depth);
+      const int64_t step = plain ? whole : depth;
+      const real *in =
+          plain ? (const real *)x + (begin + shared(end - begin, blocks, block)) * whole + first
+                : left;
       for (int64_t column = from * TILE_COLUMNS; column < last; column += group)
         for (int64_t k = 0; k < tiles; k++) {
           const int64_t row = shared(rows, tiles, k);
@@ -218,16 +239,23 @@ static void sums(const mica_direct *d, const void *x, const void *zeros, const v
                                                           (first + cut) * TILE_COLUMNS
                                                     : NULL;
           const int lines = (int)((STEP_LINES + tiles - 1) / tiles);
-          const tile t = {.left = left + row * depth,
+          const bool rows_ahead = plain && blocks > 1;
+          const tile t = {.left = in + row * step,
                           .right = right,
-                          .step = depth,
+                          .step = step,
                           .depth = depth,
                           .to = to + row,
                           .column = column,
                           .first = first == 0,
                           .last = first + depth == whole,
-                          .ahead = ahead ? ahead + k * lines * LINE : NULL,
-                          .lines = blocks == 1 && ahead && k * lines < STEP_LINES ? lines : 0};
+                          .ahead = rows_ahead ? in + (row + TILE_ROWS) * step
+                                   : ahead    ? ahead + k * lines * LINE
+                                              : NULL,
+                          .lines = rows_ahead                                       ? 2
+                                   : blocks == 1 && ahead && k * lines < STEP_LINES ? lines
+                                                                                    : 0,
+                          .ahead_step = rows_ahead ? 2 * LINE : UNROLLED * TILE_COLUMNS,
+                          .once = rows_ahead};
           tile_panels(d, t, (int)(shared(rows, tiles, k + 1) - row), panel,
                       smaller(column + group, last), ending, y);
         }
