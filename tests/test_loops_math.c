@@ -193,6 +193,43 @@ static void special(const loops_table *t) {
   }
 }
 
+/* gelu's derivative, whose zero lies between -1 and -1/2; near and far lanes side by side give what
+ * each gives alone. */
+static void gelu_slope(const loops_table *t) {
+  const int64_t n = 4003;
+  const double far = t->dtype == MICA_F32 ? 12.9 : 37;
+  void *x = loops_random(t, n, -far, far, 60), *one = loops_zeros(t, n), *gx = loops_zeros(t, n),
+       *y = loops_zeros(t, n), *alone = loops_zeros(t, 2);
+  const size_t size = mica_dtype_size(t->dtype);
+  for (int64_t i = 0; i < n; i++) loops_set(t, one, i, 1);
+  for (int64_t i = 0; i < n; i += 3) loops_set(t, x, i, loops_get(t, x, i) / 4);
+  loops_set(t, x, 7, (double)NAN);
+  t->k->elementwise->unary(MICA_UNARY_GELU, n, x, y, 0, 0);
+  t->k->elementwise->unary_grad(MICA_UNARY_GELU, n, x, NULL, one, gx, 0, 0);
+  assert_true(isnan(loops_get(t, y, 7)) && isnan(loops_get(t, gx, 7)));
+  loops_set(t, x, 7, 1);
+  t->k->elementwise->unary(MICA_UNARY_GELU, n, x, y, 0, 0);
+  t->k->elementwise->unary_grad(MICA_UNARY_GELU, n, x, NULL, one, gx, 0, 0);
+  for (int64_t i = 0; i < n; i++) {
+    const double v = loops_get(t, x, i), got = loops_get(t, gx, i);
+    const long double phi = expl(-(long double)v * v / 2) * 0.39894228040143267794L;
+    const double want = (double)(normal_ref(v) + v * phi);
+    if (!(fabs(got - want) <= 8 * unit(t, v > -1.5 && v < 0 ? 0.25 : want)))
+      fail_msg("gelu's slope at %.17g, %s %s: got %.17g, expected %.17g", v, t->k->isa,
+               t->dtype == MICA_F32 ? "float" : "double", got, want);
+    const char *at = (const char *)x + (size_t)i * size;
+    t->k->elementwise->unary(MICA_UNARY_GELU, 1, at, alone, 0, 0);
+    assert_memory_equal(alone, (const char *)y + (size_t)i * size, size);
+    t->k->elementwise->unary_grad(MICA_UNARY_GELU, 1, at, NULL, one, alone, 0, 0);
+    assert_memory_equal(alone, (const char *)gx + (size_t)i * size, size);
+  }
+  loops_free(t, n, x);
+  loops_free(t, n, one);
+  loops_free(t, n, gx);
+  loops_free(t, n, y);
+  loops_free(t, 2, alone);
+}
+
 static void power(const loops_table *t) {
   const int64_t n = 4000;
   void *a = loops_random(t, n, 0, 1, 50), *b = loops_random(t, n, -20, 20, 51),
@@ -234,6 +271,12 @@ static void errors_are_a_few_units(void **state) {
   loops_each(accuracy);
 }
 
+static void slopes_of_gelu(void **state) {
+  (void)state;
+  need_long_double();
+  loops_each(gelu_slope);
+}
+
 static void special_values_are_c_s(void **state) {
   (void)state;
   need_long_double();
@@ -249,6 +292,7 @@ static void powers_are_close(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(slopes_of_gelu),
       cmocka_unit_test(errors_are_a_few_units),
       cmocka_unit_test(special_values_are_c_s),
       cmocka_unit_test(powers_are_close),

@@ -5,6 +5,7 @@
 #define MICA_TENSOR_KERNEL_LOOPS_VECTOR_GELU_H
 
 #include "vector_exp.h"
+#include "vector_gelu_terms.h"
 
 #if defined(MICA_REAL_float)
 #define NORMAL_FAR    13.19f /* e^(-x^2/2) is a normal number up to here */
@@ -44,20 +45,81 @@ static inline vector held(vector x) {
   return -vector_max(-vector_abs(x), vector_of(-NORMAL_FAR));
 }
 
-static inline vector vector_gelu(vector x) {
+/* Phi(-a), and Phi(-a) - a phi(a), which is the slope at -a. */
+static inline vector tail_of(vector a) {
   vector gaussian;
-  const vector a = held(x);
-  return vector_max(vector_of(0), x) - a * normal_tail(a, &gaussian);
+  return normal_tail(a, &gaussian);
 }
 
-/* (x Phi(x))' = Phi(x) + x phi(x) */
-static inline vector vector_gelu_slope(vector x) {
+static inline vector slope_of(vector a) {
   vector gaussian;
-  const vector tail = normal_tail(held(x), &gaussian);
-  const vector_bits below = (vector_bits)(x < 0);
-  const vector phi = (vector)(((vector_bits)tail & below) | ((vector_bits)(1 - tail) & ~below));
-  const vector near = vector_max(vector_of(-NORMAL_FAR), x); /* keeps a NaN */
-  return phi + near * (gaussian * (real)0.3989422804014327);
+  const vector tail = normal_tail(a, &gaussian);
+  return tail - a * (gaussian * (real)0.3989422804014327);
+}
+
+#if defined(MICA_ISA_avx512) && defined(MICA_REAL_float)
+
+/* Polynomials whose coefficients one instruction finds in two registers take half the time as far
+ * as they reach. Further out are few: a lane's result does not depend on the others. */
+static __attribute__((noinline, cold)) vector far_tail(vector a) {
+  return tail_of(a);
+}
+
+static __attribute__((noinline, cold)) vector far_slope(vector a) {
+  return slope_of(a);
+}
+
+static inline vector term_at(const real term[GELU_PIECES], vector_bits piece) {
+  return (vector)_mm512_permutex2var_ps(_mm512_loadu_ps(term), (__m512i)piece,
+                                        _mm512_loadu_ps(term + VECTOR_WIDTH));
+}
+
+static inline vector polynomial_at(const real terms[GELU_TERMS][GELU_PIECES], vector a) {
+  const vector shifted = a * (1 / GELU_STEP) + ROUNDER, t = a - (shifted - ROUNDER) * GELU_STEP;
+  const vector_bits piece = (vector_bits)shifted; /* of which the lowest bits count */
+  vector p = term_at(terms[GELU_TERMS - 1], piece);
+#pragma GCC unroll 8
+  for (int i = GELU_TERMS - 2; i >= 0; i--) p = p * t + term_at(terms[i], piece);
+  return p;
+}
+
+static inline vector near_or_far(vector a, vector near, vector (*far)(vector)) {
+  const __mmask16 beyond = _mm512_cmp_ps_mask((__m512)a, _mm512_set1_ps(GELU_REACH), _CMP_GT_OQ);
+  if (__builtin_expect(beyond != 0, 0))
+    near = (vector)_mm512_mask_mov_ps((__m512)near, beyond, (__m512)far(a));
+  return near;
+}
+
+static inline vector gelu_tail(vector a) {
+  return near_or_far(a, polynomial_at(gelu_tail_terms, a), far_tail);
+}
+
+static inline vector gelu_slope(vector a) {
+  return near_or_far(a, polynomial_at(gelu_slope_terms, a), far_slope);
+}
+
+#else
+
+static inline vector gelu_tail(vector a) {
+  return tail_of(a);
+}
+
+static inline vector gelu_slope(vector a) {
+  return slope_of(a);
+}
+
+#endif
+
+static inline vector vector_gelu(vector x) {
+  const vector a = held(x);
+  return vector_max(vector_of(0), x) - a * gelu_tail(a);
+}
+
+/* (x Phi(x))' = Phi(x) + x phi(x), which is 1 less that of -x. */
+static inline vector vector_gelu_slope(vector x) {
+  const vector s = gelu_slope(held(x));
+  const vector_bits below = (vector_bits)(x < 0), nan = (vector_bits)(x != x);
+  return (vector)(((vector_bits)s & below) | ((vector_bits)(1 - s) & ~below) | nan);
 }
 
 /* sigmoid(z), z = x (a + b x^2) being twice the argument of tanh; (1 + tanh u) / 2 = sigmoid(2 u),
