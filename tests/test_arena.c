@@ -44,9 +44,9 @@ static void what_is_held_settles_near_the_peak(void **state) {
   assert_non_null(a);
   step(a);
   const size_t first = mica_arena_held(a), peak = mica_arena_peak(a);
-  assert_true(first > peak + peak / 8);
+  assert_true(first > peak + peak / 4);
   mica_arena_reset(a);
-  assert_true(mica_arena_held(a) <= peak + peak / 8);
+  assert_true(mica_arena_held(a) <= peak + peak / 4);
   size_t held = 0;
   for (int i = 0; i < 4; i++) {
     step(a);

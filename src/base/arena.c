@@ -159,8 +159,9 @@ void *mica_arena_alloc(mica_arena *a, size_t bytes) {
   size_t size = bytes < MIN_BLOCK ? MIN_BLOCK : (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
   block *b = find(a, size);
   if (!b) {
-    /* Growing with what is held keeps the regions few; the quarter makes the new block findable. */
-    size_t grow = size + size / 4 + a->held / 8;
+    /* Growing with what is held keeps the regions few, so that what lies free in them is wide; the
+     * quarter of the size makes the new block findable. */
+    size_t grow = size + size / 4 + a->held / 4;
     if (grow < MIN_GROW) grow = MIN_GROW;
     if (!region_add(a, (grow + ALIGN - 1) & ~(size_t)(ALIGN - 1))) return NULL;
     b = find(a, size);
@@ -201,10 +202,11 @@ void mica_arena_release(mica_arena *a, void *payload) {
 }
 
 /* The size of the one region that takes the place of several. The first time they hold more than a
- * step needs, since each grew beside what lay free in the others; if that was too little after all,
- * it is their sum. */
+ * step needs, since each grew beside what lay free in the others. What is there beyond the peak is
+ * for holes that nothing fits; a second region for these would cost more. If that was too little
+ * after all, it is their sum. */
 static size_t joined_size(mica_arena *a) {
-  const size_t enough = a->peak + a->peak / 16;
+  const size_t enough = a->peak + a->peak / 16 * 3;
   const size_t total = a->joined || a->held < enough ? a->held : enough;
   a->joined = true;
   return (total + ALIGN - 1) & ~(size_t)(ALIGN - 1);
