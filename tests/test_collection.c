@@ -411,8 +411,8 @@ static mica_status whole_life(void *ctx) {
   mica_collection *c = NULL;
   const int64_t id[3] = {1, 2, 3}, more[2] = {3, 4};
   float x[5 * d];
-  int64_t got[k];
-  double score[k];
+  int64_t got[2 * k];
+  double score[2 * k];
   mica_index_batch batch = MICA_INDEX_BATCH;
   for (int64_t i = 0; i < 5; i++) fill(i, 1, x + i * d);
   char command[600];

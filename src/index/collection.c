@@ -617,7 +617,7 @@ static mica_status add_rows(change *h, const mica_index_batch *batch) {
   numbered.id = list;
   if (!status) {
     if (order[n - 1] >= to->next_id) to->next_id = order[n - 1] + 1;
-    memcpy(from, to->segment + first, (size_t)merged * sizeof *from);
+    if (merged) memcpy(from, to->segment + first, (size_t)merged * sizeof *from);
     to->n = first;
     for (int64_t i = 0; i < merged; i++) to->rows -= from[i].rows;
     status = add_segment(h, from, merged, rows, &numbered);
