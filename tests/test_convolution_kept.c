@@ -1,6 +1,6 @@
-/* Predictions' 3x3 convolutions with kept weights, against the definition in double: maps that end
- * inside tiles, one tile to many, epilogues; every instruction set, and the same bits for every
- * number of threads. */
+/* Predictions' 3x3 convolutions with kept weights, or transformed ones where there are many tiles,
+ * against the definition in double: maps that end inside tiles, one tile to many, epilogues; every
+ * instruction set, and the same bits for every number of threads. */
 #include "support/failing_alloc.h"
 #include "support/test.h"
 #include "tensor/kernel/convolution.h"
@@ -14,13 +14,14 @@ typedef struct geometry {
   int64_t n, h, w, c, o, top, left, bottom, right;
 } geometry;
 
-/* Groups of all sizes; filters and channels that are no multiple of a block; parts of the tiles. */
+/* Groups of all sizes; filters and channels that are no multiple of a block; parts of the tiles;
+ * the last has many. */
 static const geometry geometries[] = {
     {1, 4, 4, 32, 32, 1, 1, 1, 1},    {1, 7, 7, 48, 32, 1, 1, 1, 1},
     {1, 9, 6, 32, 80, 1, 1, 1, 1},    {1, 9, 14, 64, 32, 0, 2, 1, 0},
     {1, 14, 14, 112, 48, 1, 1, 1, 1}, {1, 11, 18, 32, 32, 2, 0, 2, 1},
     {2, 12, 11, 32, 48, 1, 1, 1, 1},  {1, 28, 27, 32, 48, 1, 1, 1, 1},
-    {3, 29, 23, 48, 32, 1, 1, 1, 1},
+    {3, 29, 23, 48, 32, 1, 1, 1, 1},  {10, 29, 30, 32, 48, 1, 1, 1, 1},
 };
 
 static mica_convolution convolution_of(const geometry *g) {
@@ -95,7 +96,7 @@ static float *convolve(const arrays *a, const char *isa, int threads, bool endin
   void *packed = NULL;
   bool done = false;
   float *y = numbers(a->results, 5);
-  assert_true(mica_winograd_kept_pays(engine, &a->v));
+  assert_int_equal(mica_winograd_kept_pays(engine, &a->v), a->v.n < 10);
   assert_int_equal(mica_convolution_pack(engine, &a->v, a->w, &packed), MICA_OK);
   assert_int_equal(mica_convolution_forward_packed(engine, &a->v, a->x, packed,
                                                    ending ? a->bias : NULL,
@@ -143,6 +144,9 @@ static void others_are_left(void **state) {
   assert_true(mica_winograd_kept_pays(engine, &good));
   mica_convolution v = good;
   v.size[1] = v.size[2] = 2;
+  assert_false(mica_winograd_kept_pays(engine, &v));
+  v = good;
+  v.n = 100;
   assert_false(mica_winograd_kept_pays(engine, &v));
   v = good;
   v.stride[1] = 2;

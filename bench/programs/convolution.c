@@ -32,7 +32,7 @@ typedef struct arrays {
 
 static void own(const mica_engine *engine, const mica_convolution *v, int pass, arrays *a) {
   if (pass == FORWARD)
-    need(mica_winograd_forward(engine, v, a->w, a->x, NULL, NULL, false, a->own[FORWARD]));
+    need(mica_winograd_forward(engine, v, a->w, NULL, a->x, NULL, NULL, false, a->own[FORWARD]));
   else if (pass == DATA)
     need(mica_winograd_data(engine, v, a->dy, a->w, NULL, NULL, a->own[DATA]));
   else

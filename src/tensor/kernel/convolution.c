@@ -185,6 +185,11 @@ mica_status mica_convolution_pack(const mica_engine *engine, const mica_convolut
     mica_winograd_keep(engine, v, w, *packed);
     return MICA_OK;
   }
+  if (mica_winograd_pays(engine, v)) {
+    const size_t elements = (size_t)mica_winograd_packed(engine, v);
+    *packed = mica_malloc_aligned(elements * mica_dtype_size(v->dtype));
+    return *packed ? mica_winograd_pack(engine, v, w, *packed) : MICA_ERR_MEMORY;
+  }
   if (mica_direct_packed_pays(engine, v)) {
     const size_t elements = (size_t)mica_direct_packed(engine, v);
     *packed = mica_malloc_aligned(elements * mica_dtype_size(v->dtype));
@@ -207,6 +212,8 @@ mica_status mica_convolution_forward_packed(const mica_engine *engine, const mic
   job j;
   *done = mica_winograd_kept_pays(engine, v);
   if (*done) return mica_winograd_kept_forward(engine, v, packed, x, bias, residual, relu, y);
+  *done = mica_winograd_pays(engine, v);
+  if (*done) return mica_winograd_forward(engine, v, NULL, packed, x, bias, residual, relu, y);
   *done = mica_direct_packed_pays(engine, v);
   if (*done) return mica_direct_forward(engine, v, NULL, packed, x, bias, residual, relu, y);
   mica_status status = job_of(engine, v, &j);
@@ -316,7 +323,7 @@ mica_status mica_convolution_forward(const mica_engine *engine, const mica_convo
     return mica_depthwise_forward(engine, v, j.out, x, w,
                                   &(mica_depthwise_ending){bias, residual, relu}, y);
   if (mica_winograd_pays(engine, v))
-    return mica_winograd_forward(engine, v, w, x, bias, residual, relu, y);
+    return mica_winograd_forward(engine, v, w, NULL, x, bias, residual, relu, y);
   if (mica_direct_pays(engine, v))
     return mica_direct_forward(engine, v, w, NULL, x, bias, residual, relu, y);
   if (library_pays(&j)) {

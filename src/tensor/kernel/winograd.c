@@ -121,6 +121,20 @@ static void pack(job *j, void *packed) {
   mica_parallel_for(j->engine, (filters + FILTERS_AT_ONCE - 1) / FILTERS_AT_ONCE, pack_range, j);
 }
 
+int64_t mica_winograd_packed(const mica_engine *engine, const mica_convolution *v) {
+  const job j = job_of(engine, v);
+  return POINTS * packed_step(&j);
+}
+
+mica_status mica_winograd_pack(const mica_engine *engine, const mica_convolution *v, const void *w,
+                               void *packed) {
+  job j = job_of(engine, v);
+  j.w = w;
+  memset(packed, 0, (size_t)(POINTS * packed_step(&j)) * j.size);
+  pack(&j, packed);
+  return MICA_OK;
+}
+
 /* ---- forward ---- */
 
 static void products_of(const job *j, int64_t point, int64_t tiles, int64_t step_v, const char *v,
@@ -208,7 +222,7 @@ static char *zeros_of(const job *j) {
 static mica_status run(job *j) {
   const int64_t weights = POINTS * packed_step(j);
   char *own = NULL, *zeros = zeros_of(j);
-  if (zeros) {
+  if (zeros && !j->packed) {
     own = mica_workspace_acquire(j->engine, (size_t)weights * j->size);
     if (own) pack(j, own);
     j->packed = own;
@@ -236,10 +250,11 @@ static mica_status run(job *j) {
 }
 
 mica_status mica_winograd_forward(const mica_engine *engine, const mica_convolution *v,
-                                  const void *w, const void *x, const void *bias,
-                                  const void *residual, bool relu, void *y) {
+                                  const void *w, const void *packed, const void *x,
+                                  const void *bias, const void *residual, bool relu, void *y) {
   job j = job_of(engine, v);
   j.w = w;
+  j.packed = packed;
   j.x = x;
   j.bias = bias;
   j.residual = residual;

@@ -23,10 +23,15 @@
 bool mica_winograd_pays(const mica_engine *engine, const mica_convolution *conv);
 bool mica_winograd_weights_pay(const mica_engine *engine, const mica_convolution *conv);
 
-/* As mica_convolution_forward, with w [o, 3, 3, c]. */
+/* As mica_convolution_forward, with w [o, 3, 3, c], or packed by mica_winograd_pack (w NULL). */
 mica_status mica_winograd_forward(const mica_engine *engine, const mica_convolution *conv,
-                                  const void *w, const void *x, const void *bias,
-                                  const void *residual, bool relu, void *y);
+                                  const void *w, const void *packed, const void *x,
+                                  const void *bias, const void *residual, bool relu, void *y);
+
+/* Elements of packed weights, and the packing itself. */
+int64_t mica_winograd_packed(const mica_engine *engine, const mica_convolution *conv);
+mica_status mica_winograd_pack(const mica_engine *engine, const mica_convolution *conv,
+                               const void *w, void *packed);
 
 /* As mica_convolution_backward_data and mica_convolution_backward_weights, which makes no db. */
 mica_status mica_winograd_data(const mica_engine *engine, const mica_convolution *conv,

@@ -17,9 +17,11 @@ enum {
   KERNEL = 9,
   POINTS = MICA_WINOGRAD_POINTS,
   NARROWEST = 32, /* channels: with fewer the transforms are most of the work */
-  PART = 24,      /* tiles: more read their weights again from further away */
-  FEW = 32        /* the same: with fewer it is the weights that count */
+  PART = 24,      /* tiles, or as many as stay in the second cache */
+  FEW = 32,       /* with fewer it is the weights that count */
+  MANY = 512      /* from here on it is faster to transform them once */
 };
+static const int64_t CACHED = 160 << 10; /* elements */
 
 typedef struct job {
   const mica_engine *engine;
@@ -55,7 +57,7 @@ bool mica_winograd_kept_pays(const mica_engine *engine, const mica_convolution *
   if (v->c % j.k->vector || v->o % j.k->vector || v->c < NARROWEST || v->o < NARROWEST)
     return false;
   /* A tile takes the time of six places of the direct sum, wherever the map ends inside it. */
-  return v->n * j.to.height * j.to.width > 6 * j.tiles;
+  return v->n * j.to.height * j.to.width > 6 * j.tiles && j.tiles < MANY;
 }
 
 int64_t mica_winograd_kept_elements(const mica_convolution *v) {
@@ -150,7 +152,8 @@ mica_status mica_winograd_kept_forward(const mica_engine *engine, const mica_con
     j.v = j.zeros + conv->c;
     j.groups = (j.tiles + j.k->most - 1) / j.k->most;
     const int64_t threads = mica_engine_threads(engine);
-    j.parts = (j.tiles + PART * threads - 1) / (PART * threads) * threads;
+    const int64_t fit = CACHED / (POINTS * conv->c), part = threads * (fit < PART ? PART : fit);
+    j.parts = (j.tiles + part - 1) / part * threads;
     if (few) {
       mica_parallel_for(engine, j.groups, group_range, &j);
       mica_parallel_for(engine, conv->o / j.k->vector, filter_range, &j);
