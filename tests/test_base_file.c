@@ -108,6 +108,32 @@ static void parts_make_a_whole(void **state) {
   free(bytes);
 }
 
+static void what_is_written_can_be_looked_at(void **state) {
+  (void)state;
+  const char *path = in_folder("look.bin");
+  mica_writer *w;
+  mica_mapping map;
+  assert_int_equal(mica_writer_open(path, &w), MICA_OK);
+  assert_int_equal(mica_writer_map(w, &map), MICA_OK);
+  assert_int_equal(map.n, 0); /* nothing yet */
+  mica_file_unmap(&map);
+  assert_int_equal(mica_writer_write(w, "abc", 3), MICA_OK);
+  assert_int_equal(mica_writer_map(w, &map), MICA_OK);
+  assert_int_equal(map.n, 3);
+  assert_memory_equal(map.bytes, "abc", 3);
+  mica_file_unmap(&map);
+  assert_int_equal(mica_writer_write(w, "de", 2), MICA_OK);
+  assert_int_equal(mica_writer_commit(w), MICA_OK);
+  mica_writer_close(w);
+  check_content(path, (const uint8_t *)"abcde", 5);
+  unlink(path);
+  assert_int_equal(mica_writer_open("/dev/null", &w), MICA_OK);
+  assert_int_equal(mica_writer_map(w, &map), MICA_ERR_IO);
+  names_path("/dev/null");
+  assert_int_equal(mica_writer_commit(w), MICA_ERR_IO); /* the first failure stays */
+  mica_writer_close(w);
+}
+
 static void a_limit_is_kept(void **state) {
   (void)state;
   const char *path = in_folder("data.bin");
@@ -343,6 +369,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_written_is_read),
       cmocka_unit_test(parts_make_a_whole),
+      cmocka_unit_test(what_is_written_can_be_looked_at),
       cmocka_unit_test(a_limit_is_kept),
       cmocka_unit_test(pipes_are_read),
       cmocka_unit_test(what_is_missing_is_named),

@@ -132,7 +132,8 @@ typedef struct mica_index_query_options {
    * specification says. An exact one takes no notice. */
   int64_t effort;
   /* What may be in an answer: rows r whose bit r % 64 of allowed[r / 64] is set, and for query i
-   * rows of the label want_label[i], -1 for any. NULL: all. */
+   * rows of the label want_label[i], -1 for any. NULL: all. Few allowed rows are all looked at; of
+   * a rare label an approximate index may find fewer than there are. */
   const uint64_t *allowed;
   const int64_t *want_label; /* [Q] */
   int32_t exact;             /* 1: every row is compared, whatever the index */
@@ -189,10 +190,8 @@ MICA_API int64_t mica_index_question_count(const mica_index_question *question);
 MICA_API const double *mica_index_question_rows(const mica_index_question *question);
 MICA_API const double *mica_index_question_norms(const mica_index_question *question);
 MICA_API int64_t mica_index_question_k(const mica_index_question *question);
-/* The effort that was asked for, 0 for none; and of a query how many rows may be in its answer, at
- * most (labels and what has been seen are not counted). */
+/* The effort that was asked for, 0 for none. */
 MICA_API int64_t mica_index_question_effort(const mica_index_question *question);
-MICA_API int64_t mica_index_question_allowed(const mica_index_question *question);
 
 /* Look for neighbours of queries [begin, end) in part `part` of the rows; `best` has one list a
  * query. `scratch` is 64-byte aligned and this call's alone. */

@@ -21,7 +21,7 @@ typedef struct mica_quantiser mica_quantiser;
 
 typedef struct mica_quantiser_options {
   uint32_t size;
-  int64_t parts;      /* P, 1..D: bytes of a row's code (half as many bits as log2 K says) */
+  int64_t parts;      /* P, 1..D: a row's code has one byte for each */
   int64_t words;      /* K, 2..256 codewords of each part */
   int64_t rotations;  /* steps of the rotation's training; 0: no rotation */
   int64_t iterations; /* of k-means for each part's codewords, at the end */
@@ -37,7 +37,7 @@ typedef struct mica_quantiser_options {
  * directions dealt out to parts of equal products of variances, then code and rotation are fitted
  * in turn: R = the orthogonal factor of Y^T X + s R, Y the decoded rows of R X and s small.
  * MICA_ERR_SHAPE, MICA_ERR_INVALID, MICA_ERR_NUMERIC, MICA_ERR_MEMORY. Memory: 12 bytes for each
- * number of the sample, and with a rotation 24 D^2. */
+ * number of the sample, and with a rotation 24 D^2 and 4 D^2 for each 4096 rows of it. */
 MICA_API mica_status mica_quantiser_fit(const mica_engine *engine, const mica_view *x,
                                         const mica_quantiser_options *options,
                                         mica_quantiser **out);

@@ -56,9 +56,6 @@ int64_t mica_index_question_k(const mica_index_question *question) {
 int64_t mica_index_question_effort(const mica_index_question *question) {
   return question->effort;
 }
-int64_t mica_index_question_allowed(const mica_index_question *question) {
-  return question->allowed_rows;
-}
 
 /* ---- one list ---- */
 

@@ -130,12 +130,11 @@ static mica_status centre_chunk(void *ctx, int64_t c, void *scratch) {
   return MICA_OK;
 }
 
-static mica_status seed(const training *t, mica_key key) {
+static void seed(const training *t, mica_key key) {
   const mica_float_rows *r = t->rows;
   mica_random_permutation(key, r->n, t->order);
   for (int64_t c = 0; c < t->k; c++)
     memcpy(t->centre + c * r->d, r->x + t->order[c] * r->stride, (size_t)r->d * sizeof(float));
-  return MICA_OK;
 }
 
 mica_status mica_clusters_fit(const mica_engine *engine, const mica_float_rows *rows, int64_t k,
@@ -148,7 +147,7 @@ mica_status mica_clusters_fit(const mica_engine *engine, const mica_float_rows *
   if (!status) {
     t.start = t.order + n;
     t.distance = (float *)(void *)(t.assigned + n);
-    if (!seeded) status = seed(&t, key);
+    if (!seeded) seed(&t, key);
   }
   for (int64_t i = 0; i < iterations && !status; i++) {
     status = mica_clusters_assign(engine, rows, centre, k, t.assigned, t.distance);
