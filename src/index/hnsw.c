@@ -12,6 +12,7 @@
  * A file's links are only read where a walk meets them, and one that names no row of its layer is
  * passed over there: opening a large index costs little, and a damaged graph finds less.
  */
+#include "index/arrays.h"
 #include "index/index.h"
 
 #include "numeric/chunks.h"
@@ -434,12 +435,6 @@ static mica_status find_upper(state *s, int64_t *all) {
   return MICA_OK;
 }
 
-static mica_status hold(state *s, int which, mica_dtype dtype, mica_shape shape, void **data) {
-  mica_status status = mica_tensor_create(dtype, shape, &s->held[which]);
-  if (!status) *data = mica_tensor_view(s->held[which]).data;
-  return status;
-}
-
 static mica_status make(const options *o, const mica_index_rows *rows, state *s) {
   void *layer = NULL, *ground = NULL, *upper = NULL, *entry = NULL;
   int64_t all = 0;
@@ -448,14 +443,16 @@ static mica_status make(const options *o, const mica_index_rows *rows, state *s)
   if (rows->n > INT32_MAX)
     return mica_fail(MICA_ERR_UNSUPPORTED, "hnsw: %lld rows, at most %d", (long long)rows->n,
                      INT32_MAX);
-  mica_status status = hold(s, 0, MICA_U8, MICA_SHAPE(s->n), &layer);
+  mica_status status = mica_index_array_make(MICA_U8, MICA_SHAPE(s->n), &s->held[0], &layer);
   if (status) return status;
   draw_layers(layer, s->n, o->links, (uint64_t)o->seed);
   s->layer = layer;
   status = find_upper(s, &all);
-  if (!status) status = hold(s, 1, MICA_I32, MICA_SHAPE(s->n, 2 * s->links), &ground);
-  if (!status) status = hold(s, 2, MICA_I32, MICA_SHAPE(all, s->links), &upper);
-  if (!status) status = hold(s, 3, MICA_I64, MICA_SHAPE(1), &entry);
+  if (!status)
+    status = mica_index_array_make(MICA_I32, MICA_SHAPE(s->n, 2 * s->links), &s->held[1], &ground);
+  if (!status)
+    status = mica_index_array_make(MICA_I32, MICA_SHAPE(all, s->links), &s->held[2], &upper);
+  if (!status) status = mica_index_array_make(MICA_I64, MICA_SHAPE(1), &s->held[3], &entry);
   if (status) return status;
   s->ground = ground;
   s->upper = upper;
@@ -505,26 +502,12 @@ static const char *const held_name[] = {"layers", "ground", "upper", "entry"};
 
 static mica_status save(const void *p, mica_record *record) {
   const state *s = p;
-  mica_status status = MICA_OK;
-  for (size_t i = 0; i < sizeof held_name / sizeof *held_name && !status; i++)
-    status = mica_record_put(record, held_name[i], s->held[i]);
-  return status;
+  return mica_index_arrays_save(record, held_name, s->held, sizeof s->held / sizeof *s->held);
 }
 
-static mica_status take(state *s, const mica_record *record, size_t which, mica_dtype dtype,
-                        int64_t n, void **data) {
-  for (int64_t i = 0; i < mica_record_count(record); i++) {
-    const char *name;
-    mica_tensor *t = mica_record_at(record, i, &name);
-    if (strcmp(name, held_name[which]) != 0) continue;
-    const mica_view v = mica_tensor_view(t);
-    if (v.dtype != dtype || mica_shape_count(&v.shape) != n) break;
-    s->held[which] = mica_tensor_retain(t);
-    *data = v.data;
-    return MICA_OK;
-  }
-  return mica_fail(MICA_ERR_FORMAT, "hnsw: no tensor '%s' of %lld %s", held_name[which],
-                   (long long)n, mica_dtype_name(dtype));
+static mica_status take(state *s, const mica_record *record, int which, mica_dtype dtype, int64_t n,
+                        void **data) {
+  return mica_index_array_take(record, "hnsw", held_name[which], dtype, n, &s->held[which], data);
 }
 
 static mica_status load(const mica_engine *engine, const void *options_,

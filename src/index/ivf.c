@@ -13,432 +13,22 @@
  * lists. The best `rerank` rows of each query are then scored exactly from the stored rows, which
  * may stay on disk (Xiao et al. 2022, arXiv 2201.05409, two granularities).
  */
-#include "index/index.h"
+#include "index/ivf.h"
 #include "index/sieve.h"
 
-#include "numeric/chunks.h"
-#include "numeric/clusters.h"
 #include "numeric/top_k.h"
 #include "tensor/dtype.h"
 #include "tensor/kernel/gemm.h"
 #include "tensor/kernel/kernel.h"
-#include "tensor/kernel/search.h"
-
-#include <mica/quantise.h>
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CODES_NONE, CODES_PQ, CODES_OPQ };
-
-typedef struct {
-  mica_index_head head;
-  int64_t lists, probe;
-  int32_t codes;
-  int64_t parts, words, rerank, sample, iterations, rotations, seed;
-} options;
-
-static const mica_option option_table[] = {
-    MICA_INDEX_HEAD_OPTIONS(options),
-    {"lists", MICA_OPTION_INT, "0", 0, 1 << 24, NULL,
-     "lists that the rows are divided among; 0: 4 sqrt(rows)", offsetof(options, lists)},
-    {"probe", MICA_OPTION_INT, "0", 0, 1 << 24, NULL,
-     "lists that a query looks at; 0: a thirty-second of them, at least 8",
-     offsetof(options, probe)},
-    {"codes", MICA_OPTION_CHOICE, "none", 0, 0, "none|pq|opq",
-     "short codes of the rows: product quantisation, also with a rotation",
-     offsetof(options, codes)},
-    {"parts", MICA_OPTION_INT, "16", 1, 1 << 16, NULL, "parts of a code", offsetof(options, parts)},
-    {"words", MICA_OPTION_INT, "256", 2, 256, NULL,
-     "codewords of each part; 16 take half a byte and are looked up faster",
-     offsetof(options, words)},
-    {"rerank", MICA_OPTION_INT, "100", 0, 1 << 24, NULL,
-     "rows that are scored exactly after their codes; 0: codes alone", offsetof(options, rerank)},
-    {"sample", MICA_OPTION_INT, "0", 0, 0, NULL,
-     "rows at most that centres are trained on; 0: 64 a list", offsetof(options, sample)},
-    {"iterations", MICA_OPTION_INT, "10", 1, 1000, NULL, "of k-means for the centres",
-     offsetof(options, iterations)},
-    {"rotations", MICA_OPTION_INT, "16", 1, 1000, NULL, "steps of opq's training",
-     offsetof(options, rotations)},
-    {"seed", MICA_OPTION_INT, "0", 0, 0, NULL, "of what is drawn at random",
-     offsetof(options, seed)},
-    {NULL, MICA_OPTION_BOOL, NULL, 0, 0, NULL, NULL, 0}};
-
-/* Arrays are the state's own after a build, and lie in the file's memory after a load. */
-typedef struct {
-  int64_t lists, n;
-  const float *centre;   /* [lists, d] */
-  const int64_t *start;  /* [lists + 1] into order */
-  const int64_t *order;  /* [n] rows, list by list */
-  mica_quantiser *codes; /* or NULL */
-  const uint8_t *code;   /* each list from code_at on */
-  const float *constant; /* [n] in the order of lists, for the distance; or NULL */
-  int64_t code_bytes;
-  int64_t *code_at; /* [lists] */
-  float *square;    /* [lists] squared lengths of the centres */
-  mica_tensor *held[5];
-} state;
-
-/* Codes of 16 words lie in blocks of rows, half a byte each; others byte by byte. */
-static bool packed(const mica_quantiser *q) {
-  return mica_quantiser_words(q) == 16;
-}
-
-static int64_t bytes_of_list(const mica_quantiser *q, int64_t rows) {
-  const int64_t parts = mica_quantiser_parts(q);
-  return packed(q) ? mica_chunks_of(rows, MICA_CODE_BLOCK) * 16 * parts : rows * parts;
-}
-
-static void free_state(void *p) {
-  state *s = p;
-  if (!s) return;
-  for (size_t i = 0; i < sizeof s->held / sizeof *s->held; i++) mica_tensor_free(s->held[i]);
-  mica_quantiser_free(s->codes);
-  mica_free(s->code_at);
-  mica_free(s->square);
-  mica_free(s);
-}
-
-/* What follows from the lists, once centres and codes are there. */
-static mica_status complete(const mica_engine *engine, state *s, int64_t d) {
-  s->square = mica_realloc_array(NULL, (size_t)s->lists, sizeof *s->square);
-  s->code_at = mica_realloc_array(NULL, (size_t)s->lists, sizeof *s->code_at);
-  if (!s->square || !s->code_at) return MICA_ERR_MEMORY;
-  mica_kernels_of(engine, MICA_F32)->reduce->row_sum_squares(s->lists, d, s->centre, d, s->square);
-  int64_t at = 0;
-  for (int64_t l = 0; l < s->lists; l++) {
-    s->code_at[l] = at;
-    if (s->codes) at += bytes_of_list(s->codes, s->start[l + 1] - s->start[l]);
-  }
-  return MICA_OK;
-}
-
-/* ---- rows as float32 ---- */
-
-/* As centres see it: under cosine of length 1, where it has one. */
-static void load_row(const mica_index_rows *rows, int64_t row, float *to) {
-  const char *from = (const char *)rows->x + (size_t)(row * rows->d) * mica_dtype_size(rows->dtype);
-  mica_convert(to, MICA_F32, from, rows->dtype, (size_t)rows->d);
-  if (rows->metric != MICA_INDEX_COSINE || rows->norm[row] == 0) return;
-  const double scale = 1 / rows->norm[row];
-  for (int64_t j = 0; j < rows->d; j++) to[j] = (float)((double)to[j] * scale);
-}
-
-typedef struct {
-  const mica_index_rows *rows;
-  const int64_t *number; /* or NULL: from `first` on */
-  int64_t first, n;
-  float *to;
-} loading;
-
-enum { loaded_rows = 512 };
-
-static mica_status load_chunk(void *ctx, int64_t chunk, void *scratch) {
-  (void)scratch;
-  const loading *l = ctx;
-  const int64_t from = chunk * loaded_rows;
-  const int64_t to = from + loaded_rows < l->n ? from + loaded_rows : l->n;
-  for (int64_t i = from; i < to; i++)
-    load_row(l->rows, l->number ? l->number[i] : l->first + i, l->to + i * l->rows->d);
-  return MICA_OK;
-}
-
-static mica_status load_rows(const mica_engine *engine, const mica_index_rows *rows,
-                             const int64_t *number, int64_t first, int64_t n, float *to) {
-  loading l = {rows, number, first, n, to};
-  return mica_chunks_run(engine, mica_chunks_of(n, loaded_rows), 0, load_chunk, &l);
-}
-
-/* ---- building ---- */
-
-typedef struct {
-  const mica_engine *engine;
-  const options *o;
-  const mica_index_rows *rows;
-  state *s;
-  float *centre;
-  int64_t *start, *order;
-  float *block; /* [block_rows, d] */
-} build_job;
-
-enum { block_rows = 8192 };
-
-/* A tensor that the state holds. */
-static mica_status hold(state *s, int which, mica_dtype dtype, mica_shape shape, void **data) {
-  mica_status status = mica_tensor_create(dtype, shape, &s->held[which]);
-  if (!status) *data = mica_tensor_view(s->held[which]).data;
-  return status;
-}
-
-static int64_t lists_of(const options *o, int64_t n) {
-  int64_t lists = o->lists ? o->lists : (int64_t)(4 * sqrt((double)n) + 0.5);
-  const int64_t most = o->lists ? n : 1 + n / 32;
-  return lists < most ? lists : most;
-}
-
-static mica_status train_centres(const build_job *b) {
-  const int64_t n = b->rows->n, d = b->rows->d, lists = b->s->lists;
-  int64_t m = b->o->sample ? b->o->sample : 64 * lists;
-  if (m < lists) m = lists;
-  if (m > n) m = n;
-  const mica_key key = mica_key_fold_name(mica_key_seed((uint64_t)b->o->seed), "ivf");
-  int64_t *order = mica_realloc_array(NULL, (size_t)n, sizeof *order);
-  float *sample = mica_realloc_array(NULL, (size_t)(m * d), sizeof *sample);
-  mica_status status = order && sample ? MICA_OK : MICA_ERR_MEMORY;
-  if (!status) {
-    mica_random_permutation(mica_key_fold_name(key, "sample"), n, order);
-    status = load_rows(b->engine, b->rows, m == n ? NULL : order, 0, m, sample);
-  }
-  const mica_float_rows rows = {sample, m, d, d};
-  if (!status)
-    status = mica_clusters_fit(b->engine, &rows, lists, b->o->iterations, false, key, b->centre);
-  mica_free(order);
-  mica_free(sample);
-  return status;
-}
-
-/* The rows of each list, ascending. */
-static mica_status divide(const build_job *b) {
-  const int64_t n = b->rows->n, lists = b->s->lists;
-  int32_t *assigned = mica_realloc_array(NULL, (size_t)n, sizeof *assigned);
-  mica_status status = assigned ? MICA_OK : MICA_ERR_MEMORY;
-  for (int64_t from = 0; from < n && !status; from += block_rows) {
-    const int64_t m = n - from < block_rows ? n - from : block_rows;
-    const mica_float_rows rows = {b->block, m, b->rows->d, b->rows->d};
-    status = load_rows(b->engine, b->rows, NULL, from, m, b->block);
-    if (!status)
-      status = mica_clusters_assign(b->engine, &rows, b->centre, lists, assigned + from, NULL);
-  }
-  memset(b->start, 0, (size_t)(lists + 1) * sizeof *b->start);
-  for (int64_t i = 0; i < n && !status; i++) b->start[assigned[i] + 1]++;
-  for (int64_t l = 0; l < lists; l++) b->start[l + 1] += b->start[l];
-  for (int64_t i = 0; i < n && !status; i++) b->order[b->start[assigned[i]]++] = i;
-  for (int64_t l = lists; l > 0; l--) b->start[l] = b->start[l - 1];
-  b->start[0] = 0;
-  mica_free(assigned);
-  return status;
-}
-
-/* What is left of rows beside their centres: those at [from, from + m) of the order. `list` is that
- * of the first. */
-static mica_status residuals(const build_job *b, int64_t from, int64_t m, int64_t list) {
-  const int64_t d = b->rows->d;
-  mica_status status = load_rows(b->engine, b->rows, b->order + from, 0, m, b->block);
-  for (int64_t i = 0; i < m && !status; i++) {
-    while (b->start[list + 1] <= from + i) list++;
-    for (int64_t j = 0; j < d; j++) b->block[i * d + j] -= b->centre[list * d + j];
-  }
-  return status;
-}
-
-static mica_status train_codes(const build_job *b) {
-  const int64_t n = b->rows->n, d = b->rows->d;
-  mica_quantiser_options q = MICA_QUANTISER_OPTIONS;
-  q.parts = b->o->parts < d ? b->o->parts : d;
-  q.words = b->o->words;
-  q.rotations = b->o->codes == CODES_OPQ ? b->o->rotations : 0;
-  q.seed = (uint64_t)b->o->seed;
-  if (n < q.words)
-    return mica_fail(MICA_ERR_INVALID, "ivf: codes of %lld words need as many rows, there are %lld",
-                     (long long)q.words, (long long)n);
-  /* Rows at even distances in the order of lists. */
-  const int64_t m = n < 256 * q.words ? n : 256 * q.words;
-  float *sample = mica_realloc_array(NULL, (size_t)(m * d), sizeof *sample);
-  if (!sample) return MICA_ERR_MEMORY;
-  int64_t list = 0;
-  for (int64_t i = 0; i < m; i++) {
-    const int64_t at = (int64_t)((double)i * (double)n / (double)m);
-    load_row(b->rows, b->order[at], sample + i * d);
-    while (b->start[list + 1] <= at) list++;
-    for (int64_t j = 0; j < d; j++) sample[i * d + j] -= b->centre[list * d + j];
-  }
-  const mica_view view = mica_view_of(sample, MICA_F32, MICA_SHAPE(m, d));
-  mica_status status = mica_quantiser_fit(b->engine, &view, &q, &b->s->codes);
-  mica_free(sample);
-  return status;
-}
-
-/* Codes of m rows, the first of which is row `at` of its list, to the list's place. */
-static void put_codes(const mica_quantiser *q, const uint8_t *code, int64_t at, int64_t m,
-                      uint8_t *to) {
-  const int64_t parts = mica_quantiser_parts(q);
-  if (!packed(q)) {
-    memcpy(to + at * parts, code, (size_t)(m * parts));
-    return;
-  }
-  for (int64_t i = 0; i < m; i++, code += parts) {
-    const int64_t lane = (at + i) % MICA_CODE_BLOCK;
-    uint8_t *block = to + (at + i) / MICA_CODE_BLOCK * 16 * parts + lane % 16;
-    for (int64_t p = 0; p < parts; p++)
-      block[16 * p] = (uint8_t)(block[16 * p] | (lane < 16 ? code[p] : code[p] << 4));
-  }
-}
-
-/* |r|^2 + 2 <c, r> of a decoded residual. */
-static float constant_of(const float *r, const float *c, int64_t d) {
-  double sum = 0;
-  for (int64_t j = 0; j < d; j++) sum += (double)r[j] * ((double)r[j] + 2 * (double)c[j]);
-  return (float)sum;
-}
-
-static mica_status encode(const build_job *b, uint8_t *code, float *constant) {
-  const state *s = b->s;
-  const int64_t d = b->rows->d, parts = mica_quantiser_parts(s->codes);
-  uint8_t *part = mica_realloc_array(NULL, (size_t)(block_rows * parts), 1);
-  mica_status status = part ? MICA_OK : MICA_ERR_MEMORY;
-  for (int64_t list = 0; list < s->lists && !status; list++) {
-    const int64_t begin = b->start[list], end = b->start[list + 1];
-    for (int64_t from = begin; from < end && !status; from += block_rows) {
-      const int64_t m = end - from < block_rows ? end - from : block_rows;
-      const mica_view rows = mica_view_of(b->block, MICA_F32, MICA_SHAPE(m, d));
-      status = residuals(b, from, m, list);
-      if (!status) status = mica_quantiser_encode(s->codes, &rows, part);
-      if (!status) put_codes(s->codes, part, from - begin, m, code);
-      if (!status && constant) status = mica_quantiser_decode(s->codes, part, m, b->block);
-      for (int64_t i = 0; i < m && !status && constant; i++)
-        constant[from + i] = constant_of(b->block + i * d, b->centre + list * d, d);
-    }
-    code += bytes_of_list(s->codes, end - begin);
-  }
-  mica_free(part);
-  return status;
-}
-
-static mica_status add_codes(const build_job *b) {
-  state *s = b->s;
-  void *code = NULL, *constant = NULL;
-  mica_status status = train_codes(b);
-  if (status) return status;
-  for (int64_t l = 0; l < s->lists; l++)
-    s->code_bytes += bytes_of_list(s->codes, b->start[l + 1] - b->start[l]);
-  status = hold(s, 3, MICA_U8, MICA_SHAPE(s->code_bytes), &code);
-  if (!status) memset(code, 0, (size_t)s->code_bytes);
-  if (!status && b->rows->metric == MICA_INDEX_L2)
-    status = hold(s, 4, MICA_F32, MICA_SHAPE(s->n), &constant);
-  if (!status) status = encode(b, code, constant);
-  s->code = code;
-  s->constant = constant;
-  return status;
-}
-
-static mica_status build(const mica_engine *engine, const void *o, const mica_index_rows *rows,
-                         void **out) {
-  state *s = mica_calloc(1, sizeof *s);
-  if (!s) return MICA_ERR_MEMORY;
-  build_job b = {.engine = engine, .o = o, .rows = rows, .s = s};
-  s->n = rows->n;
-  s->lists = lists_of(o, rows->n);
-  void *centre = NULL, *start = NULL, *order = NULL;
-  mica_status status = hold(s, 0, MICA_F32, MICA_SHAPE(s->lists, rows->d), &centre);
-  if (!status) status = hold(s, 1, MICA_I64, MICA_SHAPE(s->lists + 1), &start);
-  if (!status) status = hold(s, 2, MICA_I64, MICA_SHAPE(s->n), &order);
-  b.centre = centre, b.start = start, b.order = order;
-  s->centre = centre, s->start = start, s->order = order;
-  b.block = mica_realloc_array(NULL, (size_t)(block_rows * rows->d), sizeof *b.block);
-  if (!status && !b.block) status = MICA_ERR_MEMORY;
-  if (!status) status = train_centres(&b);
-  if (!status) status = divide(&b);
-  if (!status && b.o->codes != CODES_NONE) status = add_codes(&b);
-  if (!status) status = complete(engine, s, rows->d);
-  mica_free(b.block);
-  if (status)
-    free_state(s);
-  else
-    *out = s;
-  return status;
-}
-
-/* ---- files ---- */
-
-static const char *const held_name[] = {"centres", "starts", "order", "codes", "constants"};
-
-static mica_status save(const void *p, mica_record *record) {
-  const state *s = p;
-  mica_status status = MICA_OK;
-  for (size_t i = 0; i < sizeof held_name / sizeof *held_name && !status; i++)
-    if (s->held[i]) status = mica_record_put(record, held_name[i], s->held[i]);
-  if (!status && s->codes) status = mica_quantiser_save(s->codes, "quantiser", record);
-  return status;
-}
-
-/* The elements of a tensor of this type and number; another owner of it goes to the state. */
-static mica_status take(state *s, const mica_record *record, size_t which, mica_dtype dtype,
-                        int64_t n, const void **data) {
-  for (int64_t i = 0; i < mica_record_count(record); i++) {
-    const char *name;
-    mica_tensor *t = mica_record_at(record, i, &name);
-    if (strcmp(name, held_name[which]) != 0) continue;
-    const mica_view v = mica_tensor_view(t);
-    if (v.dtype != dtype || mica_shape_count(&v.shape) != n) break;
-    s->held[which] = mica_tensor_retain(t);
-    *data = v.data;
-    return MICA_OK;
-  }
-  return mica_fail(MICA_ERR_FORMAT, "ivf: no tensor '%s' of %lld %s", held_name[which],
-                   (long long)n, mica_dtype_name(dtype));
-}
-
-static mica_status check_lists(const state *s) {
-  bool fits = s->start[0] == 0 && s->start[s->lists] == s->n;
-  for (int64_t l = 0; l < s->lists && fits; l++) fits = s->start[l] <= s->start[l + 1];
-  for (int64_t i = 0; i < s->n && fits; i++) fits = s->order[i] >= 0 && s->order[i] < s->n;
-  return fits ? MICA_OK : mica_fail(MICA_ERR_FORMAT, "ivf: lists that do not fit their rows");
-}
-
-static mica_status load_codes(const mica_engine *engine, const options *o,
-                              const mica_index_rows *rows, const mica_record *record, state *s) {
-  const void *p = NULL;
-  const int64_t parts = o->parts < rows->d ? o->parts : rows->d;
-  mica_status status =
-      mica_quantiser_load(engine, record, "quantiser", rows->d, parts, o->words, &s->codes);
-  if (status) return status;
-  for (int64_t l = 0; l < s->lists; l++)
-    s->code_bytes += bytes_of_list(s->codes, s->start[l + 1] - s->start[l]);
-  status = take(s, record, 3, MICA_U8, s->code_bytes, &p);
-  if (status) return status;
-  s->code = p;
-  if (o->words < 256 && !packed(s->codes))
-    for (int64_t i = 0; i < s->code_bytes; i++)
-      if (s->code[i] >= o->words)
-        return mica_fail(MICA_ERR_FORMAT, "ivf: code %d, expected less than %lld", s->code[i],
-                         (long long)o->words);
-  if (rows->metric != MICA_INDEX_L2) return MICA_OK;
-  status = take(s, record, 4, MICA_F32, s->n, &p);
-  s->constant = p;
-  return status;
-}
-
-static mica_status load(const mica_engine *engine, const void *options_,
-                        const mica_index_rows *rows, const mica_record *record, void **out) {
-  const options *o = options_;
-  state *s = mica_calloc(1, sizeof *s);
-  if (!s) return MICA_ERR_MEMORY;
-  const void *p = NULL;
-  s->n = rows->n;
-  s->lists = lists_of(o, rows->n);
-  mica_status status = take(s, record, 0, MICA_F32, s->lists * rows->d, &p);
-  s->centre = p;
-  if (!status) status = take(s, record, 1, MICA_I64, s->lists + 1, &p);
-  s->start = p;
-  if (!status) status = take(s, record, 2, MICA_I64, s->n, &p);
-  s->order = p;
-  if (!status) status = check_lists(s);
-  if (!status && o->codes != CODES_NONE) status = load_codes(engine, o, rows, record, s);
-  if (!status) status = complete(engine, s, rows->d);
-  if (status)
-    free_state(s);
-  else
-    *out = s;
-  return status;
-}
-
-/* ---- queries ---- */
-
 typedef struct {
   const mica_engine *engine;
   const mica_index_rows *rows;
-  const state *s;
+  const mica_ivf *s;
   const mica_reduce_kernels *reduce;
   const mica_search_kernels *kernels;
   const mica_index_question *question;
@@ -458,7 +48,7 @@ enum { probed_rows = 16 };
 
 static mica_status probe_chunk(void *ctx, int64_t chunk, void *scratch) {
   const search *q = ctx;
-  const state *s = q->s;
+  const mica_ivf *s = q->s;
   const int64_t begin = chunk * probed_rows, all = mica_index_question_count(q->question);
   const int64_t m = all - begin < probed_rows ? all - begin : probed_rows, d = q->rows->d;
   const double *length = mica_index_question_norms(q->question) + begin;
@@ -600,14 +190,14 @@ static size_t scan_bytes(const search *q) {
 /* The rows of one list whose codes are best, to the heap. */
 static void scan_list(const search *q, int64_t list, float near, const float *table,
                       const mica_index_best *best, float *score, mica_top_k_heap *heap) {
-  const state *s = q->s;
+  const mica_ivf *s = q->s;
   const int64_t parts = mica_quantiser_parts(s->codes), words = mica_quantiser_words(s->codes);
   const float twice = q->rows->metric == MICA_INDEX_L2 ? 2 : 1;
   for (int64_t at = 0; at < s->start[list + 1] - s->start[list]; at += scanned_rows) {
     const int64_t from = s->start[list] + at, left = s->start[list + 1] - from;
     const int64_t n = left < scanned_rows ? left : scanned_rows;
-    const uint8_t *code = s->code + s->code_at[list] + bytes_of_list(s->codes, at);
-    if (packed(s->codes))
+    const uint8_t *code = s->code + s->code_at[list] + mica_ivf_bytes(s->codes, at);
+    if (mica_ivf_packed(s->codes))
       q->kernels->sum_16(n, parts, code, table, score);
     else
       q->kernels->sum(n, parts, words, code, table, score);
@@ -653,7 +243,8 @@ static mica_status scan(void *ctx, const mica_index_question *question, int64_t 
 
 /* ---- the whole ---- */
 
-static int64_t probe_of(const options *o, const state *s, const mica_index_question *question) {
+static int64_t probe_of(const mica_ivf_options *o, const mica_ivf *s,
+                        const mica_index_question *question) {
   const int64_t effort = mica_index_question_effort(question);
   int64_t probe = effort ? effort : o->probe ? o->probe : s->lists / 32;
   if (!effort && !o->probe && probe < 8) probe = 8;
@@ -662,8 +253,8 @@ static int64_t probe_of(const options *o, const state *s, const mica_index_quest
 
 static mica_status query(const mica_engine *engine, const void *options_, const void *state_,
                          const mica_index_rows *rows, mica_index_question *question) {
-  const options *o = options_;
-  const state *s = state_;
+  const mica_ivf_options *o = options_;
+  const mica_ivf *s = state_;
   const int64_t n = mica_index_question_count(question), k = mica_index_question_k(question);
   const mica_kernels *kernels = mica_kernels_of(engine, MICA_F32);
   search q = {.engine = engine,
@@ -709,11 +300,39 @@ static mica_status query(const mica_engine *engine, const void *options_, const 
   return status;
 }
 
+static const mica_option option_table[] = {
+    MICA_INDEX_HEAD_OPTIONS(mica_ivf_options),
+    {"lists", MICA_OPTION_INT, "0", 0, 1 << 24, NULL,
+     "lists that the rows are divided among; 0: 4 sqrt(rows)", offsetof(mica_ivf_options, lists)},
+    {"probe", MICA_OPTION_INT, "0", 0, 1 << 24, NULL,
+     "lists that a query looks at; 0: a thirty-second of them, at least 8",
+     offsetof(mica_ivf_options, probe)},
+    {"codes", MICA_OPTION_CHOICE, "none", 0, 0, "none|pq|opq",
+     "short codes of the rows: product quantisation, also with a rotation",
+     offsetof(mica_ivf_options, codes)},
+    {"parts", MICA_OPTION_INT, "16", 1, 1 << 16, NULL, "parts of a code",
+     offsetof(mica_ivf_options, parts)},
+    {"words", MICA_OPTION_INT, "256", 2, 256, NULL,
+     "codewords of each part; 16 take half a byte and are looked up faster",
+     offsetof(mica_ivf_options, words)},
+    {"rerank", MICA_OPTION_INT, "100", 0, 1 << 24, NULL,
+     "rows that are scored exactly after their codes; 0: codes alone",
+     offsetof(mica_ivf_options, rerank)},
+    {"sample", MICA_OPTION_INT, "0", 0, 1e15, NULL,
+     "rows at most that centres are trained on; 0: 64 a list", offsetof(mica_ivf_options, sample)},
+    {"iterations", MICA_OPTION_INT, "10", 1, 1000, NULL, "of k-means for the centres",
+     offsetof(mica_ivf_options, iterations)},
+    {"rotations", MICA_OPTION_INT, "16", 1, 1000, NULL, "steps of opq's training",
+     offsetof(mica_ivf_options, rotations)},
+    {"seed", MICA_OPTION_INT, "0", 0, 0, NULL, "of what is drawn at random",
+     offsetof(mica_ivf_options, seed)},
+    {NULL, MICA_OPTION_BOOL, NULL, 0, 0, NULL, NULL, 0}};
+
 static const mica_index_functions functions = {.size = sizeof functions,
-                                               .build = build,
-                                               .free = free_state,
-                                               .save = save,
-                                               .load = load,
+                                               .build = mica_ivf_build,
+                                               .free = mica_ivf_free,
+                                               .save = mica_ivf_save,
+                                               .load = mica_ivf_load,
                                                .query = query};
 
 extern const mica_component mica_component_index_ivf;
@@ -724,7 +343,7 @@ const mica_component mica_component_index_ivf = {
     "the lists nearest to a query, whole or by short codes",
     NULL,
     option_table,
-    sizeof(options),
+    sizeof(mica_ivf_options),
     MICA_NEED_FEATURES,
     0,
     &functions};
