@@ -78,6 +78,8 @@ refused "an unknown part" "expected train, val, test or all" "$mica" search buil
 refused "a file of another kind" "not a tensor file" "$mica" search query seen.csv line.npy
 head -c 3000 line.index >cut.index
 refused "half an index" "truncated" "$mica" search query cut.index line.npy
+refused "a bad effort" "expected a whole number" "$mica" search query line.index line.npy --effort x
+check "as a mistake in the command" sh -c "'$mica' search query line.index line.npy --effort x; test \$? -eq 2"
 refused "a bad list of ids" "line 2: expected one number" "$mica" search query line.index line.npy --only <(printf '3\n4 x\n')
 refused "codes of too few rows" "256 words need as many rows" "$mica" search build line.npy --spec ivf:codes=pq -o few.index
 refused "a bad list" "line 2" "$mica" search query line.index line.npy --seen <(printf 'query,id\n3,x\n')

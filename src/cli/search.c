@@ -217,6 +217,8 @@ static mica_status open_seen(search_job *job) {
   return status;
 }
 
+#define MOST_EFFORT (INT64_C(1) << 40)
+
 /* The rows whose ids --only lists, one a line. */
 static mica_status open_only(search_job *job) {
   const char *path = cli_text(job->a, "--only");
@@ -234,9 +236,7 @@ static mica_status open_only(search_job *job) {
 
 mica_status search_open(const cli_args *a, search_job *job) {
   *job = (search_job){.a = a};
-  if (!cli_int(a, "--effort", 0, INT64_C(1) << 40, &job->effort))
-    return mica_fail(MICA_ERR_INVALID,
-                     "--effort: expected how many lists or candidates to look at");
+  cli_int(a, "--effort", 0, MOST_EFFORT, &job->effort); /* looked at by run */
   mica_status status = cli_engine(a, &job->engine);
   if (!status) status = open_index(a, job);
   if (!status) status = open_queries(a, job);
@@ -321,6 +321,8 @@ mica_status search_piece_next(search_job *job, search_piece *p) {
 
 static int run(const cli_args *a) {
   const char *what = a->operand[0];
+  int64_t effort;
+  if (!cli_int(a, "--effort", 0, MOST_EFFORT, &effort)) return EXIT_USAGE;
   cli_catch_interrupt();
   if (strcmp(what, "build") == 0) return build(a);
   if (strcmp(what, "query") == 0) return cli_search_query(a);
