@@ -10,6 +10,9 @@
  *     cell     one arm at one point with one seed
  *     check    "the method's measure is better than the baseline's by at least THRESHOLD", held
  *              when the whole interval of the paired difference is
+ *
+ * The claims that `mica paper` runs are the tool's; another program registers its own
+ * (mica_engine_register).
  */
 #ifndef MICA_PAPER_H
 #define MICA_PAPER_H

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/json.h"
+#include "paper/claims.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -213,7 +214,12 @@ mica_status cli_engine(const cli_args *a, mica_engine **out) {
   if (!cli_int(a, "--threads", 0, 1024, &threads))
     return mica_fail(MICA_ERR_INVALID, "bad --threads");
   o.threads = (int32_t)threads;
-  return mica_engine_create(&o, out);
+  mica_status status = mica_engine_create(&o, out);
+  if (status == MICA_OK && (status = mica_claims_register(*out)) != MICA_OK) {
+    mica_engine_free(*out);
+    *out = NULL;
+  }
+  return status;
 }
 
 /* A standard stream that the caller closed would be given to the next file that is opened, and
