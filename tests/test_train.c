@@ -179,7 +179,7 @@ static mica_var greedy(mica_tape *t, mica_node *node, const void *options,
   (void)node, (void)options;
   return mica_sum(t, in->features, 0, NULL, false);
 }
-static const mica_loss_functions greedy_functions = {NULL, greedy};
+static const mica_loss_functions greedy_functions = {.forward = greedy};
 #define GREEDY(symbol, need)                                                                       \
   static const mica_component symbol = {                                                           \
       MICA_COMPONENT_HEAD, MICA_KIND_LOSS, #symbol, "asks", NULL, NULL, 0, need, 0,                \

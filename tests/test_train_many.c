@@ -367,7 +367,7 @@ static mica_var half_forward(mica_tape *t, mica_node *node, const void *options,
   (void)node, (void)options;
   return mica_affine(t, mica_cross_entropy(t, in->logits, in->labels, MICA_NONE, 0), 0.5, 0);
 }
-static const mica_loss_functions half_functions = {NULL, half_forward};
+static const mica_loss_functions half_functions = {.forward = half_forward};
 static const mica_component half = {MICA_COMPONENT_HEAD,
                                     MICA_KIND_LOSS,
                                     "half",

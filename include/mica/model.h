@@ -89,6 +89,8 @@ MICA_API const mica_problem *mica_net_problem(const mica_net *net);
 /* The canonical text of the architecture and its options; release with mica_free. */
 MICA_API char *mica_net_text(const mica_net *net);
 MICA_API int64_t mica_net_features(const mica_net *net);
+/* The node of its last linear layer; NULL (no error) where it has none. */
+MICA_API mica_node *mica_net_head(const mica_net *net);
 
 #define MICA_TAPS_MAX 16
 

@@ -336,6 +336,9 @@ MICA_API mica_var mica_adapted_weight(mica_tape *t, mica_node *node, const char 
 MICA_API mica_var mica_adapted_linear(mica_tape *t, mica_node *node, mica_var x);
 /* Fold every adapter into the weights. */
 MICA_API mica_status mica_adapters_merge(mica_params *p);
+/* Remove the selected entries, buffers included; *count (may be NULL) says how many. What reads
+ * them fails from then on. */
+MICA_API mica_status mica_params_remove(mica_params *p, const char *selection, int64_t *count);
 /* Remove entry `name` below node. */
 MICA_API mica_status mica_param_remove(mica_node *node, const char *name);
 

@@ -201,11 +201,12 @@ typedef struct mica_train_options {
                         where tokens are predicted */
   mica_train_visit_fn visit; /* NULL: nothing; needs logits, and no zipped stream */
   void *visit_ctx;
+  const struct mica_scheme *scheme; /* mica/scheme.h, which may bring a teacher; NULL: none */
 } mica_train_options;
 #define MICA_TRAIN_OPTIONS                                                                         \
   {                                                                                                \
     sizeof(mica_train_options), "ce", "adamw", "cosine", 10, 1, 0, 0, 0, MICA_F32, NULL, false, 0, \
-        0, 50, NULL, NULL, NULL, NULL, 0, false, NULL, NULL                                        \
+        0, 50, NULL, NULL, NULL, NULL, 0, false, NULL, NULL, NULL                                  \
   }
 
 /* Stages, each a text of the grammar of components ("epochs=5:train=head.*:lr=0.01"), run one after

@@ -28,6 +28,9 @@ static const cli_flag flags[] = {
     {"--schedule", NULL, "SPEC", "cosine:warmup=0.05", "see `mica list schedule`"},
     {"--loss", NULL, "SPEC", NULL,
      "see `mica list loss`; a sum with weights is fine (ce, or mse for a numeric target)"},
+    {"--scheme", NULL, "SPEC", NULL,
+     "what stands beside the network: distil:teacher=big.mica, with --loss ce+kd:T=4+nd; see `mica "
+     "list scheme`"},
     {"--subset", NULL, "FILE", NULL,
      "train on these of the training part alone: a list that `mica select` wrote"},
     {"--steps", NULL, "N", NULL,
@@ -82,6 +85,7 @@ typedef struct job {
   train_data data;
   mica_net *net;
   mica_run_record *record;
+  mica_scheme *scheme;
   mica_model *model; /* once made, it owns the network */
 } job;
 
@@ -106,6 +110,18 @@ static mica_status make_net(job *j, int64_t seed) {
     mica_free(r.text);
   }
   return status == MICA_OK ? train_params_choose(a, mica_net_params(j->net), seed) : status;
+}
+
+static mica_status make_scheme(job *j) {
+  const char *text = cli_text(j->a, "--scheme");
+  const train_data *d = &j->data;
+  if (!text) return MICA_OK;
+  const mica_scheme_setting s = {.size = sizeof s,
+                                 .net = j->net,
+                                 .train = &d->part[MICA_PART_TRAIN],
+                                 .preprocess = &d->preprocess,
+                                 .classes = d->classes};
+  return mica_scheme_create(j->engine, text, &s, cli_text(j->a, "--loss"), &j->scheme);
 }
 
 /* What is trained with where nothing is said. Of a log's many ids few are in one batch: only their
@@ -137,8 +153,10 @@ static void describe(const job *j) {
 static mica_status write_model(job *j, const train_outcome *r, const char *path) {
   char *record = train_record(r);
   if (!record) return MICA_ERR_MEMORY;
-  mica_status status =
-      mica_model_create(j->net, &j->data.preprocess, j->data.classes, record, &j->model);
+  /* What losses trained for themselves is no part of it. */
+  mica_status status = mica_params_remove(mica_net_params(j->net), "loss.*,stage.*,stream.*", NULL);
+  if (status == MICA_OK)
+    status = mica_model_create(j->net, &j->data.preprocess, j->data.classes, record, &j->model);
   mica_free(record);
   if (status == MICA_OK && j->data.columns)
     status = mica_model_set_columns(j->model, j->data.columns);
@@ -226,6 +244,7 @@ static int train(job *j) {
   if (status == MICA_OK) status = train_data_open(a, j->engine, batch, seed, &j->data);
   if (status == MICA_OK) status = train_change_steps(a, batch, &j->data, &o.epochs);
   if (status == MICA_OK) status = make_net(j, seed);
+  if (status == MICA_OK) status = make_scheme(j);
   if (status != MICA_OK) return cli_failed(a);
   describe(j);
   if (cli_on(a, "--dry-run")) return EXIT_OK;
@@ -238,7 +257,10 @@ static int train(job *j) {
   char *optimiser = optimiser_text(a, &j->data);
   o.stages = stages;
   o.n_stages = n_stages;
-  o.loss = cli_text(a, "--loss") ? cli_text(a, "--loss") : j->data.loss;
+  o.scheme = j->scheme;
+  o.loss = j->scheme               ? mica_scheme_loss(j->scheme)
+           : cli_text(a, "--loss") ? cli_text(a, "--loss")
+                                   : j->data.loss;
   o.optimiser = optimiser;
   o.schedule = cli_text(a, "--schedule");
   o.seed = (uint64_t)seed;
@@ -290,6 +312,7 @@ static int train(job *j) {
 static int run(const cli_args *a) {
   job j = {.a = a};
   const int code = train(&j);
+  mica_scheme_free(j.scheme);
   if (j.model)
     mica_model_free(j.model);
   else

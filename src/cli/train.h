@@ -4,6 +4,7 @@
 
 #include "cli/table.h"
 
+#include <mica/scheme.h>
 #include <mica/training_report.h>
 
 #include "base/progress.h"

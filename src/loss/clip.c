@@ -27,7 +27,7 @@ static mica_var forward(mica_tape *t, mica_node *node, const void *options,
 
 static const mica_option none[] = {{0}};
 
-static const mica_loss_functions functions = {NULL, forward};
+static const mica_loss_functions functions = {.forward = forward};
 
 const mica_component mica_component_loss_clip = {MICA_COMPONENT_HEAD,
                                                  MICA_KIND_LOSS,

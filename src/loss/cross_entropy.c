@@ -15,7 +15,7 @@ static const mica_option options[] = {{"smoothing", MICA_OPTION_FLOAT, "0", 0, 1
                                        offsetof(mica_ce_options, smoothing)},
                                       {0}};
 
-static const mica_loss_functions functions = {NULL, forward};
+static const mica_loss_functions functions = {.forward = forward};
 
 const mica_component mica_component_loss_ce = {MICA_COMPONENT_HEAD,
                                                MICA_KIND_LOSS,

@@ -26,7 +26,8 @@ static const mica_option binary_table[] = {
      offsetof(mica_focal_options, alpha)},
     {0}};
 
-static const mica_loss_functions focal_functions = {NULL, focal}, binary_functions = {NULL, binary};
+static const mica_loss_functions focal_functions = {.forward = focal},
+                                 binary_functions = {.forward = binary};
 
 const mica_component mica_component_loss_focal = {MICA_COMPONENT_HEAD,
                                                   MICA_KIND_LOSS,

@@ -23,7 +23,7 @@ static const mica_option table[] = {
      offsetof(mica_hinge_options, squared)},
     {0}};
 
-static const mica_loss_functions functions = {NULL, forward};
+static const mica_loss_functions functions = {.forward = forward};
 
 const mica_component mica_component_loss_hinge = {MICA_COMPONENT_HEAD,
                                                   MICA_KIND_LOSS,

@@ -40,8 +40,9 @@ static const mica_option bce_table[] = {{"pos_weight", MICA_OPTION_FLOAT, "1", 0
                                          offsetof(mica_bce_options, pos_weight)},
                                         {0}};
 
-static const mica_loss_functions mse_functions = {NULL, mse}, l1_functions = {NULL, l1},
-                                 bce_functions = {NULL, bce}, huber_functions = {NULL, huber};
+static const mica_loss_functions mse_functions = {.forward = mse}, l1_functions = {.forward = l1},
+                                 bce_functions = {.forward = bce},
+                                 huber_functions = {.forward = huber};
 
 const mica_component mica_component_loss_mse = {MICA_COMPONENT_HEAD,
                                                 MICA_KIND_LOSS,

@@ -10,8 +10,25 @@ struct mica_loss {
   uint32_t needs;
 };
 
+/* The loss's own parameters, where it has some. */
+static mica_status init(mica_loss *loss, int i, mica_node *node, const mica_loss_shapes *shapes) {
+  const mica_loss_functions *f = mica_spec_component(loss->sum.term[i])->functions;
+  const void *options = mica_spec_options(loss->sum.term[i]);
+  if (!f->init && !f->init_with) return MICA_OK;
+  loss->node[i] = mica_node_childf(node, "loss.%d", i);
+  if (!loss->node[i]) return mica_last_status();
+  return f->init_with ? f->init_with(loss->node[i], options, shapes)
+                      : f->init(loss->node[i], options, shapes->classes, shapes->features);
+}
+
 mica_status mica_loss_create(mica_engine *engine, const char *text, mica_node *node,
                              int64_t classes, int64_t features, mica_loss **out) {
+  const mica_loss_shapes shapes = {.size = sizeof shapes, .classes = classes, .features = features};
+  return mica_loss_create_with(engine, text, node, &shapes, out);
+}
+
+mica_status mica_loss_create_with(mica_engine *engine, const char *text, mica_node *node,
+                                  const mica_loss_shapes *shapes, mica_loss **out) {
   *out = NULL;
   mica_loss *loss = mica_calloc(1, sizeof *loss);
   if (!loss) return MICA_ERR_MEMORY;
@@ -23,14 +40,8 @@ mica_status mica_loss_create(mica_engine *engine, const char *text, mica_node *n
   loss->node = mica_calloc((size_t)loss->sum.n, sizeof(mica_node *));
   if (!loss->node) status = MICA_ERR_MEMORY;
   for (int i = 0; i < loss->sum.n && status == MICA_OK; i++) {
-    const mica_component *c = mica_spec_component(loss->sum.term[i]);
-    const mica_loss_functions *f = c->functions;
-    loss->needs |= c->needs;
-    if (!f->init) continue;
-    loss->node[i] = mica_node_childf(node, "loss.%d", i);
-    status = loss->node[i]
-                 ? f->init(loss->node[i], mica_spec_options(loss->sum.term[i]), classes, features)
-                 : mica_last_status();
+    loss->needs |= mica_spec_component(loss->sum.term[i])->needs;
+    status = init(loss, i, node, shapes);
   }
   if (status != MICA_OK) {
     mica_loss_free(loss);
@@ -70,10 +81,11 @@ static uint32_t missing(uint32_t needs, const mica_loss_inputs *in) {
   } pairs[] = {{MICA_NEED_LOGITS, in->logits},   {MICA_NEED_FEATURES, in->features},
                {MICA_NEED_LABELS, in->labels},   {MICA_NEED_IDS, in->ids},
                {MICA_NEED_TARGETS, in->targets}, {MICA_NEED_MASK, in->mask},
-               {MICA_NEED_PAIRS, in->logits}};
+               {MICA_NEED_PAIRS, in->logits},    {MICA_NEED_CLASS_MEANS, in->class_means}};
   uint32_t without = needs & ~(uint32_t)MICA_NEED_TEACHER;
   for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
     if (!mica_is_none(pairs[i].v)) without &= ~pairs[i].bit;
+  if (in->taps) without &= ~(uint32_t)MICA_NEED_TAPS;
   if (needs & MICA_NEED_TEACHER && mica_is_none(in->teacher_logits) &&
       mica_is_none(in->teacher_features))
     without |= MICA_NEED_TEACHER;

@@ -64,9 +64,13 @@ static mica_status keep_problem(mica_net *net, const mica_problem *task) {
   return MICA_OK;
 }
 
-static void mark_output(mica_net *net) {
+mica_node *mica_net_head(const mica_net *net) {
   const char *head = net->f->head ? net->f->head(mica_spec_options(net->spec)) : NULL;
-  mica_node *node = head ? mica_node_find(mica_params_root(net->params), head) : NULL;
+  return head ? mica_node_find(mica_params_root(net->params), head) : NULL;
+}
+
+static void mark_output(mica_net *net) {
+  mica_node *node = mica_net_head(net);
   if (node) mica_node_set_flags(node, MICA_PARAM_OUTPUT, 0);
 }
 

@@ -75,31 +75,45 @@ static mica_var gather(mica_tape *t, void *mean, const char *path, mica_var v) {
   return v;
 }
 
-void mica_tapping_begin(mica_tape *t, const mica_net_taps_list *taps, mica_tapping *g) {
+static mica_var gather_whole(mica_tape *t, void *map, const char *path, mica_var v) {
+  (void)path;
+  *(mica_var *)map = mica_keep(t, v);
+  return v;
+}
+
+static void begin(mica_tape *t, const mica_net_taps_list *taps, bool whole, mica_tapping *g) {
   char path[512];
-  *g = (mica_tapping){.taps = taps, .before = mica_taps_count(t)};
+  *g = (mica_tapping){.taps = taps, .before = mica_taps_count(t), .whole = whole};
   for (int i = 0; i < taps->n; i++) {
     const char *around = mica_tape_path(t), *name = taps->tap[i].name;
     g->mean[i] = MICA_NONE;
     if (is_output(name)) continue;
     snprintf(path, sizeof path, "%s%s%s", around, *around ? "." : "", name);
-    if (mica_tap(t, path, gather, &g->mean[i]) != MICA_OK)
+    if (mica_tap(t, path, whole ? gather_whole : gather, &g->mean[i]) != MICA_OK)
       mica_latch(t, mica_last_status(), "%s", mica_last_error());
   }
 }
 
-void mica_tapping_end(mica_tape *t, mica_tapping *g, mica_outputs *out) {
+void mica_tapping_begin(mica_tape *t, const mica_net_taps_list *taps, mica_tapping *g) {
+  begin(t, taps, false, g);
+}
+
+void mica_tapping_begin_whole(mica_tape *t, const mica_net_taps_list *taps, mica_tapping *g) {
+  begin(t, taps, true, g);
+}
+
+void mica_tapping_end_whole(mica_tape *t, mica_tapping *g, const mica_outputs *out) {
   const mica_net_taps_list *taps = g->taps;
   mica_taps_keep(t, g->before);
   for (int i = 0; i < taps->n && mica_ok(t); i++) {
     const char *name = taps->tap[i].name;
     if (is_output(name)) {
       const mica_var v = output_of(out, name);
-      if (!mica_is_none(v)) g->mean[i] = mean_of(t, v);
+      if (!mica_is_none(v)) g->mean[i] = g->whole ? v : mean_of(t, v);
     }
     if (mica_ok(t) && mica_is_none(g->mean[i])) {
       mica_latch(t, MICA_ERR_NOT_FOUND, "tap '%s': the network has no such module", name);
-    } else if (mica_ok(t)) {
+    } else if (mica_ok(t) && !g->whole) {
       const mica_view v = mica_read(t, g->mean[i]);
       if (mica_ok(t) && (v.shape.rank != 2 || v.shape.dim[1] != taps->tap[i].width))
         mica_latch(t, MICA_ERR_SHAPE, "tap '%s' gives %lld features, expected %lld", name,
@@ -107,7 +121,11 @@ void mica_tapping_end(mica_tape *t, mica_tapping *g, mica_outputs *out) {
                    (long long)taps->tap[i].width);
     }
   }
-  if (mica_ok(t)) out->features = mica_concat(t, taps->n, g->mean, 1);
+}
+
+void mica_tapping_end(mica_tape *t, mica_tapping *g, mica_outputs *out) {
+  mica_tapping_end_whole(t, g, out);
+  if (mica_ok(t)) out->features = mica_concat(t, g->taps->n, g->mean, 1);
 }
 
 /* ---- finding ---- */
@@ -166,10 +184,20 @@ static bool same_mean(mica_tape *t, const mica_outputs *out) {
   return true;
 }
 
-/* One forward on examples of zeros, which every network can read. */
-static mica_status look(const mica_net *net, places *modules, places *outputs, bool *same) {
+mica_inputs mica_net_blank_inputs(mica_tape *t, const mica_net *net, int64_t n) {
   const mica_problem *p = mica_net_problem(net);
   mica_inputs in = {MICA_NONE, MICA_NONE, MICA_NONE};
+  if (p->height)
+    in.x = mica_full(t, MICA_F32, MICA_SHAPE(n, p->height, p->width, p->channels), 0);
+  else if (p->channels)
+    in.x = mica_full(t, MICA_F32, MICA_SHAPE(n, p->channels), 0);
+  if (p->vocabulary) in.tokens = mica_full(t, MICA_I64, MICA_SHAPE(n, p->length), 0);
+  if (p->fields) in.fields = mica_full(t, MICA_I64, MICA_SHAPE(n, p->fields), 0);
+  return in;
+}
+
+/* One forward on examples of zeros. */
+static mica_status look(const mica_net *net, places *modules, places *outputs, bool *same) {
   mica_outputs out;
   mica_tape *t = NULL;
   char name[32];
@@ -177,12 +205,7 @@ static mica_status look(const mica_net *net, places *modules, places *outputs, b
   if (status == MICA_OK) status = mica_tap(t, "*", note, modules);
   if (status == MICA_OK) {
     mica_no_grad_begin(t);
-    if (p->height)
-      in.x = mica_full(t, MICA_F32, MICA_SHAPE(EXAMPLES, p->height, p->width, p->channels), 0);
-    else if (p->channels)
-      in.x = mica_full(t, MICA_F32, MICA_SHAPE(EXAMPLES, p->channels), 0);
-    if (p->vocabulary) in.tokens = mica_full(t, MICA_I64, MICA_SHAPE(EXAMPLES, p->length), 0);
-    if (p->fields) in.fields = mica_full(t, MICA_I64, MICA_SHAPE(EXAMPLES, p->fields), 0);
+    const mica_inputs in = mica_net_blank_inputs(t, net, EXAMPLES);
     mica_net_forward_plain(t, net, &in, &out);
     if (mica_ok(t)) {
       for (int i = 0; i < out.n_pyramid; i++) {

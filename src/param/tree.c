@@ -309,6 +309,28 @@ mica_status mica_param_remove(mica_node *node, const char *name) {
   return MICA_OK;
 }
 
+mica_status mica_params_remove(mica_params *p, const char *selection, int64_t *count) {
+  mica_status status = mica_selection_check(selection);
+  int64_t n = 0;
+  for (int64_t i = p->n; i-- > 0 && status == MICA_OK;) {
+    const mica_param *q = p->param[i];
+    if (!mica_param_selected(q, selection)) continue;
+    char *name = mica_strdup(q->path);
+    if (!name) return MICA_ERR_MEMORY;
+    char *dot = strrchr(name, '.');
+    mica_node *node = p->root;
+    if (dot) {
+      *dot = 0;
+      node = mica_node_find(p->root, name);
+    }
+    status = mica_param_remove(node, dot ? dot + 1 : name);
+    mica_free(name);
+    n++;
+  }
+  if (count) *count = n;
+  return status;
+}
+
 mica_param *mica_node_param(const mica_node *node, const char *name) {
   const tree_entry *e = node ? entry_find(node, name) : NULL;
   return e ? e->param : NULL;

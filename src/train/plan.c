@@ -1,6 +1,8 @@
 /* The stages of a run: see plan.h. */
 #include "train/plan.h"
 
+#include <mica/scheme.h>
+
 #include "base/options.h"
 #include "optim/rule.h"
 
@@ -48,9 +50,15 @@ static void losses_free(mica_losses *losses) {
 
 /* The losses of "a | b". Their parameters are at the root, below "stage.K" and "stream.I" where
  * there is more than one. */
-static mica_status losses_create(mica_net *net, const char *text, int64_t k, mica_losses **out) {
+static mica_status losses_create(mica_net *net, const mica_train_options *o, const char *text,
+                                 int64_t k, mica_losses **out) {
   mica_params *params = mica_net_params(net);
   const mica_problem *problem = mica_net_problem(net);
+  mica_loss_shapes shapes = {.size = sizeof shapes,
+                             .classes = problem->classes ? problem->classes : problem->vocabulary,
+                             .features = mica_net_features(net)};
+  if (o->teacher) shapes.teacher_features = mica_net_features(o->teacher);
+  if (o->scheme) mica_scheme_describe(o->scheme, &shapes);
   char **part;
   int n;
   *out = mica_calloc(1, sizeof **out);
@@ -62,9 +70,8 @@ static mica_status losses_create(mica_net *net, const char *text, int64_t k, mic
     mica_node *node = mica_params_root(params);
     if (k) node = mica_node_childf(node, "stage.%lld", (long long)k);
     if (i && node) node = mica_node_childf(node, "stream.%d", i);
-    status = node ? mica_loss_create(mica_params_engine(params), part[i], node,
-                                     problem->classes ? problem->classes : problem->vocabulary,
-                                     mica_net_features(net), &(*out)->loss[i])
+    status = node ? mica_loss_create_with(mica_params_engine(params), part[i], node, &shapes,
+                                          &(*out)->loss[i])
                   : mica_last_status();
     if (status == MICA_OK) (*out)->n++;
   }
@@ -193,7 +200,7 @@ static mica_status make_stage(mica_plan *plan, mica_net *net, const mica_train_o
   s->own_schedule = !before || schedule;
   s->losses = s->own_losses ? NULL : before->losses;
   s->schedule = s->own_schedule ? NULL : before->schedule;
-  if (s->own_losses) status = losses_create(net, loss, k, &s->losses);
+  if (s->own_losses) status = losses_create(net, o, loss, k, &s->losses);
   if (status == MICA_OK && s->own_schedule)
     status = mica_schedule_parse(mica_params_engine(plan->params), schedule, &s->schedule);
   return status == MICA_OK ? check_rewind(s, first_step, steps_of_epoch) : status;

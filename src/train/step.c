@@ -1,6 +1,7 @@
 /* One step of the trainer: micro-batches forward and backward, one update, buffers committed, the
  * average moved. */
 #include "train/batch.h"
+#include "train/teach.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -23,20 +24,12 @@ static mica_var batch_loss(const mica_trainer *r, const mica_batch *batch, const
   mica_loss_inputs in = {0};
   const mica_inputs inputs = mica_batch_inputs(t, batch);
   in.mask = mica_mask(t);
-  if (r->o->teacher) {
-    mica_outputs teacher;
-    mica_no_grad_begin(t);
-    mica_set_training(t, false);
-    mica_scope_begin(t, "teacher");
-    mica_net_forward_inputs(t, r->o->teacher, &inputs, &teacher);
-    mica_var keep[2] = {teacher.logits, teacher.features};
-    mica_scope_end_n(t, 2, keep);
-    mica_set_training(t, true);
-    mica_no_grad_end(t);
-    in.teacher_logits = keep[0];
-    in.teacher_features = keep[1];
-  }
-  mica_net_forward_inputs(t, r->net, &inputs, &o);
+  in.epoch = (double)r->state.epoch;
+  if (r->o->teacher) mica_teach(t, r->o->teacher, &inputs, NULL, &in);
+  if (r->o->scheme)
+    mica_scheme_forward(t, r->o->scheme, r->net, &inputs, &o, &in);
+  else
+    mica_net_forward_inputs(t, r->net, &inputs, &o);
   if (r->o->visit && mica_ok(t)) show(r, batch, o.logits);
   in.logits = o.logits;
   in.features = o.features;
@@ -117,7 +110,8 @@ static uint32_t provided(const mica_trainer *r, const mica_batch *b) {
          (problem->classes ? 0 : provides & MICA_NEED_PAIRS) | (provides & MICA_NEED_FEATURES) |
          (r->o->teacher ? MICA_NEED_TEACHER : 0) | (b->labels ? MICA_NEED_LABELS : 0) |
          (b->ids ? MICA_NEED_IDS : 0) | (b->targets ? MICA_NEED_TARGETS : 0) |
-         (b->mask ? MICA_NEED_MASK : 0);
+         (b->mask ? MICA_NEED_MASK : 0) |
+         (r->o->scheme ? mica_scheme_component(r->o->scheme)->provides : 0);
 }
 
 static mica_status check_one(const mica_trainer *r, const mica_loss *loss, const mica_batch *b,

@@ -25,7 +25,7 @@ static const mica_option options[] = {{"gamma", MICA_OPTION_FLOAT, "2", 0, 10, N
                                        offsetof(focal_options, gamma)},
                                       {0}};
 
-static const mica_loss_functions functions = {NULL, forward};
+static const mica_loss_functions functions = {.forward = forward};
 
 static const mica_component focal = {MICA_COMPONENT_HEAD,
                                      MICA_KIND_LOSS,

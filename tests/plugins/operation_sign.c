@@ -33,7 +33,7 @@ static mica_var forward(mica_tape *t, mica_node *node, const void *options,
   return mica_mse(t, code, in->targets);
 }
 
-static const mica_loss_functions functions = {NULL, forward};
+static const mica_loss_functions functions = {.forward = forward};
 
 static const mica_component codes = {MICA_COMPONENT_HEAD,
                                      MICA_KIND_LOSS,
