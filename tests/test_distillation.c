@@ -226,7 +226,7 @@ static void test_refusals(void **state) {
   refused(&p, "distil", "ce+kd", MICA_ERR_INVALID, "the teacher reads");
   mica_net_free(p.teacher);
   assert_int_equal(mica_net_create(engine, "mlp:hidden=6", &more, 1, &p.teacher), MICA_OK);
-  refused(&p, "distil", "ce+kd", MICA_ERR_INVALID, "needs");
+  refused(&p, "distil", "ce+kd", MICA_ERR_INVALID, "loss kd needs logits, teacher");
   assert_int_equal(distil(&p, "distil", "ce+nd", NULL), MICA_OK);
   end_pair(&p);
 }

@@ -85,6 +85,9 @@ static uint32_t missing(uint32_t needs, const mica_loss_inputs *in) {
   uint32_t without = needs & ~(uint32_t)MICA_NEED_TEACHER;
   for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
     if (!mica_is_none(pairs[i].v)) without &= ~pairs[i].bit;
+  /* A teacher of other classes has none to compare with. */
+  if (needs & MICA_NEED_TEACHER && needs & MICA_NEED_LOGITS && mica_is_none(in->teacher_logits))
+    without |= MICA_NEED_TEACHER | MICA_NEED_LOGITS;
   if (in->taps) without &= ~(uint32_t)MICA_NEED_TAPS;
   if (needs & MICA_NEED_TEACHER && mica_is_none(in->teacher_logits) &&
       mica_is_none(in->teacher_features))
