@@ -11,8 +11,9 @@ typedef struct pair_job {
   mica_tiles tiles;
   size_t size;
   int64_t m, cols, y_cols; /* vectors of an example, their elements, the result's */
+  int64_t each;            /* elements of a tile's scratch */
   const char *x, *gy;
-  char *y, *scratch; /* scratch: m (cols + 1) for each tile */
+  char *y, *scratch;
 } pair_job;
 
 static void pair_range(void *ctx, int64_t begin, int64_t end) {
@@ -22,17 +23,15 @@ static void pair_range(void *ctx, int64_t begin, int64_t end) {
     const int64_t n = t.blocks;
     const size_t wide = (size_t)(t.block * j->m * j->cols) * j->size,
                  narrow = (size_t)(t.block * j->y_cols) * j->size;
+    char *scratch = j->scratch ? j->scratch + (size_t)(i * j->each) * j->size : NULL;
     switch (j->what) {
     case SUM: j->k->sum(n, j->m, j->cols, j->x + wide, j->y + narrow); break;
     case SUM_BACK:
       j->k->sum_back(n, j->m, j->cols, j->x + wide, j->gy + narrow, j->y + wide);
       break;
-    case DOTS:
-      j->k->dots(n, j->m, j->cols, j->x + wide, j->y + narrow,
-                 j->scratch + (size_t)(i * j->m * (j->cols + 1)) * j->size);
-      break;
+    case DOTS: j->k->dots(n, j->m, j->cols, j->x + wide, j->y + narrow, scratch); break;
     case DOTS_BACK:
-      j->k->dots_back(n, j->m, j->cols, j->x + wide, j->gy + narrow, j->y + wide);
+      j->k->dots_back(n, j->m, j->cols, j->x + wide, j->gy + narrow, j->y + wide, scratch);
       break;
     }
   }
@@ -41,10 +40,11 @@ static void pair_range(void *ctx, int64_t begin, int64_t end) {
 /* Tiles have scratch each, so there are at most this many. */
 #define PAIR_TILES 64
 
-static pair_job job_of(const mica_call *c, int64_t y_cols) {
+static pair_job job_of(mica_call *c, int what, int64_t y_cols) {
   const mica_view *x = &c->in[0];
   const int64_t n = x->shape.dim[0], m = x->shape.dim[1], cols = x->shape.dim[2];
   pair_job j = {.k = mica_kernels_of(c->engine, x->dtype)->pair,
+                .what = what,
                 .tiles = mica_tiles_of(n, m * cols, 1),
                 .size = mica_dtype_size(x->dtype),
                 .m = m,
@@ -56,14 +56,18 @@ static pair_job job_of(const mica_call *c, int64_t y_cols) {
     j.tiles.group = least;
     j.tiles.count = (n + least - 1) / least;
   }
+  if (what == DOTS || what == DOTS_BACK) {
+    j.each = j.k->dots_scratch(m, cols);
+    j.scratch = mica_call_scratch(c, (size_t)(j.tiles.count * j.each) * j.size);
+  }
   return j;
 }
 
 static void backward(mica_call *c, int what) {
   const mica_view *gx = mica_call_grad(c, 0), *gy = &c->grad_out[0];
   if (!gx) return;
-  pair_job j = job_of(c, gy->shape.dim[1]);
-  j.what = what;
+  pair_job j = job_of(c, what, gy->shape.dim[1]);
+  if (!mica_ok(c->tape)) return;
   j.gy = gy->data;
   j.y = gx->data;
   mica_parallel_for(c->engine, j.tiles.count, pair_range, &j);
@@ -89,9 +93,7 @@ static mica_var pairs(mica_tape *t, const mica_op *op, mica_var x) {
   const int64_t m = v->shape.dim[1];
   const int64_t y_cols = dots ? (m ? m * (m - 1) / 2 : 0) : v->shape.dim[2];
   const mica_view *y = mica_call_output(&c, v->dtype, MICA_SHAPE(v->shape.dim[0], y_cols));
-  pair_job j = job_of(&c, y_cols);
-  j.what = dots ? DOTS : SUM;
-  if (dots) j.scratch = mica_call_scratch(&c, (size_t)(j.tiles.count * m * (j.cols + 1)) * j.size);
+  pair_job j = job_of(&c, dots ? DOTS : SUM, y_cols);
   if (mica_ok(t)) {
     j.y = y->data;
     mica_parallel_for(c.engine, j.tiles.count, pair_range, &j);
