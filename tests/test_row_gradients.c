@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define ROWS 3000000 /* three digits of the sort */
-#define IDS  9000
+#define IDS  30000
 
 static mica_engine *engine_of(int threads) {
   mica_engine_options o = MICA_ENGINE_OPTIONS;
@@ -102,8 +102,8 @@ static void test_rows_come_together(void **state) {
 /* Adagrad leaves rows without a gradient alone, so rows and the whole table agree to the bit. */
 static void test_updates_of_rows(void **state) {
   (void)state;
-  static const int64_t widths[] = {1, 7, 256, 257, 600};
-  for (int k = 0; k < 5; k++) {
+  static const int64_t widths[] = {1, 4, 7, 16, 256, 257, 600};
+  for (int k = 0; k < 7; k++) {
     const int64_t rows = 700, width = widths[k], n = rows * width;
     mica_engine *engine = engine_of(2);
     mica_params *p[2] = {table_of(engine, rows, width), table_of(engine, rows, width)};

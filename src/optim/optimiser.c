@@ -211,6 +211,29 @@ static void run_part(const pass *p, int64_t at, int64_t n, double *sum) {
 
 #define TOGETHER 512 /* elements of rows that are updated by one call */
 
+/* A row of one element, or of whole 16 bytes, without a call: there are many and they are short. */
+static inline void copy_row(char *to, const char *from, size_t row) {
+  if (row == sizeof(float)) {
+    memcpy(to, from, sizeof(float));
+  } else if (row % 16 == 0) {
+    for (size_t i = 0; i < row; i += 16) memcpy(to + i, from + i, 16);
+  } else {
+    memcpy(to, from, row);
+  }
+}
+
+/* Rows brought together in `to`; those of the next call are asked for, since each is a miss of the
+ * caches and of the table of pages. */
+static void gather_rows(char *to, const char *from, const int64_t *ids, int64_t n, int64_t next,
+                        size_t row) {
+  for (int64_t r = 0; r < n; r++, to += row) {
+    if (r < next)
+      for (size_t i = 0; i < row; i += 64)
+        __builtin_prefetch(from + (size_t)ids[n + r] * row + i, 1);
+    copy_row(to, from + (size_t)ids[r] * row, row);
+  }
+}
+
 /* Rows [begin, end) that have a gradient. Short rows are brought together, so that a rule is asked
  * once for many. */
 static void run_rows(const pass *p, int64_t begin, int64_t end, double *sum) {
@@ -220,6 +243,7 @@ static void run_rows(const pass *p, int64_t begin, int64_t end, double *sum) {
   const int64_t most = copied ? TOGETHER / p->width : 1;
   for (int64_t i = begin, n; i < end; i += n) {
     n = end - i < most ? end - i : most;
+    const int64_t *ids = p->ids + i;
     mica_update u = *p->whole;
     u.n = n * p->width;
     u.gradient = (const char *)u.gradient + (size_t)i * row;
@@ -227,15 +251,15 @@ static void run_rows(const pass *p, int64_t begin, int64_t end, double *sum) {
       void **at = k < 0 ? &u.weight : &u.state[k];
       char *from = *at;
       if (!from) continue;
-      *at = copied ? (void *)block[k + 1] : from + (size_t)p->ids[i] * row;
-      for (int64_t r = 0; r < n && copied; r++)
-        memcpy((char *)*at + (size_t)r * row, from + (size_t)p->ids[i + r] * row, row);
+      *at = copied ? (void *)block[k + 1] : from + (size_t)ids[0] * row;
+      if (copied) gather_rows(*at, from, ids, n, end - i - n < n ? end - i - n : n, row);
     }
     run_update(p, &u, sum);
     for (int k = -1; k < MICA_OPTIMISER_STATES && copied; k++) {
       char *to = k < 0 ? p->whole->weight : p->whole->state[k];
-      for (int64_t r = 0; r < n && to; r++)
-        memcpy(to + (size_t)p->ids[i + r] * row, (const char *)block[k + 1] + (size_t)r * row, row);
+      const char *from = (const char *)block[k + 1];
+      for (int64_t r = 0; r < n && to; r++, from += row)
+        copy_row(to + (size_t)ids[r] * row, from, row);
     }
   }
 }

@@ -29,7 +29,7 @@ void mica_param_free_grad(mica_param *q) {
   mica_free_aligned(q->order);
   q->dense = q->rows = q->spare_rows = q->order = NULL;
   q->ids = NULL;
-  q->n_rows = q->cap_rows = q->cap_spare = 0;
+  q->n_rows = q->cap_rows = q->cap_spare = q->cap_order = 0;
   q->grad_kind = MICA_GRAD_NONE;
 }
 
@@ -90,27 +90,9 @@ mica_status mica_param_add_rows(mica_param *q, const int64_t *ids, const void *v
           width);
     return MICA_OK;
   }
-  if (q->n_rows + n > q->cap_rows) {
-    int64_t cap = q->cap_rows ? q->cap_rows : 64;
-    while (cap < q->n_rows + n) cap *= 2;
-    int64_t *more_ids = mica_realloc_array(q->ids, (size_t)cap, sizeof *more_ids);
-    if (!more_ids) return MICA_ERR_MEMORY;
-    q->ids = more_ids;
-    void *more = mica_malloc_aligned((size_t)(cap * width) * element(q));
-    if (!more) return MICA_ERR_MEMORY;
-    if (q->n_rows) memcpy(more, q->rows, (size_t)(q->n_rows * width) * element(q));
-    mica_free_aligned(q->rows);
-    q->rows = more;
-    q->cap_rows = cap;
-  }
-  if (n) {
-    memcpy(q->ids + q->n_rows, ids, (size_t)n * sizeof *ids);
-    memcpy(row_at(q, q->rows, q->n_rows), values, (size_t)(n * width) * element(q));
-  }
-  q->n_rows += n;
-  q->coalesced = false;
-  q->grad_kind = MICA_GRAD_ROWS;
-  return MICA_OK;
+  const mica_status status = mica_param_put_rows(q, ids, values, n);
+  if (status == MICA_OK) q->grad_kind = MICA_GRAD_ROWS;
+  return status;
 }
 
 static mica_status sink_rows(void *owner, const int64_t *ids, const void *values, int64_t n) {

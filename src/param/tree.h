@@ -28,7 +28,7 @@ struct mica_param {
   bool coalesced;
   /* What bringing rows together needs, kept too: a second place for rows, and for their order. */
   void *spare_rows, *order;
-  int64_t cap_spare;
+  int64_t cap_spare, cap_order;
 
   mica_derived *derived; /* under the tree's lock: see derived.h */
 };
@@ -81,7 +81,9 @@ void *mica_param_dense(mica_param *q);
 /* Sorts the rows of a row gradient by id and adds up those of one id, in the order in which they
  * came. */
 mica_status mica_param_coalesce(mica_param *q);
-/* Rows (ids, values [n, row]) added to the gradient. */
+/* Rows put into the row form, where no dense gradient is. */
+mica_status mica_param_put_rows(mica_param *q, const int64_t *ids, const void *values, int64_t n);
+/* Rows (ids, values [n, row]) added to the gradient, of either form. */
 mica_status mica_param_add_rows(mica_param *q, const int64_t *ids, const void *values, int64_t n);
 
 #endif
