@@ -161,8 +161,6 @@ int main(int argc, char **argv) {
     else
       return usage();
   }
-  const mica_allocator counted = {NULL, counted_realloc, counted_free};
-  mica_set_allocator(&counted);
   mica_engine_options engine = MICA_ENGINE_OPTIONS;
   mica_tape_options tape = MICA_TAPE_OPTIONS;
   engine.threads = b.threads;
@@ -171,6 +169,10 @@ int main(int argc, char **argv) {
   need(mica_tape_create(b.engine, &tape, &b.tape));
   const long memory_before = status_of("VmRSS:");
   b.work->make(&b);
+  /* From here on calls are counted. What is made before comes as it does for who sets no hooks:
+   * zeros that the system gives cost no memory until they are touched. */
+  const mica_allocator counted = {NULL, counted_realloc, counted_free};
+  mica_set_allocator(&counted);
   printf("mica %s\n", mica_version());
   fflush(stdout);
   serve(&b, memory_before);

@@ -108,20 +108,28 @@ static void *aligned(size_t bytes, size_t to, void *(*take)(size_t bytes)) {
   return aligned;
 }
 
-/* Large blocks in large pages, where the system lets a program ask for them: fewer page faults, and
- * fewer misses of the table of pages when a block streams by. They begin with such a page; what is
- * left at their end stays in small ones. Not for zeroed blocks, of which much may never be touched.
- */
-void *mica_malloc_aligned(size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-  const size_t page = (size_t)2 << 20;
-  if (bytes >= page) {
-    void *block = aligned(bytes, page, mica_malloc);
-    if (block) madvise(block, bytes / page * page, MADV_HUGEPAGE);
-    return block;
-  }
+#define LARGE_PAGE ((size_t)2 << 20)
+#else
+#define LARGE_PAGE SIZE_MAX
 #endif
-  return aligned(bytes, ALIGNMENT, mica_malloc);
+
+void mica_large_pages(void *block, size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  const size_t before = (LARGE_PAGE - (uintptr_t)block % LARGE_PAGE) % LARGE_PAGE;
+  if (bytes < LARGE_PAGE + before) return;
+  madvise((char *)block + before, (bytes - before) / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE);
+#else
+  (void)block;
+  (void)bytes;
+#endif
+}
+
+/* Large blocks begin with a large page. Not zeroed blocks, of which much may never be touched. */
+void *mica_malloc_aligned(size_t bytes) {
+  void *block = aligned(bytes, bytes < LARGE_PAGE ? ALIGNMENT : LARGE_PAGE, mica_malloc);
+  if (block) mica_large_pages(block, bytes);
+  return block;
 }
 
 void *mica_calloc_aligned(size_t bytes) {

@@ -1,6 +1,8 @@
 /* The tree of parameters: nodes, entries, ties, flags, copies. */
 #include "param/tree.h"
 
+#include "base/memory.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -244,7 +246,10 @@ mica_status mica_param_add(mica_node *node, const char *name, mica_dtype dtype, 
     status = mica_tensor_create(dtype, shape, &q->value);
   if (status == MICA_OK) {
     q->name = last_component(q->path);
-    if (init && p->seed != MICA_SEED_NONE) status = mica_init_fill(q, init);
+    if (init && p->seed != MICA_SEED_NONE) {
+      mica_large_pages(mica_tensor_data(q->value), (size_t)elements * mica_dtype_size(dtype));
+      status = mica_init_fill(q, init);
+    }
   }
   if (status == MICA_OK) status = entry_add(node, name, q, false);
   if (status != MICA_OK) {
