@@ -39,6 +39,7 @@ typedef enum mica_kind {
   MICA_KIND_STAGE,
   MICA_KIND_MASK,
   MICA_KIND_SCORE,
+  MICA_KIND_EMBEDDING,
   MICA_KIND_COUNT
 } mica_kind;
 

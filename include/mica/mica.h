@@ -7,6 +7,7 @@
 #include <mica/component.h>
 #include <mica/data.h>
 #include <mica/dataset.h>
+#include <mica/embedding.h>
 #include <mica/engine.h>
 #include <mica/explain.h>
 #include <mica/feature.h>

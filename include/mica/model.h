@@ -457,10 +457,11 @@ typedef struct mica_lr_options {
 /* "fm", the factorisation machine of second order (Rendle 2010, eq. 1). */
 typedef struct mica_fm_options {
   uint32_t size;
-  int64_t dim; /* of the factors */
+  int64_t dim;       /* of the factors */
+  const char *table; /* of the fields' vectors (mica/embedding.h); NULL: a row for each value */
 } mica_fm_options;
 #define MICA_FM_OPTIONS                                                                            \
-  { sizeof(mica_fm_options), 10 }
+  { sizeof(mica_fm_options), 10, NULL }
 
 /* "deepfm" (Guo et al. 2017): a factorisation machine and a tower on the same vectors. */
 typedef struct mica_deepfm_options {
@@ -468,10 +469,11 @@ typedef struct mica_deepfm_options {
   int64_t dim;
   mica_ints hidden; /* of the tower */
   double dropout;
-  bool norm; /* batch norm in the tower */
+  bool norm;         /* batch norm in the tower */
+  const char *table; /* as of fm */
 } mica_deepfm_options;
 #define MICA_DEEPFM_OPTIONS                                                                        \
-  { sizeof(mica_deepfm_options), 10, {3, {400, 400, 400}}, 0.5, false }
+  { sizeof(mica_deepfm_options), 10, {3, {400, 400, 400}}, 0.5, false, NULL }
 
 /* "dcn" (Wang et al. 2017): cross layers beside a tower. */
 typedef struct mica_dcn_options {
@@ -480,9 +482,10 @@ typedef struct mica_dcn_options {
   mica_ints hidden;
   double dropout;
   bool norm;
+  const char *table; /* as of fm */
 } mica_dcn_options;
 #define MICA_DCN_OPTIONS                                                                           \
-  { sizeof(mica_dcn_options), 16, 6, {2, {1024, 1024}}, 0.0, true }
+  { sizeof(mica_dcn_options), 16, 6, {2, {1024, 1024}}, 0.0, true, NULL }
 
 /* "dcnv2" (Wang et al. 2021): cross layers with a matrix, full or of low rank, or a mixture of
  * such. */
@@ -495,9 +498,10 @@ typedef struct mica_dcnv2_options {
   int64_t rank;      /* 0: full matrices */
   int64_t experts;   /* of a rank, gated by softmax; 1: no gate, no tanh */
   int32_t structure; /* parallel (tower beside the cross layers) | stacked (tower on top) */
+  const char *table; /* as of fm */
 } mica_dcnv2_options;
 #define MICA_DCNV2_OPTIONS                                                                         \
-  { sizeof(mica_dcnv2_options), 16, 2, {2, {768, 768}}, 0.0, false, 0, 1, 0 }
+  { sizeof(mica_dcnv2_options), 16, 2, {2, {768, 768}}, 0.0, false, 0, 1, 0, NULL }
 
 /* "dlrm" (Naumov et al. 2019): numbers through bottom layers to a vector like the fields', dot
  * products of all pairs, top layers. */
@@ -506,9 +510,10 @@ typedef struct mica_dlrm_options {
   int64_t dim;
   mica_ints bottom, top; /* hidden widths; bottom ends with one more layer, of width dim */
   double dropout;        /* of the top layers */
+  const char *table;     /* as of fm */
 } mica_dlrm_options;
 #define MICA_DLRM_OPTIONS                                                                          \
-  { sizeof(mica_dlrm_options), 16, {3, {512, 256, 64}}, {2, {512, 256}}, 0.0 }
+  { sizeof(mica_dlrm_options), 16, {3, {512, 256, 64}}, {2, {512, 256}}, 0.0, NULL }
 
 /* Decoders of tokens. With learned positions the names are GPT-2's (wte, wpe, h.N, ln_f; linear
  * weights lie transposed in files, as there), with rotary ones Llama's (model.embed_tokens,

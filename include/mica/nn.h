@@ -136,6 +136,9 @@ MICA_API mica_status mica_nn_field_embedding_init(mica_node *node, int64_t field
                                                   const int64_t *size, int64_t columns,
                                                   int64_t width, const mica_init *init);
 MICA_API mica_var mica_nn_field_embedding(mica_tape *t, mica_node *node, mica_var ids, mica_var x);
+/* Vectors y [N,fields,width] of the fields and behind them those of the columns x [N,columns], by
+ * the node's `numeric`; y where there is none. */
+MICA_API mica_var mica_nn_field_columns(mica_tape *t, mica_node *node, mica_var y, mica_var x);
 
 /* Linear layers layers.0, layers.1, ... of the given widths, each followed by batch norm (norms.N)
  * when asked for, then ReLU and dropout. */

@@ -10,7 +10,7 @@ const char *mica_kind_name(mica_kind kind) {
   static const char *const names[MICA_KIND_COUNT] = {
       "model",     "layer",   "adapter",      "initialiser", "loss",      "optimiser", "schedule",
       "scheme",    "sampler", "augmentation", "dataset",     "estimator", "index",     "measure",
-      "explainer", "paper",   "stage",        "mask",        "score"};
+      "explainer", "paper",   "stage",        "mask",        "score",     "embedding"};
   return (unsigned)kind < MICA_KIND_COUNT ? names[kind] : "?";
 }
 

@@ -34,13 +34,27 @@ mica_var mica_click_linear(mica_tape *t, mica_node *root, const mica_inputs *in)
   return mica_sum(t, w, 1, (const int[]){1}, false);
 }
 
-mica_status mica_click_embedding_init(mica_node *root, const mica_problem *task, int64_t dim) {
-  return mica_nn_field_embedding_init(mica_node_child(root, "embedding"), task->fields,
-                                      task->field_size, task->channels, dim, NULL);
+mica_status mica_click_embedding_init(mica_node *root, const mica_problem *task, int64_t dim,
+                                      const char *table) {
+  mica_node *node = mica_node_child(root, "embedding");
+  if (!table)
+    return mica_nn_field_embedding_init(node, task->fields, task->field_size, task->channels, dim,
+                                        NULL);
+  mica_status status = mica_embedding_init(node, table, task->fields, task->field_size, dim);
+  if (status == MICA_OK && task->channels) {
+    const mica_init small = {MICA_INIT_NORMAL, 0, 0.01, 0, false};
+    status = mica_param_add(node, "numeric", MICA_F32, MICA_SHAPE(task->channels, dim),
+                            MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY | MICA_PARAM_EMBEDDING, &small,
+                            NULL);
+  }
+  return status;
 }
 
 mica_var mica_click_embedding(mica_tape *t, mica_node *root, const mica_inputs *in) {
-  return mica_nn_field_embedding(t, mica_node_find(root, "embedding"), in->fields, in->x);
+  mica_node *node = mica_node_find(root, "embedding");
+  if (!mica_embedding_at(node)) return mica_nn_field_embedding(t, node, in->fields, in->x);
+  const mica_var y = mica_embedding_lookup(t, node, in->fields);
+  return mica_nn_field_columns(t, node, y, in->x);
 }
 
 mica_status mica_click_head_init(mica_node *root, int64_t width) {

@@ -3,6 +3,7 @@
 #ifndef MICA_MODEL_CLICK_H
 #define MICA_MODEL_CLICK_H
 
+#include <mica/embedding.h>
 #include <mica/model.h>
 
 /* Two classes, one output, or none (features only); and fields. */
@@ -17,8 +18,10 @@ mica_var mica_click_logits(mica_tape *t, mica_node *root, mica_var z);
 mica_status mica_click_linear_init(mica_node *root, const mica_problem *task);
 mica_var mica_click_linear(mica_tape *t, mica_node *root, const mica_inputs *in); /* [N,1] */
 
-/* Vectors "embedding", [N, fields + columns, dim]. */
-mica_status mica_click_embedding_init(mica_node *root, const mica_problem *task, int64_t dim);
+/* Vectors "embedding", [N, fields + columns, dim]; those of the fields from a table of this text
+ * (mica/embedding.h), NULL: a row for each value. */
+mica_status mica_click_embedding_init(mica_node *root, const mica_problem *task, int64_t dim,
+                                      const char *table);
 mica_var mica_click_embedding(mica_tape *t, mica_node *root, const mica_inputs *in);
 
 /* The scalar on top of features [N, width]: linear layer "head" without bias. */
@@ -32,6 +35,13 @@ static inline int64_t mica_click_width(const mica_ints *widths, int64_t otherwis
 /* No layer that another class count could replace. */
 const char *mica_click_no_head(const void *options);
 
+#define MICA_CLICK_TABLE(type)                                                                     \
+  {                                                                                                \
+    "table", MICA_OPTION_SPEC, NULL, 0, 0, NULL,                                                   \
+        "how the fields' vectors are kept (mica list embedding); a row for each value where it "   \
+        "is not given",                                                                            \
+        offsetof(type, table)                                                                      \
+  }
 #define MICA_CLICK_COMPONENT(symbol, name, summary, options)                                       \
   const mica_component mica_component_model_##symbol = {MICA_COMPONENT_HEAD,                       \
                                                         MICA_KIND_MODEL,                           \

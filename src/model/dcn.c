@@ -20,7 +20,7 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
   const mica_cross_options cross = cross_of(o);
   const int64_t in = inputs_of(o, task);
   mica_status status = mica_click_check(task, "dcn");
-  if (status == MICA_OK) status = mica_click_embedding_init(root, task, o->dim);
+  if (status == MICA_OK) status = mica_click_embedding_init(root, task, o->dim, o->table);
   if (status == MICA_OK) status = mica_nn_cross_init(mica_node_child(root, "cross"), in, &cross);
   if (status == MICA_OK)
     status = mica_nn_tower_init(mica_node_child(root, "tower"), in, &o->hidden, o->norm);
@@ -50,6 +50,7 @@ static const mica_option options[] = {
      offsetof(mica_dcn_options, dropout)},
     {"norm", MICA_OPTION_BOOL, "true", 0, 0, NULL, "batch norm in the tower",
      offsetof(mica_dcn_options, norm)},
+    MICA_CLICK_TABLE(mica_dcn_options),
     {0}};
 
 static const mica_model_functions functions = {init, forward, mica_click_no_head, features};

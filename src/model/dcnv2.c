@@ -26,7 +26,7 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
   if (status == MICA_OK && o->experts > 1 && !o->rank)
     status =
         mica_fail(MICA_ERR_INVALID, "model dcnv2: %lld experts need a rank", (long long)o->experts);
-  if (status == MICA_OK) status = mica_click_embedding_init(root, task, o->dim);
+  if (status == MICA_OK) status = mica_click_embedding_init(root, task, o->dim, o->table);
   if (status == MICA_OK) status = mica_nn_cross_init(mica_node_child(root, "cross"), in, &cross);
   if (status == MICA_OK)
     status = mica_nn_tower_init(mica_node_child(root, "tower"), in, &o->hidden, o->norm);
@@ -64,6 +64,7 @@ static const mica_option options[] = {
      offsetof(mica_dcnv2_options, experts)},
     {"structure", MICA_OPTION_CHOICE, "parallel", 0, 0, "parallel|stacked",
      "tower beside the cross layers, or on top", offsetof(mica_dcnv2_options, structure)},
+    MICA_CLICK_TABLE(mica_dcnv2_options),
     {0}};
 
 static const mica_model_functions functions = {init, forward, mica_click_no_head, features};

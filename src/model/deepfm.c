@@ -15,7 +15,7 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
   const int64_t in = inputs_of(o, task);
   mica_status status = mica_click_check(task, "deepfm");
   if (status == MICA_OK) status = mica_click_linear_init(root, task);
-  if (status == MICA_OK) status = mica_click_embedding_init(root, task, o->dim);
+  if (status == MICA_OK) status = mica_click_embedding_init(root, task, o->dim, o->table);
   if (status == MICA_OK)
     status = mica_nn_tower_init(mica_node_child(root, "tower"), in, &o->hidden, o->norm);
   if (status == MICA_OK) status = mica_click_head_init(root, mica_click_width(&o->hidden, in));
@@ -44,6 +44,7 @@ static const mica_option options[] = {
      offsetof(mica_deepfm_options, dropout)},
     {"norm", MICA_OPTION_BOOL, "false", 0, 0, NULL, "batch norm in the tower",
      offsetof(mica_deepfm_options, norm)},
+    MICA_CLICK_TABLE(mica_deepfm_options),
     {0}};
 
 static const mica_model_functions functions = {init, forward, mica_click_no_head, features};

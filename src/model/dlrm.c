@@ -34,10 +34,12 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
   mica_status status = mica_click_check(task, "dlrm");
   if (status == MICA_OK && !inputs_of(o, task))
     status = mica_fail(MICA_ERR_INVALID, "model dlrm: one field alone has no pairs");
-  if (status == MICA_OK)
+  if (status == MICA_OK && o->table)
+    status = mica_embedding_init(embedding, o->table, task->fields, task->field_size, o->dim);
+  else if (status == MICA_OK)
     status =
         mica_nn_field_embedding_init(embedding, task->fields, task->field_size, 0, o->dim, &one);
-  if (status == MICA_OK) scale_fields(embedding, task, o->dim);
+  if (status == MICA_OK && !o->table) scale_fields(embedding, task, o->dim);
   if (status == MICA_OK && has_numbers(task)) {
     mica_node *bottom = mica_node_child(root, "bottom");
     status = mica_nn_tower_init(bottom, task->channels, &o->bottom, false);
@@ -80,6 +82,7 @@ static const mica_option options[] = {
      "widths of the layers that read the products", offsetof(mica_dlrm_options, top)},
     {"dropout", MICA_OPTION_FLOAT, "0", 0, 0.999, NULL, "after each of the top layers",
      offsetof(mica_dlrm_options, dropout)},
+    MICA_CLICK_TABLE(mica_dlrm_options),
     {0}};
 
 static const mica_model_functions functions = {init, forward, mica_click_no_head, features};

@@ -11,7 +11,7 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
   const mica_fm_options *o = options;
   mica_status status = mica_click_check(task, "fm");
   if (status == MICA_OK) status = mica_click_linear_init(root, task);
-  if (status == MICA_OK) status = mica_click_embedding_init(root, task, o->dim);
+  if (status == MICA_OK) status = mica_click_embedding_init(root, task, o->dim, o->table);
   return status == MICA_OK ? mica_click_bias_init(root, task) : status;
 }
 
@@ -26,6 +26,7 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
 
 static const mica_option options[] = {{"dim", MICA_OPTION_INT, "10", 1, 1 << 16, NULL,
                                        "factors of a value", offsetof(mica_fm_options, dim)},
+                                      MICA_CLICK_TABLE(mica_fm_options),
                                       {0}};
 
 static const mica_model_functions functions = {init, forward, mica_click_no_head, features};

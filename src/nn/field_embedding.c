@@ -72,11 +72,13 @@ mica_var mica_nn_field_embedding(mica_tape *t, mica_node *node, mica_var ids, mi
   mica_var in[2] = {ids, mica_weight(t, node, "offsets")};
   const int64_t length = mica_dim(t, table, 0);
   mica_custom(t, &rows_op, &length, sizeof length, 2, in, 1, &rows);
-  mica_var y = mica_embedding(t, table, rows), numeric = mica_weight_optional(t, node, "numeric");
-  if (!mica_is_none(numeric)) {
-    const int64_t columns = mica_dim(t, numeric, 0);
-    mica_var values = mica_reshape(t, x, MICA_SHAPE(mica_dim(t, ids, 0), columns, 1));
-    y = mica_concat(t, 2, (mica_var[]){y, mica_mul(t, values, numeric)}, 1);
-  }
-  return mica_scope_end(t, y);
+  return mica_scope_end(t, mica_nn_field_columns(t, node, mica_embedding(t, table, rows), x));
+}
+
+mica_var mica_nn_field_columns(mica_tape *t, mica_node *node, mica_var y, mica_var x) {
+  const mica_var numeric = mica_weight_optional(t, node, "numeric");
+  if (mica_is_none(numeric)) return y;
+  const int64_t columns = mica_dim(t, numeric, 0);
+  const mica_var values = mica_reshape(t, x, MICA_SHAPE(mica_dim(t, y, 0), columns, 1));
+  return mica_concat(t, 2, (mica_var[]){y, mica_mul(t, values, numeric)}, 1);
 }

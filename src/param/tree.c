@@ -62,6 +62,7 @@ static void node_free(mica_node *node) {
     const mica_adapter_functions *f = node->adapter->functions;
     if (f->free) f->free(node->adapter_state);
   }
+  if (node->attached_free) node->attached_free(node->attached);
   mica_free(node->child);
   mica_free(node->entry);
   mica_free(node->path);

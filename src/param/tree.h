@@ -49,6 +49,9 @@ struct mica_node {
   int32_t n_entry, cap_entry;
   const mica_component *adapter;
   void *adapter_state;
+  /* What a layer keeps beside its entries, and what frees it; the function tells whose it is. */
+  void *attached;
+  void (*attached_free)(void *attached);
 };
 
 typedef struct tree_tie {
