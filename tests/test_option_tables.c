@@ -29,6 +29,7 @@ static const struct {
     WITH(MICA_KIND_MODEL, "mobilenet", mica_mobilenet_options, MICA_MOBILENET_OPTIONS),
     WITH(MICA_KIND_MODEL, "vit", mica_vit_options, MICA_VIT_OPTIONS),
     WITH(MICA_KIND_MODEL, "clip", mica_clip_options, MICA_CLIP_OPTIONS),
+    WITH(MICA_KIND_MODEL, "pointnet", mica_pointnet_options, MICA_POINTNET_OPTIONS),
     WITH(MICA_KIND_MODEL, "bert", mica_bert_options, MICA_BERT_OPTIONS),
     WITH(MICA_KIND_MODEL, "lr", mica_lr_options, MICA_LR_OPTIONS),
     WITH(MICA_KIND_MODEL, "fm", mica_fm_options, MICA_FM_OPTIONS),
@@ -113,6 +114,7 @@ static const char *const without_table[] = {
     "INDEX_QUERY",      //
     "INTERACTIONS",     //
     "KMEANS",           //
+    "QAP",              //
     "QUANTISER",        //
     "KV_CACHE",         //
     "LEARNING_CURVE",   //

@@ -228,6 +228,12 @@ typedef struct mica_estimator_functions {
   mica_status (*linear)(const void *options, const void *state, double *weight, double *bias);
   /* The same of the score of one level. */
   double (*level_threshold)(const void *options, const void *state, int64_t level, double rate);
+  /* Of those that align (mica/alignment.h), the three together; `correlations` returns how many. */
+  mica_status (*targets)(const mica_engine *engine, const void *options, const void *state,
+                         const mica_view *y, double *out);
+  mica_status (*pair_scores)(const mica_engine *engine, const void *options, const void *state,
+                             const mica_view *x, const mica_view *y, double *out);
+  int64_t (*correlations)(const void *state, double *out);
 } mica_estimator_functions;
 
 /* ---- splits ---- */

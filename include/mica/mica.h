@@ -2,6 +2,7 @@
 #ifndef MICA_MICA_H
 #define MICA_MICA_H
 
+#include <mica/alignment.h>
 #include <mica/base.h>
 #include <mica/collection.h>
 #include <mica/component.h>

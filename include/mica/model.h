@@ -263,6 +263,13 @@ MICA_API mica_status mica_head_add_class(mica_model *model, const char *name,
  * (mica_estimator_set_rejection). */
 MICA_API mica_status mica_head_set_rejection(mica_model *model, double rate);
 
+/* Of an answering head that aligns two spaces (mica/alignment.h): rows y [M, Q] of the second space
+ * where the mapped rows of the first lie, out [M, outputs]; and how well features x [N, D] of the
+ * network go with them, out [N, M]. MICA_ERR_UNSUPPORTED for other heads. */
+MICA_API mica_status mica_head_targets(const mica_model *model, const mica_view *y, double *out);
+MICA_API mica_status mica_head_pair_scores(const mica_model *model, const mica_view *x,
+                                           const mica_view *y, double *out);
+
 /* ---- pictures for a model ---- */
 
 /* Scale and cut a decoded picture as the model's preprocessing says: uint8 [height,width,channels]
@@ -426,6 +433,19 @@ typedef struct mica_clip_options {
 } mica_clip_options;
 #define MICA_CLIP_OPTIONS                                                                          \
   { sizeof(mica_clip_options), 512, 32, 768, 12, 12, 512, 12, 8, 4.0, 0, 1e-5 }
+
+/* "pointnet" (Qi et al. 2017): a cloud of points, whose order does not matter, as a row of `dims`
+ * coordinates for each point, or as a picture [points, 1, dims]. */
+typedef struct mica_pointnet_options {
+  uint32_t size;
+  int64_t dims;     /* coordinates of a point, where clouds are rows */
+  mica_ints widths; /* layers of each point; the last is the features' width */
+  mica_ints hidden; /* layers between features and classes */
+  bool norm;        /* batch norm behind the layers of each point */
+  double dropout;
+} mica_pointnet_options;
+#define MICA_POINTNET_OPTIONS                                                                      \
+  { sizeof(mica_pointnet_options), 3, {3, {64, 128, 1024}}, {2, {512, 256}}, true, 0.0 }
 
 /* "bert", an encoder of tokens with the norm behind each sum (Devlin et al. 2018). Features are the
  * pooled tokens, and `tokens` those of the last block; classes > 0 adds a classifier of whole

@@ -90,6 +90,35 @@ MICA_API double mica_quantile_sorted(const double *sorted, int64_t n, double q);
 MICA_API double mica_pearson(int64_t n, const double *a, const double *b);
 MICA_API mica_status mica_spearman(int64_t n, const double *a, const double *b, double *out);
 
+/* ---- assignment ---- */
+
+/* Give each of n rows a column of its own, n <= m, so that the sum of value [n, m] is least, or
+ * with `maximise` largest: column [n]; with n > m each column gets a row, and rows without one get
+ * -1. Shortest augmenting paths (Jonker and Volgenant 1987): O(n^2 m) time, O(n + m) memory.
+ * MICA_ERR_NUMERIC for a value that is not finite. `total` may be NULL. */
+MICA_API mica_status mica_linear_assignment(int64_t n, int64_t m, const double *value,
+                                            bool maximise, int64_t *column, double *total);
+
+typedef struct mica_qap_options {
+  uint32_t size;
+  int64_t seeds; /* the first so many rows have columns 0, 1, ... already */
+  int32_t max_iterations;
+  double tol; /* stop when a step moves the matrix by less than this (Frobenius, over root n) */
+  int32_t restarts; /* the best of so many runs: the first from the barycentre, others at random */
+  uint64_t seed;
+} mica_qap_options;
+#define MICA_QAP_OPTIONS                                                                           \
+  { sizeof(mica_qap_options), 0, 30, 0.03, 1, 0 }
+
+/* The quadratic assignment problem, approximately: the permutation that makes sum a_ij b_p(i)p(j)
+ * large, a and b [n, n], which matches two graphs or kernels of the same n items. Frank-Wolfe steps
+ * over doubly stochastic matrices (FAQ, Vogelstein et al. 2015; with seeds Fishkind et al. 2019).
+ * permutation [n]; *objective (may be NULL) the sum. O(n^3) a step. */
+MICA_API mica_status mica_quadratic_assignment(const mica_engine *engine, int64_t n,
+                                               const double *a, const double *b,
+                                               const mica_qap_options *options,
+                                               int64_t *permutation, double *objective);
+
 /* ---- k-means ---- */
 
 typedef struct mica_kmeans_options {

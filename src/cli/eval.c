@@ -1,5 +1,6 @@
 /* mica eval: a model, or two on the same examples, on labelled pictures or files of features; rows
  * of tables are measured in predict_table.c. */
+#include "cli/align.h"
 #include "cli/anomaly.h"
 #include "cli/classes.h"
 #include "cli/features.h"
@@ -396,6 +397,7 @@ static int eval(job *j, job *other) {
   if (status == MICA_OK && other) status = open_model(j->engine, a->operand[1], &other->model);
   if (status == MICA_OK && other && !(classifies(j->model) && classifies(other->model)))
     return cli_usage(a, "two models are compared where both tell classes of pictures or features");
+  if (status == MICA_OK && cli_text(a, "--targets")) return cli_align_eval(a, j->model);
   if (status == MICA_OK && mica_model_tokenizer(j->model)) return cli_text_eval(a, j->model);
   if (status == MICA_OK && mica_model_columns(j->model) && !of_features(j))
     return cli_table_eval(a, j->model);
@@ -438,6 +440,8 @@ static const cli_flag flags[] = {
     {"--normal", NULL, "A,B", NULL,
      "anomalies: the normal classes (those of the training part, or good or normal)"},
     CLI_CLASSES_FLAGS,
+    CLI_ALIGN_FLAGS,
+    {"--seed", NULL, "N", "0", "of the pairs that are drawn, with --targets"},
     {"--strict", NULL, NULL, NULL, "stop at a picture or row that cannot be read"},
     CLI_COMMON_FLAGS};
 
@@ -452,4 +456,5 @@ const cli_verb verb_eval = {"eval",
                             "examples:\n"
                             "  mica eval parts.mica --data photos/ --report page/\n"
                             "  mica eval parts.mica older.mica --data photos/\n"
-                            "  mica eval probe.mica --data features.safetensors --bands 20,100"};
+                            "  mica eval probe.mica --data features.safetensors --bands 20,100\n"
+                            "  mica eval aligned.mica --data images.npy --targets texts.npy"};

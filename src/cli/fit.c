@@ -1,4 +1,5 @@
 /* mica fit: estimators on the features of a network, made into a model file. */
+#include "cli/align.h"
 #include "cli/anomaly.h"
 #include "cli/curve.h"
 #include "cli/features.h"
@@ -39,6 +40,7 @@ static const cli_flag flags[] = {
     {"--augment-passes", NULL, "N", "0",
      "fit on N passes over the training pictures, shifted (--crop) and mirrored (--flip) at "
      "random"},
+    CLI_ALIGN_FLAGS,
     {"--control", NULL, NULL, NULL,
      "pictures with defects: compare with the same network of random weights too"},
     {"--crop", NULL, "N", "2", "with --augment-passes: random shifts of up to N pixels"},
@@ -404,6 +406,7 @@ static int fit(job *j) {
     if (mica_estimator_create(j->engine, a->operand[i], &e) != MICA_OK) return cli_failed(a);
     mica_estimator_free(e);
   }
+  if (cli_text(a, "--targets")) return cli_align_fit(a, j->engine);
   if (compares_defects(j)) {
     if (open_encoder(j) != MICA_OK) return cli_failed(a);
     return cli_defects_compare(a, j->engine, j->model);
@@ -456,5 +459,6 @@ const cli_verb verb_fit = {
     "  mica fit gaussian --encoder resnet18 --taps layer1,layer2,layer3 --data normal/ -o "
     "part.mica\n"
     "  mica fit gaussian one_class_svm --encoder resnet18 --taps pyramid --data mvtec/ --control\n"
+    "  mica fit align align:reduce=cca:k=50 --data images.safetensors --targets texts.safetensors\n"
     "  mica fit --add-class bolt --encoder parts.mica bolt1.jpg bolt2.jpg bolt3.jpg\n"
     "`mica list estimator` tells the estimators and their options."};

@@ -1,4 +1,5 @@
 /* mica predict, mica embed: a model file put to work. */
+#include "cli/align.h"
 #include "cli/anomaly.h"
 #include "cli/features.h"
 #include "cli/row_source.h"
@@ -281,6 +282,10 @@ static int embed(const cli_args *a, work *w) {
   if (data + (text != NULL) + (a->n_operands > 1) != 1)
     return cli_usage(a, "expected FILE..., --data or --text, one of the three");
   if (!out) out = data ? "features.safetensors" : "features.npy";
+  if (!data && !text && all_features(a)) {
+    if (begin(a, w, false) != MICA_OK) return cli_failed(a);
+    return cli_align_embed(a, w->model, w->session, out);
+  }
   mica_status status = begin(a, w, !data && !text);
   if (status == MICA_OK) status = cli_taps(a, w->model);
   if (status == MICA_OK && !data) rows = w->files.n;
@@ -324,6 +329,8 @@ static const cli_flag embed_flags[] = {
     {"--out", "-o", "FILE", NULL,
      "features.npy, or with --data features.safetensors (or an .npz file)"},
     {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
+    {"--targets", NULL, NULL, NULL,
+     "of features for a head that aligns two spaces: they are of the second space"},
     CLI_TAPS_FLAGS,
     CLI_COMMON_FLAGS};
 
@@ -340,13 +347,15 @@ const cli_verb verb_predict = {
     "features, which go to the model's head. For a model of rows it is a "
     "table, or - for one on standard input. A model of clicks tells the probability of one, which "
     "is the label's second value."};
-const cli_verb verb_embed = {"embed",
-                             "MODEL [FILE...]",
-                             "write the features of pictures, rows or lines of text",
-                             embed_flags,
-                             1,
-                             -1,
-                             run_embed,
-                             "With --data the file holds features [N, D], labels [N] and part [N] "
-                             "(0 training, 1 validation, "
-                             "2 test);\n`mica fit --data FILE` reads it."};
+const cli_verb verb_embed = {
+    "embed",
+    "MODEL [FILE...]",
+    "write the features of pictures, rows or lines of text",
+    embed_flags,
+    1,
+    -1,
+    run_embed,
+    "With --data the file holds features [N, D], labels [N] and part [N] "
+    "(0 training, 1 validation, "
+    "2 test);\n`mica fit --data FILE` reads it. A file of features (.npy, .npz, "
+    ".safetensors) goes through a head that aligns two spaces."};

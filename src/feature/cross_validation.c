@@ -170,6 +170,9 @@ static mica_status run_fold(const session *s, mica_contender *c, outcome *o) {
   double begin = seconds();
   status = mica_estimator_fit(e, &data, NULL);
   c->fit_seconds += seconds() - begin;
+  if (!status && mica_estimator_outputs(e) != s->outputs)
+    status = mica_fail(MICA_ERR_UNSUPPORTED, "%s predicts %lld values, not the %lld targets",
+                       c->spec, (long long)mica_estimator_outputs(e), (long long)s->outputs);
   if (!status) status = mica_estimator_set_rejection(e, 0);
   if (!status) status = predict_fold(s, e, c, o);
   mica_estimator_free(e);

@@ -8,6 +8,8 @@
 #include "feature/refusal.h"
 #include "numeric/rows.h"
 
+#include <mica/alignment.h>
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -194,7 +196,8 @@ static mica_status check_data(const mica_estimator *e, const mica_fit_data *give
   if (data->label && !(can & MICA_ESTIMATOR_CLASSIFIES))
     return mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s takes no labels", name_of(e));
   if (!data->label && !data->target && !(can & MICA_ESTIMATOR_NO_LABELS))
-    return mica_fail(MICA_ERR_INVALID, "estimator %s needs labels", name_of(e));
+    return mica_fail(MICA_ERR_INVALID, "estimator %s needs %s", name_of(e),
+                     can & MICA_ESTIMATOR_CLASSIFIES ? "labels" : "targets");
   status = mica_rows_check_finite(e->engine, &data->x, "features");
   if (!status && data->label) status = check_labels(data, &data->classes);
   if (!status && data->target) {
@@ -407,6 +410,32 @@ mica_status mica_estimator_linear(const mica_estimator *e, double *weight, doubl
   if (!HAS(e->fn, linear) || e->fitted.task != MICA_TASK_CLASSIFICATION)
     return mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s has no linear form", name_of(e));
   return e->fn->linear(mica_spec_options(e->spec), e->state, weight, bias);
+}
+
+/* ---- two spaces ---- */
+
+static mica_status check_aligns(const mica_estimator *e) {
+  if (!e->state) return mica_fail(MICA_ERR_STATE, "estimator %s is not fitted", name_of(e));
+  if (!HAS(e->fn, correlations))
+    return mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s does not align two spaces", name_of(e));
+  return MICA_OK;
+}
+
+mica_status mica_estimator_targets(const mica_estimator *e, const mica_view *y, double *out) {
+  const mica_status status = check_aligns(e);
+  return status ? status : e->fn->targets(e->engine, mica_spec_options(e->spec), e->state, y, out);
+}
+
+mica_status mica_estimator_pair_scores(const mica_estimator *e, const mica_view *x,
+                                       const mica_view *y, double *out) {
+  mica_status status = check_aligns(e);
+  if (!status) status = check_rows(e, x);
+  return status ? status
+                : e->fn->pair_scores(e->engine, mica_spec_options(e->spec), e->state, x, y, out);
+}
+
+int64_t mica_estimator_correlations(const mica_estimator *e, double *out) {
+  return e->state && HAS(e->fn, correlations) ? e->fn->correlations(e->state, out) : 0;
 }
 
 /* ---- what is known about it ---- */

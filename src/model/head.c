@@ -6,6 +6,8 @@
  */
 #include "model/head.h"
 
+#include <mica/alignment.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -345,6 +347,25 @@ mica_status mica_head_set_rejection(mica_model *m, double rate) {
   else
     head_free(head);
   pthread_mutex_unlock(&m->adding);
+  return status;
+}
+
+/* ---- two spaces ---- */
+
+mica_status mica_head_targets(const mica_model *m, const mica_view *y, double *out) {
+  mica_head *head = mica_head_hold(m);
+  if (!head) return mica_fail(MICA_ERR_UNSUPPORTED, "no head answers for this model");
+  const mica_status status = mica_estimator_targets(head->estimator, y, out);
+  mica_head_release(m, head);
+  return status;
+}
+
+mica_status mica_head_pair_scores(const mica_model *m, const mica_view *x, const mica_view *y,
+                                  double *out) {
+  mica_head *head = mica_head_hold(m);
+  if (!head) return mica_fail(MICA_ERR_UNSUPPORTED, "no head answers for this model");
+  const mica_status status = mica_estimator_pair_scores(head->estimator, x, y, out);
+  mica_head_release(m, head);
   return status;
 }
 
