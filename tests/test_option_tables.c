@@ -112,10 +112,13 @@ static const char *const without_table[] = {
     "HISTOGRAM",        //
     "IMAGE_GRID",       //
     "INDEX_QUERY",      //
+    "LOCALITY",         // batches, by hand
     "INTERACTIONS",     //
     "KMEANS",           //
     "QAP",              //
     "QUANTISER",        //
+    "RETRIEVER",        // training, by hand
+    "RETRIEVER_LOSS",   //
     "KV_CACHE",         //
     "LEARNING_CURVE",   //
     "LINE_CHART",       //

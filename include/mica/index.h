@@ -37,6 +37,7 @@ typedef enum mica_index_metric {
 MICA_API const char *mica_index_metric_name(mica_index_metric metric);
 
 typedef struct mica_index mica_index;
+struct mica_quantiser; /* mica/quantise.h */
 
 /* ---- building ---- */
 
@@ -47,9 +48,13 @@ typedef struct mica_index_batch {
   const int64_t *id;       /* [N], not negative; NULL: the row's number in the index */
   const int64_t *label;    /* [N], not negative, MICA_CLASS_NONE for none; NULL: none */
   const char *const *name; /* [N], NULL for none; NULL: none */
+  mica_view coarse;        /* [N, C], what the rows' codes are made of where it is not the rows
+                              (mica_index_builder_set_codes); rank 0: none */
 } mica_index_batch;
+/* clang-format off */
 #define MICA_INDEX_BATCH                                                                           \
-  { sizeof(mica_index_batch), {0}, NULL, NULL, NULL }
+  { sizeof(mica_index_batch), {0}, NULL, NULL, NULL, {0} }
+/* clang-format on */
 
 typedef struct mica_index_builder mica_index_builder;
 
@@ -63,6 +68,13 @@ MICA_API mica_status mica_index_builder_create(const mica_engine *engine, const 
  * MICA_ERR_STATE. Setting a key again replaces its text. */
 MICA_API mica_status mica_index_builder_set_text(mica_index_builder *builder, const char *key,
                                                  const char *value);
+/* The rows' codes are those of this quantiser, which is copied, in place of one that the index
+ * trains; before the first rows. They are codes of the rows themselves (of length 1 under cosine),
+ * or of each batch's `coarse`: the vectors of another encoder, and then a query brings its vector
+ * of that encoder too (two granularities, Xiao et al. 2022). MICA_ERR_UNSUPPORTED for an index that
+ * takes no codes; `pq` does, if parts and words are those of its specification. */
+MICA_API mica_status mica_index_builder_set_codes(mica_index_builder *builder,
+                                                  const struct mica_quantiser *quantiser);
 /* Append rows. A number that is not finite (also one that the storage type cannot hold) is
  * MICA_ERR_NUMERIC and names its row; after a failure nothing of the batch has been added, except
  * that a file that cannot be written stays so. */
@@ -112,6 +124,8 @@ MICA_API const int64_t *mica_index_ids(const mica_index *index);
 MICA_API const int64_t *mica_index_labels(const mica_index *index);
 /* The name of a row into buf, "" when it has none or there is no such row; returns buf. */
 MICA_API const char *mica_index_name(const mica_index *index, int64_t row, char *buf, size_t n);
+/* The quantiser of the rows' codes, NULL where there is none; borrowed. */
+MICA_API const struct mica_quantiser *mica_index_quantiser(const mica_index *index);
 /* The text under `key`, NULL when absent (not an error). */
 MICA_API const char *mica_index_text(const mica_index *index, const char *key);
 
@@ -128,8 +142,8 @@ typedef struct mica_index_query_options {
   const int64_t *seen;
   mica_progress_fn progress; /* of queries; a non-zero return cancels */
   void *progress_ctx;
-  /* How hard an approximate index looks: lists of an ivf, candidates of an hnsw; 0: as its
-   * specification says. An exact one takes no notice. */
+  /* How hard an approximate index looks: lists of an ivf, candidates of an hnsw, rows of a pq that
+   * are scored again; 0: as its specification says. An exact one takes no notice. */
   int64_t effort;
   /* What may be in an answer: rows r whose bit r % 64 of allowed[r / 64] is set, and for query i
    * rows of the label want_label[i], -1 for any. NULL: all. Few allowed rows are all looked at; of
@@ -137,9 +151,14 @@ typedef struct mica_index_query_options {
   const uint64_t *allowed;
   const int64_t *want_label; /* [Q] */
   int32_t exact;             /* 1: every row is compared, whatever the index */
+  const mica_view *coarse;   /* [Q, C]: the queries as the encoder of the codes has them, for an
+                                index whose codes are of another encoder; NULL: none */
 } mica_index_query_options;
 #define MICA_INDEX_QUERY_OPTIONS                                                                   \
-  { sizeof(mica_index_query_options), 10, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0 }
+  {                                                                                                \
+    sizeof(mica_index_query_options), 10, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0,    \
+        NULL                                                                                       \
+  }
 
 /* The k nearest rows of each query, best first: row [Q, k] (-1 after the last one) and score [Q, k]
  * (NaN there). `queries` [Q, D] are float32, float64, bfloat16 or float16. `options` NULL: the
@@ -178,6 +197,11 @@ typedef struct mica_index_rows {
   mica_dtype dtype;   /* MICA_F32, MICA_BF16 or MICA_F16 */
   const void *x;      /* [n, d], dense */
   const double *norm; /* [n] Euclidean lengths of the stored rows */
+  /* Where codes were given to the builder: their quantiser, the codes [n, parts], and whether they
+   * are of other vectors than the rows. */
+  const struct mica_quantiser *quantiser;
+  const uint8_t *code;
+  bool coarse;
 } mica_index_rows;
 
 /* Queries under way, and the best rows found for one of them so far. */
@@ -190,6 +214,9 @@ MICA_API int64_t mica_index_question_count(const mica_index_question *question);
 MICA_API const double *mica_index_question_rows(const mica_index_question *question);
 MICA_API const double *mica_index_question_norms(const mica_index_question *question);
 MICA_API int64_t mica_index_question_k(const mica_index_question *question);
+/* The queries as the encoder of the codes has them: float32 [n, width], NULL where none came. */
+MICA_API const float *mica_index_question_coarse(const mica_index_question *question,
+                                                 int64_t *width);
 /* The effort that was asked for, 0 for none. */
 MICA_API int64_t mica_index_question_effort(const mica_index_question *question);
 
@@ -225,6 +252,11 @@ typedef struct mica_index_functions {
                       const mica_record *record, void **state);
   mica_status (*query)(const mica_engine *engine, const void *options, const void *state,
                        const mica_index_rows *rows, mica_index_question *question);
+  /* The state's quantiser; NULL: never has one. */
+  const struct mica_quantiser *(*quantiser)(const void *state);
+  /* MICA_OK where codes of this quantiser may be given, and queries with coarse vectors asked;
+   * NULL: never. */
+  mica_status (*takes)(const void *options, int64_t width, const struct mica_quantiser *quantiser);
 } mica_index_functions;
 
 #ifdef __cplusplus

@@ -32,6 +32,7 @@
 #include <mica/quantise.h>
 #include <mica/report.h>
 #include <mica/retrieval.h>
+#include <mica/retriever.h>
 #include <mica/scheme.h>
 #include <mica/select.h>
 #include <mica/table.h>

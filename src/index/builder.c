@@ -4,6 +4,7 @@
  * so one with a bad row leaves the index as it was (a file keeps what was written behind its
  * rows, and the next batch writes over it).
  */
+#include "index/codes.h"
 #include "index/index.h"
 
 #include "numeric/chunks.h"
@@ -21,6 +22,7 @@ struct mica_index_builder {
   mica_writer *writer;
   size_t reserve;
   int64_t room, names_room; /* rows, bytes */
+  int64_t code_room;        /* rows */
   bool labelled, named;
   mica_status broken; /* the file could not be written */
 };
@@ -58,6 +60,29 @@ mica_status mica_index_builder_set_text(mica_index_builder *builder, const char 
   if (builder->index->rows.n || builder->writer)
     return mica_fail(MICA_ERR_STATE, "index: texts are set before rows are added");
   return mica_index_put_text(builder->index, key, value);
+}
+
+mica_status mica_index_builder_set_codes(mica_index_builder *builder,
+                                         const mica_quantiser *quantiser) {
+  mica_index *x = builder->index;
+  if (!x) return used_up();
+  if (x->rows.n || builder->writer)
+    return mica_fail(MICA_ERR_STATE, "index: codes are set before rows are added");
+  const mica_index_functions *fn = x->fn;
+  if (fn->size < sizeof *fn || !fn->takes)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "index %s takes no codes, pq does",
+                     mica_spec_component(x->spec)->name);
+  mica_status status = fn->takes(mica_index_options_of(x), x->rows.d, quantiser);
+  mica_quantiser *copy = NULL;
+  if (!status)
+    status = mica_quantiser_of(x->engine, mica_quantiser_width(quantiser),
+                               mica_quantiser_parts(quantiser), mica_quantiser_words(quantiser),
+                               mica_quantiser_codewords(quantiser),
+                               mica_quantiser_rotation(quantiser), &copy);
+  if (status) return status;
+  mica_quantiser_free(x->own_quantiser);
+  x->rows.quantiser = x->own_quantiser = copy;
+  return MICA_OK;
 }
 
 /* ---- room ---- */
@@ -129,6 +154,28 @@ static mica_status check_batch(const mica_index_builder *b, const mica_index_bat
     if (batch->label[i] < 0 && batch->label[i] != MICA_CLASS_NONE)
       return mica_fail(MICA_ERR_INVALID, "index: label %lld of row %lld, expected 0 or more",
                        (long long)batch->label[i], (long long)i);
+  return MICA_OK;
+}
+
+/* Rows and what their codes are made of come from one encoder in all batches, or from two. */
+static mica_status check_coarse(const mica_index_builder *b, const mica_index_batch *batch) {
+  const mica_index_rows *rows = &b->index->rows;
+  const mica_view *c = &batch->coarse;
+  const bool given = c->shape.rank != 0;
+  if (given && !rows->quantiser)
+    return mica_fail(MICA_ERR_STATE, "index: coarse vectors, but no codes were set for them");
+  if (!rows->quantiser) return MICA_OK;
+  const int64_t width = mica_quantiser_width(rows->quantiser);
+  if (given && (c->shape.rank != 2 || c->shape.dim[0] != batch->x.shape.dim[0]))
+    return mica_fail(MICA_ERR_SHAPE, "index: coarse vectors of %lld rows, expected %lld",
+                     (long long)(c->shape.rank == 2 ? c->shape.dim[0] : -1),
+                     (long long)batch->x.shape.dim[0]);
+  if (!given && width != rows->d)
+    return mica_fail(MICA_ERR_SHAPE,
+                     "index: codes of %lld columns for rows of %lld, and no coarse vectors",
+                     (long long)width, (long long)rows->d);
+  if (rows->n && given != rows->coarse)
+    return mica_fail(MICA_ERR_INVALID, "index: some rows with coarse vectors, others without");
   return MICA_OK;
 }
 
@@ -214,12 +261,55 @@ static mica_status check_rows(const mica_index_builder *b, const mica_view *from
   return status;
 }
 
-mica_status mica_index_builder_add(mica_index_builder *builder, const mica_index_batch *batch) {
+/* The codes of a batch behind those that are there. Rows are coded in their own type, so that codes
+ * are those of what is stored. */
+static mica_status take_codes(mica_index_builder *b, const mica_index_batch *batch) {
+  mica_index *x = b->index;
+  const mica_quantiser *q = x->rows.quantiser;
+  const int64_t n = batch->x.shape.dim[0], parts = mica_quantiser_parts(q);
+  if (x->rows.n + n > b->code_room) {
+    const int64_t room = b->room > x->rows.n + n ? b->room : x->rows.n + n;
+    mica_status status = grow_block((void **)&x->own_code, room, (size_t)parts);
+    if (status) return status;
+    b->code_room = room;
+  }
+  uint8_t *to = x->own_code + x->rows.n * parts;
+  if (batch->coarse.shape.rank) return mica_quantiser_encode(q, &batch->coarse, to);
+  enum { piece = 1024 };
+  const int64_t d = x->rows.d;
+  const size_t element = mica_dtype_size(batch->x.dtype);
+  float *rows = mica_realloc_array(NULL, (size_t)((n < piece ? n : piece) * d), sizeof *rows);
+  char *stored = mica_malloc((size_t)d * sizeof(float));
+  mica_status status = rows && stored ? MICA_OK : MICA_ERR_MEMORY;
+  for (int64_t from = 0; from < n && !status; from += piece) {
+    const int64_t m = n - from < piece ? n - from : piece;
+    for (int64_t i = 0; i < m; i++) {
+      double norm = 0;
+      const char *given =
+          (const char *)batch->x.data + (size_t)((from + i) * batch->x.row_stride) * element;
+      mica_convert(stored, x->rows.dtype, given, batch->x.dtype, (size_t)d);
+      is_finite(stored, x->rows.dtype, d, &norm);
+      const mica_index_rows one = {1,     d,    x->rows.metric, x->rows.dtype, stored,
+                                   &norm, NULL, NULL,           false};
+      mica_index_load_row(&one, 0, rows + i * d);
+    }
+    const mica_view view = mica_view_of(rows, MICA_F32, MICA_SHAPE(m, d));
+    status = mica_quantiser_encode(q, &view, to + from * parts);
+  }
+  mica_free(rows);
+  mica_free(stored);
+  return status;
+}
+
+mica_status mica_index_builder_add(mica_index_builder *builder, const mica_index_batch *given) {
+  mica_index_batch own = MICA_INDEX_BATCH, *batch = &own;
+  memcpy(&own, given, given->size < sizeof own ? given->size : sizeof own);
   if (!builder->index) return used_up();
   if (builder->broken)
     return mica_fail(builder->broken, "%s: an earlier write failed", builder->path);
   mica_index *x = builder->index;
   mica_status status = check_batch(builder, batch);
+  if (!status) status = check_coarse(builder, batch);
   if (!status) status = make_room(builder, batch->x.shape.dim[0]);
   if (!status && !in_memory(builder)) status = check_rows(builder, &batch->x);
   if (!status && !in_memory(builder) && !builder->writer)
@@ -232,8 +322,10 @@ mica_status mica_index_builder_add(mica_index_builder *builder, const mica_index
     x->own_label[from + i] = batch->label ? batch->label[i] : MICA_CLASS_NONE;
     status = add_name(builder, from + i, batch->name ? batch->name[i] : NULL);
   }
+  if (!status && x->rows.quantiser) status = take_codes(builder, batch);
   if (!status) status = take_rows(builder, &batch->x);
   if (status) return status;
+  if (n) x->rows.coarse = batch->coarse.shape.rank != 0;
   builder->labelled |= n && batch->label;
   builder->named |= n && batch->name;
   x->rows.n += n;
@@ -250,6 +342,7 @@ static void settle(mica_index_builder *b) {
   x->label = b->labelled ? x->own_label : NULL;
   x->name_at = b->named ? x->own_name_at : NULL;
   x->names = x->own_names;
+  x->rows.code = x->own_code;
 }
 
 /* What the component makes of all rows, unless an earlier attempt has it, and its record. */

@@ -234,7 +234,8 @@ static mica_status add_rows(mica_collection_change *h, const mica_index_batch *b
   const int64_t first = first_merged(to, &rows), merged = to->n - first;
   mica_collection_segment *from = mica_realloc_array(NULL, (size_t)merged, sizeof *from);
   if (!from) status = MICA_ERR_MEMORY;
-  mica_index_batch numbered = *batch;
+  mica_index_batch numbered = MICA_INDEX_BATCH;
+  memcpy(&numbered, batch, batch->size < sizeof numbered ? batch->size : sizeof numbered);
   numbered.id = list;
   if (!status) {
     if (order[n - 1] >= to->next_id) to->next_id = order[n - 1] + 1;
@@ -434,6 +435,8 @@ static mica_status check(const mica_collection *c, const mica_view *x,
                      (long long)c->width);
   if (o->k < 1)
     return mica_fail(MICA_ERR_INVALID, "%lld neighbours, expected at least 1", (long long)o->k);
+  if (o->coarse)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "collection: coarse queries; its rows have one encoder");
   if (o->allowed || o->self_row)
     return mica_fail(MICA_ERR_INVALID, "collection: rows have no lasting numbers to allow or skip");
   return MICA_OK;

@@ -1,6 +1,8 @@
 /* An index: what it is made of, what it tells, and how it goes away. */
 #include "index/index.h"
 
+#include <mica/quantise.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,8 +25,8 @@ mica_status mica_index_begin(const mica_engine *engine, const char *spec, int64_
     const mica_component *c = mica_spec_component(index->spec);
     const mica_index_head *head = mica_spec_options(index->spec);
     index->fn = c->functions;
-    if (!index->fn || index->fn->size < sizeof *index->fn || !index->fn->query ||
-        c->options_size < sizeof *head)
+    if (!index->fn || index->fn->size < offsetof(mica_index_functions, quantiser) ||
+        !index->fn->query || c->options_size < sizeof *head)
       status = mica_fail(MICA_ERR_UNSUPPORTED, "index %s: its functions are incomplete", c->name);
     else
       index->rows = (mica_index_rows){
@@ -49,6 +51,8 @@ void mica_index_free(mica_index *index) {
   mica_free(index->text);
   mica_free(index->place);
   mica_free(index->at_place);
+  mica_quantiser_free(index->own_quantiser);
+  mica_free(index->own_code);
   mica_free(index->own_x);
   mica_free(index->own_norm);
   mica_free(index->own_id);
@@ -154,6 +158,11 @@ mica_view mica_index_view(const mica_index *index) {
   /* A view cannot say that its memory is only to be read. */
   return mica_view_of((void *)(uintptr_t)index->rows.x, index->rows.dtype,
                       MICA_SHAPE(index->rows.n, index->rows.d));
+}
+const mica_quantiser *mica_index_quantiser(const mica_index *index) {
+  const mica_index_functions *fn = index->fn;
+  if (fn->size < sizeof *fn || !fn->quantiser || !index->state) return NULL;
+  return fn->quantiser(index->state);
 }
 const int64_t *mica_index_ids(const mica_index *index) {
   return index->id;

@@ -30,6 +30,9 @@ struct mica_index {
   double *own_norm;
   int64_t *own_id, *own_label, *own_name_at;
   char *own_names;
+  /* What was given to the builder, which the state takes over or copies. */
+  struct mica_quantiser *own_quantiser;
+  uint8_t *own_code; /* [n, parts] */
 };
 
 /* An index without rows for this specification and width; complete it with

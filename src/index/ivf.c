@@ -191,16 +191,12 @@ static size_t scan_bytes(const search *q) {
 static void scan_list(const search *q, int64_t list, float near, const float *table,
                       const mica_index_best *best, float *score, mica_top_k_heap *heap) {
   const mica_ivf *s = q->s;
-  const int64_t parts = mica_quantiser_parts(s->codes), words = mica_quantiser_words(s->codes);
   const float twice = q->rows->metric == MICA_INDEX_L2 ? 2 : 1;
   for (int64_t at = 0; at < s->start[list + 1] - s->start[list]; at += scanned_rows) {
     const int64_t from = s->start[list] + at, left = s->start[list + 1] - from;
     const int64_t n = left < scanned_rows ? left : scanned_rows;
-    const uint8_t *code = s->code + s->code_at[list] + mica_ivf_bytes(s->codes, at);
-    if (mica_ivf_packed(s->codes))
-      q->kernels->sum_16(n, parts, code, table, score);
-    else
-      q->kernels->sum(n, parts, words, code, table, score);
+    const uint8_t *code = s->code + s->code_at[list] + mica_codes_bytes(s->codes, at);
+    mica_codes_sum(q->kernels, s->codes, n, code, table, score);
     for (int64_t i = 0; i < n; i++) score[i] = near + twice * score[i];
     for (int64_t i = 0; s->constant && i < n; i++) score[i] -= s->constant[from + i];
     double bound = heap->count < heap->k ? -INFINITY : heap->item[0].score;
@@ -300,6 +296,10 @@ static mica_status query(const mica_engine *engine, const void *options_, const 
   return status;
 }
 
+static const mica_quantiser *quantiser_of(const void *state) {
+  return ((const mica_ivf *)state)->codes;
+}
+
 static const mica_option option_table[] = {
     MICA_INDEX_HEAD_OPTIONS(mica_ivf_options),
     {"lists", MICA_OPTION_INT, "0", 0, 1 << 24, NULL,
@@ -333,7 +333,8 @@ static const mica_index_functions functions = {.size = sizeof functions,
                                                .free = mica_ivf_free,
                                                .save = mica_ivf_save,
                                                .load = mica_ivf_load,
-                                               .query = query};
+                                               .query = query,
+                                               .quantiser = quantiser_of};
 
 extern const mica_component mica_component_index_ivf;
 const mica_component mica_component_index_ivf = {

@@ -3,11 +3,8 @@
 #ifndef MICA_INDEX_IVF_H
 #define MICA_INDEX_IVF_H
 
+#include "index/codes.h"
 #include "index/index.h"
-#include "numeric/chunks.h"
-#include "tensor/kernel/search.h"
-
-#include <mica/quantise.h>
 
 enum { CODES_NONE, CODES_PQ, CODES_OPQ };
 
@@ -32,16 +29,6 @@ typedef struct mica_ivf {
   float *square;    /* [lists] squared lengths of the centres */
   mica_tensor *held[5];
 } mica_ivf;
-
-/* Codes of 16 words lie in blocks of rows, half a byte each; others byte by byte. */
-static inline bool mica_ivf_packed(const mica_quantiser *q) {
-  return mica_quantiser_words(q) == 16;
-}
-
-static inline int64_t mica_ivf_bytes(const mica_quantiser *q, int64_t rows) {
-  const int64_t parts = mica_quantiser_parts(q);
-  return mica_ivf_packed(q) ? mica_chunks_of(rows, MICA_CODE_BLOCK) * 16 * parts : rows * parts;
-}
 
 /* As mica_index_functions has them; options and states are those above. */
 mica_status mica_ivf_build(const mica_engine *engine, const void *options,

@@ -2,7 +2,6 @@
 #include "index/arrays.h"
 #include "index/ivf.h"
 #include "numeric/clusters.h"
-#include "tensor/dtype.h"
 #include "tensor/kernel/kernel.h"
 #include "tensor/kernel/reduce.h"
 
@@ -28,45 +27,9 @@ static mica_status complete(const mica_engine *engine, mica_ivf *s, int64_t d) {
   int64_t at = 0;
   for (int64_t l = 0; l < s->lists; l++) {
     s->code_at[l] = at;
-    if (s->codes) at += mica_ivf_bytes(s->codes, s->start[l + 1] - s->start[l]);
+    if (s->codes) at += mica_codes_bytes(s->codes, s->start[l + 1] - s->start[l]);
   }
   return MICA_OK;
-}
-
-/* ---- rows as float32 ---- */
-
-/* As centres see it: under cosine of length 1, where it has one. */
-static void load_row(const mica_index_rows *rows, int64_t row, float *to) {
-  const char *from = (const char *)rows->x + (size_t)(row * rows->d) * mica_dtype_size(rows->dtype);
-  mica_convert(to, MICA_F32, from, rows->dtype, (size_t)rows->d);
-  if (rows->metric != MICA_INDEX_COSINE || rows->norm[row] == 0) return;
-  const double scale = 1 / rows->norm[row];
-  for (int64_t j = 0; j < rows->d; j++) to[j] = (float)((double)to[j] * scale);
-}
-
-typedef struct {
-  const mica_index_rows *rows;
-  const int64_t *number; /* or NULL: from `first` on */
-  int64_t first, n;
-  float *to;
-} loading;
-
-enum { loaded_rows = 512 };
-
-static mica_status load_chunk(void *ctx, int64_t chunk, void *scratch) {
-  (void)scratch;
-  const loading *l = ctx;
-  const int64_t from = chunk * loaded_rows;
-  const int64_t to = from + loaded_rows < l->n ? from + loaded_rows : l->n;
-  for (int64_t i = from; i < to; i++)
-    load_row(l->rows, l->number ? l->number[i] : l->first + i, l->to + i * l->rows->d);
-  return MICA_OK;
-}
-
-static mica_status load_rows(const mica_engine *engine, const mica_index_rows *rows,
-                             const int64_t *number, int64_t first, int64_t n, float *to) {
-  loading l = {rows, number, first, n, to};
-  return mica_chunks_run(engine, mica_chunks_of(n, loaded_rows), 0, load_chunk, &l);
 }
 
 /* ---- building ---- */
@@ -100,7 +63,7 @@ static mica_status train_centres(const build_job *b) {
   mica_status status = order && sample ? MICA_OK : MICA_ERR_MEMORY;
   if (!status) {
     mica_random_permutation(mica_key_fold_name(key, "sample"), n, order);
-    status = load_rows(b->engine, b->rows, m == n ? NULL : order, 0, m, sample);
+    status = mica_index_load_rows(b->engine, b->rows, m == n ? NULL : order, 0, m, sample);
   }
   const mica_float_rows rows = {sample, m, d, d};
   if (!status)
@@ -118,7 +81,7 @@ static mica_status divide(const build_job *b) {
   for (int64_t from = 0; from < n && !status; from += block_rows) {
     const int64_t m = n - from < block_rows ? n - from : block_rows;
     const mica_float_rows rows = {b->block, m, b->rows->d, b->rows->d};
-    status = load_rows(b->engine, b->rows, NULL, from, m, b->block);
+    status = mica_index_load_rows(b->engine, b->rows, NULL, from, m, b->block);
     if (!status)
       status = mica_clusters_assign(b->engine, &rows, b->centre, lists, assigned + from, NULL);
   }
@@ -136,7 +99,7 @@ static mica_status divide(const build_job *b) {
  * of the first. */
 static mica_status residuals(const build_job *b, int64_t from, int64_t m, int64_t list) {
   const int64_t d = b->rows->d;
-  mica_status status = load_rows(b->engine, b->rows, b->order + from, 0, m, b->block);
+  mica_status status = mica_index_load_rows(b->engine, b->rows, b->order + from, 0, m, b->block);
   for (int64_t i = 0; i < m && !status; i++) {
     while (b->start[list + 1] <= from + i) list++;
     for (int64_t j = 0; j < d; j++) b->block[i * d + j] -= b->centre[list * d + j];
@@ -161,7 +124,7 @@ static mica_status train_codes(const build_job *b) {
   int64_t list = 0;
   for (int64_t i = 0; i < m; i++) {
     const int64_t at = (int64_t)((double)i * (double)n / (double)m);
-    load_row(b->rows, b->order[at], sample + i * d);
+    mica_index_load_row(b->rows, b->order[at], sample + i * d);
     while (b->start[list + 1] <= at) list++;
     for (int64_t j = 0; j < d; j++) sample[i * d + j] -= b->centre[list * d + j];
   }
@@ -169,22 +132,6 @@ static mica_status train_codes(const build_job *b) {
   mica_status status = mica_quantiser_fit(b->engine, &view, &q, &b->s->codes);
   mica_free(sample);
   return status;
-}
-
-/* Codes of m rows, the first of which is row `at` of its list, to the list's place. */
-static void put_codes(const mica_quantiser *q, const uint8_t *code, int64_t at, int64_t m,
-                      uint8_t *to) {
-  const int64_t parts = mica_quantiser_parts(q);
-  if (!mica_ivf_packed(q)) {
-    memcpy(to + at * parts, code, (size_t)(m * parts));
-    return;
-  }
-  for (int64_t i = 0; i < m; i++, code += parts) {
-    const int64_t lane = (at + i) % MICA_CODE_BLOCK;
-    uint8_t *block = to + (at + i) / MICA_CODE_BLOCK * 16 * parts + lane % 16;
-    for (int64_t p = 0; p < parts; p++)
-      block[16 * p] = (uint8_t)(block[16 * p] | (lane < 16 ? code[p] : code[p] << 4));
-  }
 }
 
 /* |r|^2 + 2 <c, r> of a decoded residual. */
@@ -206,12 +153,12 @@ static mica_status encode(const build_job *b, uint8_t *code, float *constant) {
       const mica_view rows = mica_view_of(b->block, MICA_F32, MICA_SHAPE(m, d));
       status = residuals(b, from, m, list);
       if (!status) status = mica_quantiser_encode(s->codes, &rows, part);
-      if (!status) put_codes(s->codes, part, from - begin, m, code);
+      if (!status) mica_codes_put(s->codes, part, from - begin, m, code);
       if (!status && constant) status = mica_quantiser_decode(s->codes, part, m, b->block);
       for (int64_t i = 0; i < m && !status && constant; i++)
         constant[from + i] = constant_of(b->block + i * d, b->centre + list * d, d);
     }
-    code += mica_ivf_bytes(s->codes, end - begin);
+    code += mica_codes_bytes(s->codes, end - begin);
   }
   mica_free(part);
   return status;
@@ -223,7 +170,7 @@ static mica_status add_codes(const build_job *b) {
   mica_status status = train_codes(b);
   if (status) return status;
   for (int64_t l = 0; l < s->lists; l++)
-    s->code_bytes += mica_ivf_bytes(s->codes, b->start[l + 1] - b->start[l]);
+    s->code_bytes += mica_codes_bytes(s->codes, b->start[l + 1] - b->start[l]);
   status = mica_index_array_make(MICA_U8, MICA_SHAPE(s->code_bytes), &s->held[3], &code);
   if (!status) memset(code, 0, (size_t)s->code_bytes);
   if (!status && b->rows->metric == MICA_INDEX_L2)
@@ -294,16 +241,12 @@ static mica_status load_codes(const mica_engine *engine, const mica_ivf_options 
       mica_quantiser_load(engine, record, "quantiser", rows->d, parts, o->words, &s->codes);
   if (status) return status;
   for (int64_t l = 0; l < s->lists; l++)
-    s->code_bytes += mica_ivf_bytes(s->codes, s->start[l + 1] - s->start[l]);
+    s->code_bytes += mica_codes_bytes(s->codes, s->start[l + 1] - s->start[l]);
   status = take(s, record, 3, MICA_U8, s->code_bytes, &p);
   if (status) return status;
   s->code = p;
-  if (o->words < 256 && !mica_ivf_packed(s->codes))
-    for (int64_t i = 0; i < s->code_bytes; i++)
-      if (s->code[i] >= o->words)
-        return mica_fail(MICA_ERR_FORMAT, "ivf: code %d, expected less than %lld", s->code[i],
-                         (long long)o->words);
-  if (rows->metric != MICA_INDEX_L2) return MICA_OK;
+  status = mica_codes_check(s->codes, "ivf", s->code, s->code_bytes);
+  if (status || rows->metric != MICA_INDEX_L2) return status;
   status = take(s, record, 4, MICA_F32, s->n, &p);
   s->constant = p;
   return status;

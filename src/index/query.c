@@ -30,6 +30,8 @@ struct mica_index_question {
   const uint64_t *allowed;           /* a bit a row, or NULL */
   const int64_t *want_label;         /* [n] or NULL */
   int64_t effort, allowed_rows;
+  float *coarse; /* [n, coarse_width] or NULL */
+  int64_t coarse_width;
   const int64_t *few; /* the allowed rows, where so few are that each is looked at; or NULL */
   int64_t *row;       /* [n, k], the answer */
   double *score;
@@ -52,6 +54,10 @@ const double *mica_index_question_norms(const mica_index_question *question) {
 }
 int64_t mica_index_question_k(const mica_index_question *question) {
   return question->k;
+}
+const float *mica_index_question_coarse(const mica_index_question *question, int64_t *width) {
+  *width = question->coarse_width;
+  return question->coarse;
 }
 int64_t mica_index_question_effort(const mica_index_question *question) {
   return question->effort;
@@ -226,11 +232,42 @@ static mica_status check(const mica_index *index, const mica_view *x,
   if (o->effort < 0)
     return mica_fail(MICA_ERR_INVALID, "an effort of %lld, expected 0 or more",
                      (long long)o->effort);
+  const mica_view *c = o->coarse;
+  if (c && (c->shape.rank != 2 || !mica_dtype_is_float(c->dtype) ||
+            c->shape.dim[0] != x->shape.dim[0] || c->shape.dim[1] < 1))
+    return mica_fail(MICA_ERR_SHAPE, "coarse queries: %s of %s, expected %lld rows of floats",
+                     mica_shape_text(&c->shape, text, sizeof text), mica_dtype_name(c->dtype),
+                     (long long)x->shape.dim[0]);
+  if (c && (!c->data || c->row_stride < c->shape.dim[1]) && c->shape.dim[0])
+    return mica_fail(MICA_ERR_INVALID, "coarse queries without data, or that overlap");
+  const mica_index_functions *fn = index->fn;
+  if (c && !o->exact && (fn->size < sizeof *fn || !fn->takes))
+    return mica_fail(MICA_ERR_UNSUPPORTED,
+                     "coarse queries of an index %s, which has no codes of "
+                     "another encoder",
+                     mica_spec_component(index->spec)->name);
   if (!o->seen_at) return MICA_OK;
   for (int64_t i = 0; i < x->shape.dim[0]; i++)
     if (o->seen_at[i] < 0 || o->seen_at[i] > o->seen_at[i + 1])
       return mica_fail(MICA_ERR_INVALID, "seen_at of query %lld: expected offsets that ascend",
                        (long long)i);
+  return MICA_OK;
+}
+
+/* Their coarse vectors as float32. */
+static mica_status load_coarse(mica_index_question *q, const mica_view *x, int64_t begin) {
+  const int64_t d = q->coarse_width;
+  for (int64_t i = 0; x && i < q->n; i++) {
+    const char *from =
+        (const char *)x->data + (size_t)((begin + i) * x->row_stride) * mica_dtype_size(x->dtype);
+    float *to = q->coarse + i * d, sum = 0;
+    mica_convert(to, MICA_F32, from, x->dtype, (size_t)d);
+    for (int64_t j = 0; j < d; j++) sum += 0 * to[j];
+    if (sum != 0)
+      return mica_fail(MICA_ERR_NUMERIC,
+                       "coarse query %lld holds a number that is not finite in float32",
+                       (long long)(begin + i));
+  }
   return MICA_OK;
 }
 
@@ -292,6 +329,7 @@ static mica_status look_at_few(void *ctx, const mica_index_question *q, int64_t 
 static mica_status ask(const mica_index *index, const mica_view *x,
                        const mica_index_query_options *o, int64_t begin, mica_index_question *q) {
   mica_status status = load(q, x, begin);
+  if (!status) status = load_coarse(q, o->coarse, begin);
   if (status) return status;
   q->self_row = o->self_row ? o->self_row + begin : NULL;
   q->self_id = o->self_id ? o->self_id + begin : NULL;
@@ -353,9 +391,13 @@ mica_status mica_index_query(const mica_index *index, const mica_view *queries,
                            .allowed_rows = count_allowed(index->rows.n, o.allowed)};
   q.x = mica_realloc_array(NULL, (size_t)(block * d), sizeof *q.x);
   q.norm = mica_realloc_array(NULL, (size_t)block, sizeof *q.norm);
+  if (o.coarse) {
+    q.coarse_width = o.coarse->shape.dim[1];
+    q.coarse = mica_realloc_array(NULL, (size_t)(block * q.coarse_width), sizeof *q.coarse);
+  }
   q.row = mica_realloc_array(NULL, (size_t)(block * k), sizeof *q.row);
   q.score = mica_realloc_array(NULL, (size_t)(block * k), sizeof *q.score);
-  status = q.x && q.norm && q.row && q.score ? MICA_OK : MICA_ERR_MEMORY;
+  status = q.x && q.norm && q.row && q.score && (q.coarse || !o.coarse) ? MICA_OK : MICA_ERR_MEMORY;
   int64_t *few = NULL;
   if (!status && o.allowed && are_few(index, q.allowed_rows, k))
     status = list_allowed(index, o.allowed, q.allowed_rows, &few);
@@ -376,6 +418,7 @@ mica_status mica_index_query(const mica_index *index, const mica_view *queries,
   mica_free(few);
   mica_free(q.x);
   mica_free(q.norm);
+  mica_free(q.coarse);
   mica_free(q.row);
   mica_free(q.score);
   return status;
