@@ -114,6 +114,7 @@ typedef struct mica_fit_report {
 } mica_fit_report;
 
 typedef struct mica_estimator mica_estimator;
+struct mica_phrases;
 
 /* An unfitted estimator of a specification. */
 MICA_API mica_status mica_estimator_create(const mica_engine *engine, const char *spec,
@@ -234,6 +235,18 @@ typedef struct mica_estimator_functions {
   mica_status (*pair_scores)(const mica_engine *engine, const void *options, const void *state,
                              const mica_view *x, const mica_view *y, double *out);
   int64_t (*correlations)(const void *state, double *out);
+  /* Of those that know classes by texts (mica/zero_shot.h), all five together; set_phrases takes a
+   * copy. */
+  mica_status (*set_phrases)(const void *options, void *state, const struct mica_phrases *phrases);
+  const struct mica_phrases *(*phrases)(const void *state);
+  int64_t (*texts)(const void *state);
+  mica_status (*text_scores)(const mica_engine *engine, const void *state, const mica_view *x,
+                             double *out);
+  /* Class `label` (the number of classes: a new one) gets texts x, and the whole list is `phrases`
+   * then; changes nothing when it fails. */
+  mica_status (*set_texts)(const mica_engine *engine, const void *options, void *state,
+                           int64_t label, const mica_view *x, const struct mica_phrases *phrases,
+                           mica_fitted *fitted);
 } mica_estimator_functions;
 
 /* ---- splits ---- */

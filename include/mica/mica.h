@@ -43,6 +43,7 @@
 #include <mica/train.h>
 #include <mica/train_many.h>
 #include <mica/training_report.h>
+#include <mica/zero_shot.h>
 
 #ifndef MICA_NO_WHERE
 #include <mica/where.h>

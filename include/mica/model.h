@@ -13,6 +13,7 @@
 #include <mica/image.h>
 #include <mica/nn.h>
 #include <mica/table.h>
+#include <mica/zero_shot.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -43,7 +44,7 @@ typedef struct mica_problem {
 /* A batch as a network reads it; MICA_NONE where the problem has no such part. */
 typedef struct mica_inputs {
   mica_var x;      /* float32 [N,H,W,C] or [N,columns] */
-  mica_var tokens; /* int64 [N,L] */
+  mica_var tokens; /* int64 [N,L]; a network of two towers runs with one of x and tokens too */
   mica_var fields; /* int64 [N,F] */
 } mica_inputs;
 
@@ -327,6 +328,45 @@ MICA_API mica_status mica_anomaly_thresholds(const mica_model *model, double rat
 /* Features out [n, mica_net_features]. */
 MICA_API mica_status mica_embed(mica_session *session, const mica_view *examples, float *out);
 
+/* ---- classes known by texts (mica/zero_shot.h) ---- */
+
+/* A model of pictures and texts (`clip`, `dual`): from now on the session's examples are pictures
+ * alone (true), or both (false). */
+MICA_API void mica_session_take_pictures(mica_session *session, bool pictures);
+/* Embeddings of n texts, out [n, D] of length 1: of a model's text tower, whose width is that of
+ * its features. MICA_ERR_UNSUPPORTED for a model without texts or a tokenizer. Longer texts than
+ * the model reads are cut. */
+MICA_API mica_status mica_embed_texts(mica_session *session, int64_t n, const char *const *texts,
+                                      float *out);
+/* Make a head `name` of a phrase list by a specification ("zero_shot:aggregate=max"), and let it
+ * answer. */
+MICA_API mica_status mica_model_zero_shot(mica_model *model, const char *name, const char *spec,
+                                          const mica_phrases *phrases);
+/* Give a class of the answering head these n phrases, or add a class; only its texts are embedded.
+ * Other threads may predict. MICA_ERR_UNSUPPORTED unless a zero_shot head made from phrases
+ * answers. */
+MICA_API mica_status mica_head_describe(mica_model *model, const char *class_name, int64_t n,
+                                        const char *const *phrases);
+
+/* One reason for an answer. */
+typedef struct mica_reason {
+  const char *text;  /* the phrase, or in other modes the prompt; owned by the reasons */
+  double similarity; /* cosine of picture and prompt */
+} mica_reason;
+typedef struct mica_reasons {
+  int64_t label;    /* of the class that they speak for */
+  const char *name; /* of the class; owned by the model */
+  double score;     /* of the class */
+  int64_t n;
+  mica_reason *reason; /* [n], the most similar first */
+  char *texts;         /* where their texts lie */
+} mica_reasons;        /* release with mica_reasons_free */
+/* Why pictures (as mica_predict takes them) are given their classes by the answering head:
+ * `classes` best classes of each, with all of their texts. out [n, classes]. */
+MICA_API mica_status mica_predict_reasons(mica_session *session, const mica_view *examples,
+                                          int64_t classes, mica_reasons *out);
+MICA_API void mica_reasons_free(mica_reasons *reasons);
+
 /* ---- options of the built-in architectures ---- */
 
 typedef struct mica_mlp_options {
@@ -446,6 +486,21 @@ typedef struct mica_pointnet_options {
 } mica_pointnet_options;
 #define MICA_POINTNET_OPTIONS                                                                      \
   { sizeof(mica_pointnet_options), 3, {3, {64, 128, 1024}}, {2, {512, 256}}, true, 0.0 }
+
+/* "dual", an image tower and a text tower small enough to train anywhere: stages of 3x3
+ * convolutions with batch norm and max pooling, and the mean of a text's words through two layers.
+ * Outputs are as those of "clip": features and text of length 1, logits of all pairs of a batch;
+ * loss "clip" trains it. */
+typedef struct mica_dual_options {
+  uint32_t size;
+  int64_t dim;      /* of the space where the towers meet */
+  mica_ints widths; /* of the image tower's stages */
+  int64_t words;    /* width of a word */
+  int64_t hidden;   /* of the text tower's layer */
+  int64_t pad;      /* the token that fills up rows and counts for nothing; -1: none */
+} mica_dual_options;
+#define MICA_DUAL_OPTIONS                                                                          \
+  { sizeof(mica_dual_options), 64, {3, {16, 32, 64}}, 64, 64, 0 }
 
 /* "bert", an encoder of tokens with the norm behind each sum (Devlin et al. 2018). Features are the
  * pooled tokens, and `tokens` those of the last block; classes > 0 adds a classifier of whole

@@ -151,6 +151,7 @@ static mica_status answer_pictures(job *j, int64_t *item) {
   uint8_t *pixels = mica_malloc((size_t)(PIECE * size));
   mica_status status = pixels ? make_room(j) : MICA_ERR_MEMORY;
   if (status == MICA_OK) status = mica_session_create(j->model, &session);
+  if (status == MICA_OK) mica_session_take_pictures(session, true);
   for (int64_t from = 0, m = 0; from < j->n && status == MICA_OK; from += m) {
     status = read_piece(j, item, from, pixels, size, &m);
     const mica_view x =
@@ -398,7 +399,9 @@ static int eval(job *j, job *other) {
   if (status == MICA_OK && other && !(classifies(j->model) && classifies(other->model)))
     return cli_usage(a, "two models are compared where both tell classes of pictures or features");
   if (status == MICA_OK && cli_text(a, "--targets")) return cli_align_eval(a, j->model);
-  if (status == MICA_OK && mica_model_tokenizer(j->model)) return cli_text_eval(a, j->model);
+  if (status == MICA_OK && mica_model_tokenizer(j->model) &&
+      !mica_model_preprocess(j->model)->height)
+    return cli_text_eval(a, j->model);
   if (status == MICA_OK && mica_model_columns(j->model) && !of_features(j))
     return cli_table_eval(a, j->model);
   if (status == MICA_OK && cli_tells_anomalies(j->model)) return cli_anomaly_eval(a, j->model);

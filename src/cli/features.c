@@ -107,6 +107,7 @@ mica_status features_embed(const cli_args *a, mica_model *model, const mica_data
   features_levels(model, out);
   mica_status status = pixels ? make_parts(ds, width, out) : MICA_ERR_MEMORY;
   if (status == MICA_OK) status = mica_session_create(model, &session);
+  if (status == MICA_OK) mica_session_take_pictures(session, true);
   for (int64_t from = 0; from < n && status == MICA_OK;) {
     /* Items of one part that follow each other go through the network together; one that turns out
      * unreadable has left its part and is passed over. */

@@ -2,6 +2,7 @@
 #include "cli/align.h"
 #include "cli/anomaly.h"
 #include "cli/curve.h"
+#include "cli/describe.h"
 #include "cli/features.h"
 #include "cli/table.h"
 #include "cli/taps.h"
@@ -41,8 +42,10 @@ static const cli_flag flags[] = {
      "fit on N passes over the training pictures, shifted (--crop) and mirrored (--flip) at "
      "random"},
     CLI_ALIGN_FLAGS,
+    CLI_DESCRIBE_FLAGS,
     {"--control", NULL, NULL, NULL,
-     "pictures with defects: compare with the same network of random weights too"},
+     "compare with what must do worse: of pictures with defects a network of random weights, of "
+     "zero_shot names and other phrases"},
     {"--crop", NULL, "N", "2", "with --augment-passes: random shifts of up to N pixels"},
     {"--flip", NULL, NULL, NULL, "with --augment-passes: mirror every other picture"},
     CLI_TABLE_FLAGS,
@@ -398,7 +401,8 @@ static int fit(job *j) {
     return EXIT_USAGE;
   if (cli_engine(a, &j->engine) != MICA_OK) return cli_failed(a);
   if (cli_text(a, "--add-class")) return add_class(j);
-  if (!cli_text(a, "--data")) return cli_usage(a, "--data is missing");
+  if (cli_text(a, "--describe")) return cli_describe_class(a, j->engine);
+  if (!cli_text(a, "--data") && !cli_describes(a)) return cli_usage(a, "--data is missing");
   if (a->n_operands > ESTIMATORS_MAX)
     return cli_usage(a, "%d estimators, at most %d", a->n_operands, ESTIMATORS_MAX);
   for (int i = 0; i < a->n_operands; i++) { /* a wrong name is told before the long work */
@@ -406,6 +410,7 @@ static int fit(job *j) {
     if (mica_estimator_create(j->engine, a->operand[i], &e) != MICA_OK) return cli_failed(a);
     mica_estimator_free(e);
   }
+  if (cli_describes(a)) return cli_describe_fit(a, j->engine);
   if (cli_text(a, "--targets")) return cli_align_fit(a, j->engine);
   if (compares_defects(j)) {
     if (open_encoder(j) != MICA_OK) return cli_failed(a);
@@ -460,5 +465,8 @@ const cli_verb verb_fit = {
     "part.mica\n"
     "  mica fit gaussian one_class_svm --encoder resnet18 --taps pyramid --data mvtec/ --control\n"
     "  mica fit align align:reduce=cca:k=50 --data images.safetensors --targets texts.safetensors\n"
+    "  mica fit zero_shot --encoder clip.mica --descriptions birds.json --data birds/ --control -o "
+    "birds.mica\n"
+    "  mica fit --describe kite --encoder birds.mica 'a forked tail' 'reddish back'\n"
     "  mica fit --add-class bolt --encoder parts.mica bolt1.jpg bolt2.jpg bolt3.jpg\n"
     "`mica list estimator` tells the estimators and their options."};

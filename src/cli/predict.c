@@ -1,6 +1,7 @@
 /* mica predict, mica embed: a model file put to work. */
 #include "cli/align.h"
 #include "cli/anomaly.h"
+#include "cli/describe.h"
 #include "cli/features.h"
 #include "cli/row_source.h"
 #include "cli/table.h"
@@ -87,6 +88,7 @@ static mica_status begin(const cli_args *a, work *w, bool gathers) {
   mica_status status = cli_engine(a, &w->engine);
   if (status == MICA_OK) status = open_model(w->engine, a->operand[0], &w->model);
   if (status == MICA_OK) status = mica_session_create(w->model, &w->session);
+  if (status == MICA_OK) mica_session_take_pictures(w->session, true);
   /* Operands of a model with columns are tables, and - is one on standard input. */
   if (status == MICA_OK && gathers && !mica_model_columns(w->model))
     status = gather(a, 1, &w->files);
@@ -179,12 +181,44 @@ static int predict_features(const cli_args *a, work *w, int64_t top) {
   return status == MICA_OK ? EXIT_OK : cli_failed(a);
 }
 
+/* Each picture's classes and the phrases that they rest on. */
+static int explain(const cli_args *a, work *w, int64_t top) {
+  const char *folder = cli_text(a, "--report");
+  const int64_t classes = mica_model_classes(w->model);
+  const bool json = cli_on(a, "--json");
+  reasons_page *page = NULL;
+  int64_t most, failed = 0;
+  if (!cli_int(a, "--explain", 1, 10000, &most)) return EXIT_USAGE;
+  if (top > classes) top = classes;
+  mica_status status = folder ? reasons_page_create(&page) : MICA_OK;
+  if (!json) printf("file,rank,class,score,phrase,similarity\n");
+  for (int64_t i = 0; i < w->files.n && status == MICA_OK && !cli_interrupted(); i++) {
+    mica_tensor *image = NULL;
+    if (read_one(w, i, &image) == MICA_OK) {
+      const mica_view x = mica_tensor_view(image);
+      status = cli_print_reasons(w->session, &x, w->files.v[i], top, most, json);
+      if (status == MICA_OK && page)
+        status = reasons_page_add(page, w->session, &x, w->files.v[i], top, most);
+    } else {
+      failed++;
+      fprintf(stderr, "skipped: %s\n", mica_last_error());
+      if (cli_on(a, "--strict")) status = mica_last_status();
+    }
+    mica_tensor_free(image);
+  }
+  if (status == MICA_OK && page) status = reasons_page_write(page, folder);
+  reasons_page_free(page);
+  if (status != MICA_OK) return cli_failed(a);
+  return failed == w->files.n && w->files.n ? EXIT_FAILED : EXIT_OK;
+}
+
 static int predict(const cli_args *a, work *w) {
   int64_t top;
   const bool given = all_features(a);
   if (!cli_int(a, "--top", 1, 1000, &top)) return EXIT_USAGE;
   if (begin(a, w, !given) != MICA_OK) return cli_failed(a);
   if (given) return predict_features(a, w, top);
+  if (cli_text(a, "--explain")) return explain(a, w, top);
   if (mica_model_columns(w->model)) return cli_table_predict(a, w->model, w->session);
   const int64_t classes = mica_model_classes(w->model);
   double *probability = malloc((size_t)(classes + 1) * sizeof *probability);
@@ -320,6 +354,9 @@ static int run_embed(const cli_args *a) {
 
 static const cli_flag predict_flags[] = {
     {"--top", NULL, "K", "1", "classes to tell for each file"},
+    {"--explain", NULL, "K", NULL,
+     "of a model of classes made from texts: the K phrases of each class that speak most for it"},
+    {"--report", NULL, "DIR", NULL, "with --explain: DIR/report.html of the pictures and phrases"},
     {"--strict", NULL, NULL, NULL, "stop at a file or row that cannot be read"},
     CLI_COMMON_FLAGS};
 static const cli_flag embed_flags[] = {

@@ -9,6 +9,7 @@
 #include "numeric/rows.h"
 
 #include <mica/alignment.h>
+#include <mica/zero_shot.h>
 
 #include <math.h>
 #include <stdio.h>
@@ -436,6 +437,59 @@ mica_status mica_estimator_pair_scores(const mica_estimator *e, const mica_view 
 
 int64_t mica_estimator_correlations(const mica_estimator *e, double *out) {
   return e->state && HAS(e->fn, correlations) ? e->fn->correlations(e->state, out) : 0;
+}
+
+/* ---- classes known by texts ---- */
+
+static mica_status check_texts(const mica_estimator *e) {
+  if (!e->state) return mica_fail(MICA_ERR_STATE, "estimator %s is not fitted", name_of(e));
+  if (!HAS(e->fn, set_texts))
+    return mica_fail(MICA_ERR_UNSUPPORTED, "estimator %s does not know its classes by texts",
+                     name_of(e));
+  return MICA_OK;
+}
+
+mica_status mica_estimator_set_phrases(mica_estimator *e, const mica_phrases *phrases) {
+  const mica_status status = check_texts(e);
+  return status ? status : e->fn->set_phrases(mica_spec_options(e->spec), e->state, phrases);
+}
+
+const mica_phrases *mica_estimator_phrases(const mica_estimator *e) {
+  return e->state && HAS(e->fn, set_texts) ? e->fn->phrases(e->state) : NULL;
+}
+
+int64_t mica_estimator_texts(const mica_estimator *e) {
+  return e->state && HAS(e->fn, set_texts) ? e->fn->texts(e->state) : 0;
+}
+
+mica_status mica_estimator_text_scores(const mica_estimator *e, const mica_view *x, double *out) {
+  mica_status status = check_texts(e);
+  if (!status) status = check_rows(e, x);
+  return status ? status : e->fn->text_scores(e->engine, e->state, x, out);
+}
+
+mica_status mica_estimator_describe(mica_estimator *e, int64_t label, const char *name, int64_t n,
+                                    const char *const *phrase, const mica_view *x) {
+  mica_status status = check_texts(e);
+  if (!status) status = check_rows(e, x);
+  if (status) return status;
+  const mica_phrases *old = e->fn->phrases(e->state);
+  mica_phrases *next = NULL;
+  mica_fitted fitted = e->fitted;
+  if (!old) return mica_fail(MICA_ERR_STATE, "estimator %s was fitted without phrases", name_of(e));
+  if (label < 0 || label > fitted.classes ||
+      (label < fitted.classes ? mica_phrases_find(old, name) != label
+                              : mica_phrases_find(old, name) >= 0))
+    return mica_fail(MICA_ERR_INVALID, "estimator %s: class %lld is not \"%.100s\"", name_of(e),
+                     (long long)label, name);
+  status = mica_phrases_first(old, INT64_MAX, &next);
+  if (!status) status = mica_phrases_set(next, name, n, phrase);
+  if (!status)
+    status =
+        e->fn->set_texts(e->engine, mica_spec_options(e->spec), e->state, label, x, next, &fitted);
+  if (!status) e->fitted = fitted;
+  mica_phrases_free(next);
+  return status;
 }
 
 /* ---- what is known about it ---- */

@@ -235,15 +235,17 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
                     mica_outputs *out) {
   const mica_clip_options *o = options;
   mica_var y[2] = {MICA_NONE, MICA_NONE};
-  image(t, root, o, in->x, y);
+  if (!mica_is_none(in->x)) image(t, root, o, in->x, y);
   out->tokens = y[0];
   out->features = y[1];
-  out->text = text(t, root, o, in->tokens);
+  if (!mica_is_none(in->tokens)) out->text = text(t, root, o, in->tokens);
+  if (mica_is_none(in->x)) return;
   mica_node *head = mica_node_find(root, "classifier");
   if (head && mica_node_param(head, "weight")) {
     out->logits = mica_nn_linear(t, head, out->features);
     return;
   }
+  if (mica_is_none(in->tokens)) return;
   mica_scope_begin(t, NULL);
   const mica_var limited =
       mica_clamp(t, mica_weight(t, root, "logit_scale"), -HUGE_VAL, log(SCALE_MAX));

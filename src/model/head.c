@@ -5,6 +5,7 @@
  * under the lock. So nobody waits for an addition, and nobody sees half of one.
  */
 #include "model/head.h"
+#include "model/zero_shot.h"
 
 #include <mica/alignment.h>
 
@@ -328,6 +329,34 @@ mica_status mica_head_add_class(mica_model *m, const char *name, const mica_view
     status = MICA_ERR_MEMORY;
   if (status == MICA_OK && head->examples) head->examples[n] = examples->shape.dim[0];
   mica_tensor_free(features);
+  if (status == MICA_OK)
+    publish(m, at, head, false);
+  else
+    head_free(head);
+  pthread_mutex_unlock(&m->adding);
+  return status;
+}
+
+mica_status mica_head_describe(mica_model *m, const char *name, int64_t n,
+                               const char *const *phrases) {
+  pthread_mutex_lock(&m->adding);
+  mica_head *head = NULL;
+  mica_tensor *x = NULL;
+  int at = -1;
+  mica_status status = begin_change(m, &head, &at);
+  const int64_t classes = head ? mica_estimator_classes(head->estimator) : 0;
+  int64_t label = 0;
+  while (label < classes && !(head->classes[label] && strcmp(head->classes[label], name) == 0))
+    label++;
+  if (status == MICA_OK) status = mica_prompts_embed(m, head->estimator, name, n, phrases, &x);
+  if (status == MICA_OK) {
+    const mica_view view = mica_tensor_view(x);
+    status = mica_estimator_describe(head->estimator, label, name, n, phrases, &view);
+  }
+  if (status == MICA_OK && label == classes &&
+      !(head->classes[label] = mica_model_keep_text(m, name, strlen(name))))
+    status = MICA_ERR_MEMORY;
+  mica_tensor_free(x);
   if (status == MICA_OK)
     publish(m, at, head, false);
   else

@@ -182,14 +182,19 @@ void mica_net_forward_plain(mica_tape *t, const mica_net *net, const mica_inputs
   memset(out, 0, sizeof *out);
   const mica_problem *task = &net->task;
   char text[64];
-  if (task->height) {
+  /* Each of two towers runs alone too. */
+  const bool towers = mica_spec_component(net->spec)->provides & MICA_NEED_PAIRS;
+  const bool no_x = towers && mica_is_none(in->x) && !mica_is_none(in->tokens);
+  const bool no_tokens = towers && mica_is_none(in->tokens) && !mica_is_none(in->x);
+  if (task->height && !no_x) {
     snprintf(text, sizeof text, "[N,H,W,%lld]", (long long)task->channels);
     check_shape(t, in->x, MICA_F32, text, 4, task->channels);
-  } else if (task->channels) {
+  } else if (task->channels && !no_x) {
     snprintf(text, sizeof text, "[N,%lld]", (long long)task->channels);
     check_shape(t, in->x, MICA_F32, text, 2, task->channels);
   }
-  if (task->vocabulary) check_shape(t, in->tokens, MICA_I64, "int64 tokens [N,L]", 2, -1);
+  if (task->vocabulary && !no_tokens)
+    check_shape(t, in->tokens, MICA_I64, "int64 tokens [N,L]", 2, -1);
   if (task->fields) {
     snprintf(text, sizeof text, "int64 fields [N,%lld]", (long long)task->fields);
     check_shape(t, in->fields, MICA_I64, text, 2, task->fields);

@@ -3,6 +3,7 @@
  * Examples go through the network in pieces, so memory does not grow with their number, and a call
  * uses one head from its first piece to its last.
  */
+#include "model/session.h"
 #include "model/head.h"
 
 #include <math.h>
@@ -16,6 +17,7 @@ struct mica_session {
   mica_model *model;
   mica_tape *tape;
   bool features; /* examples are features */
+  bool pictures; /* of pictures and texts, pictures alone */
   double *wide;  /* one piece's outputs; kept, so that a call that repeats allocates nothing */
   size_t wide_room;
   double *answer; /* a call's labels, probabilities and anomaly scores */
@@ -47,6 +49,14 @@ mica_status mica_session_create(mica_model *model, mica_session **out) {
   return MICA_OK;
 }
 
+mica_tape *mica_session_tape(mica_session *s) {
+  return s->tape;
+}
+
+mica_model *mica_session_model(const mica_session *s) {
+  return s->model;
+}
+
 void mica_session_free(mica_session *s) {
   if (!s) return;
   mica_tape_free(s->tape);
@@ -57,6 +67,10 @@ void mica_session_free(mica_session *s) {
 
 void mica_session_take_features(mica_session *s, bool features) {
   s->features = features;
+}
+
+void mica_session_take_pictures(mica_session *s, bool pictures) {
+  s->pictures = pictures;
 }
 
 /* ---- examples ---- */
@@ -103,6 +117,13 @@ static mica_status check_part(const part *p, const mica_view *x, int64_t n) {
                    mica_shape_text(d, text, sizeof text));
 }
 
+/* Does the model read pictures and texts, each by a tower of its own? */
+static bool two_towers(const mica_session *s) {
+  const mica_net *net = mica_model_net(s->model);
+  return mica_model_preprocess(s->model)->height && mica_net_problem(net)->vocabulary &&
+         mica_net_component(net)->provides & MICA_NEED_PAIRS;
+}
+
 static mica_status check(const mica_session *s, const mica_view *x) {
   part p[PARTS_MAX];
   int n = 1;
@@ -110,6 +131,7 @@ static mica_status check(const mica_session *s, const mica_view *x) {
     p[0] = (part){"features", MICA_F32, MICA_SHAPE(0, mica_net_features(mica_model_net(s->model)))};
   else
     n = parts_of(s->model, p);
+  if (s->pictures && !s->features && two_towers(s)) n = 1;
   mica_status status = MICA_OK;
   const int64_t examples = x->shape.rank > 0 ? x->shape.dim[0] : 0;
   for (int i = 0; i < n && status == MICA_OK; i++) status = check_part(&p[i], &x[i], examples);
@@ -146,7 +168,7 @@ static void forward(mica_session *s, const mica_view *x, int64_t begin, int64_t 
   mica_tape_reset(t);
   mica_no_grad_begin(t);
   if (problem->channels) in.x = put(s, x++, begin, end);
-  if (problem->vocabulary) in.tokens = put(s, x++, begin, end);
+  if (problem->vocabulary && !(s->pictures && two_towers(s))) in.tokens = put(s, x++, begin, end);
   if (problem->fields) in.fields = put(s, x, begin, end);
   mica_net_forward_inputs(t, mica_model_net(s->model), &in, out);
 }
