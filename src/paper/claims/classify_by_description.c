@@ -399,7 +399,7 @@ static const mica_paper_functions functions = {
     .claim = "A class that an encoder has no name for is recognised by phrases that describe it, "
              "and editing the phrases changes the answers",
     .components = "estimator:zero_shot model:dual",
-    .smoke = "seeds=1:pictures=1600:epochs=4:test=200",
+    .smoke = "seeds=1:pictures=960:epochs=3:test=100",
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_classify_by_description;
