@@ -13,6 +13,7 @@ typedef struct setting {
   const char *model, *optimiser;
   int64_t batch, side, channels, classes; /* side 0: texts */
   int64_t length;
+  const char *adapted; /* layers with a low-rank adapter; the rest but the head is frozen */
 } setting;
 
 #define SGD   "sgd:lr=0.01:momentum=0.9:weight_decay=5e-4:nesterov=true"
@@ -65,6 +66,11 @@ static void make(bench *b) {
   if (!train) return;
   n->y = s->side ? numbers(MICA_SHAPE(batch), s->classes, 2)
                  : numbers(MICA_SHAPE(batch, s->length), BYTES, 2);
+  if (s->adapted) {
+    mica_params *p = mica_net_params(n->net);
+    need(mica_params_train_only(p, "output"));
+    need(mica_adapt(p, s->adapted, "lora:rank=8", NULL));
+  }
   need(mica_optimiser_create(mica_net_params(n->net), s->optimiser, &n->optimiser));
 }
 
@@ -115,16 +121,19 @@ static void release(bench *b) {
   free(n);
 }
 
-static const setting resnet8 = {"resnet:depth=8", SGD, 128, 28, 1, 10, 0};
-static const setting resnet18 = {"resnet:depth=18:small=true", SGD, 64, 32, 3, 10, 0};
-static const setting resnet18_224 = {"resnet:depth=18", SGD, 16, 224, 3, 1000, 0};
-static const setting resnet50 = {"resnet:depth=50", SGD, 8, 224, 3, 1000, 0};
-static const setting mobilenet = {"mobilenet", SGD, 64, 96, 3, 1000, 0};
-static const setting vit_tiny = {"vit:patch=4:dim=192:depth=12:heads=3", ADAMW, 64, 32, 3, 10, 0};
+static const setting resnet8 = {"resnet:depth=8", SGD, 128, 28, 1, 10, 0, NULL};
+static const setting resnet18 = {"resnet:depth=18:small=true", SGD, 64, 32, 3, 10, 0, NULL};
+static const setting resnet18_224 = {"resnet:depth=18", SGD, 16, 224, 3, 1000, 0, NULL};
+static const setting resnet50 = {"resnet:depth=50", SGD, 8, 224, 3, 1000, 0, NULL};
+static const setting mobilenet = {"mobilenet", SGD, 64, 96, 3, 1000, 0, NULL};
+static const setting vit_tiny = {
+    "vit:patch=4:dim=192:depth=12:heads=3", ADAMW, 64, 32, 3, 10, 0, NULL};
 static const setting vit_small = {
-    "vit:patch=16:dim=384:depth=12:heads=6", ADAMW, 16, 224, 3, 1000, 0};
-static const setting gpt_256 = {"gpt:dim=384:depth=6:heads=6", ADAMW, 8, 0, 0, 0, 256};
-static const setting gpt_1024 = {"gpt:dim=384:depth=6:heads=6", ADAMW, 2, 0, 0, 0, 1024};
+    "vit:patch=16:dim=384:depth=12:heads=6", ADAMW, 16, 224, 3, 1000, 0, NULL};
+static const setting vit_small_lora = {
+    "vit:patch=16:dim=384:depth=12:heads=6", ADAMW, 16, 224, 3, 1000, 0, "*.attn.*"};
+static const setting gpt_256 = {"gpt:dim=384:depth=6:heads=6", ADAMW, 8, 0, 0, 0, 256, NULL};
+static const setting gpt_1024 = {"gpt:dim=384:depth=6:heads=6", ADAMW, 2, 0, 0, 0, 1024, NULL};
 
 const workload network_workloads[] = {
     {"resnet8", "residual network, 28x28x1", make, step, release, &resnet8},
@@ -134,6 +143,8 @@ const workload network_workloads[] = {
     {"mobilenet", "MobileNetV3-Small, 96x96x3", make, step, release, &mobilenet},
     {"vit-tiny", "ViT-Tiny, patches of 4, 32x32x3", make, step, release, &vit_tiny},
     {"vit-small", "ViT-Small, patches of 16, 224x224x3", make, step, release, &vit_small},
+    {"vit-small-lora", "ViT-Small adapted: rank 8 on the attention's layers", make, step, release,
+     &vit_small_lora},
     {"gpt-256", "decoder of bytes, 6 layers of 384, texts of 256", make, step, release, &gpt_256},
     {"gpt-1024", "the same, texts of 1024", make, step, release, &gpt_1024},
     {0}};

@@ -97,6 +97,9 @@ WORKLOADS = [
     *network("mobilenet", 24e6, 64, (1, 64)),
     *network("vit-tiny", 0.73e9, 64, (1, 64), settings=[[]], compiled=[["--compiled"]]),
     *network("vit-small", 9.2e9, 16, (1, 64), train=False, settings=[[]], compiled=[["--compiled"]]),
+    # The weights of adapted layers get no gradient, and nothing flows below the first of them.
+    Workload("vit-small-lora", "train", 0, 16, "images/s", 2 * 9.2e9 * 16, 0, True, "torch_networks.py",
+             FOREACH, [["--compiled"]], True),
     *network("gpt-256", 256 * (TOKEN + 2 * 256 * 384 + 6 * 2 * 256 * 384), 8, (), settings=[[]],
              unit="texts/s", compiled=[["--compiled"]]),
     *network("gpt-1024", 1024 * (TOKEN + 2 * 256 * 384 + 6 * 2 * 1024 * 384), 2, (), settings=[[]],

@@ -13,7 +13,8 @@ import protocol
 
 SHAPES = {"resnet8": (128, 28, 1, 10), "resnet18": (64, 32, 3, 10),
           "resnet18-224": (16, 224, 3, 1000), "resnet50": (8, 224, 3, 1000),
-          "mobilenet": (64, 96, 3, 1000), "vit-tiny": (64, 32, 3, 10), "vit-small": (16, 224, 3, 1000)}  # batch, side, channels, classes
+          "mobilenet": (64, 96, 3, 1000), "vit-tiny": (64, 32, 3, 10), "vit-small": (16, 224, 3, 1000),
+          "vit-small-lora": (16, 224, 3, 1000)}  # batch, side, channels, classes
 TEXTS = {"gpt-256": (8, 256), "gpt-1024": (2, 1024)}
 
 
@@ -120,6 +121,29 @@ def mobilenet(channels, classes):
                          nn.Hardswish(inplace=True), nn.Dropout(0.2), nn.Linear(1024, classes))
 
 
+class LoRA(nn.Module):
+    """A frozen linear layer and a low-rank update beside it, as PEFT computes it."""
+
+    def __init__(self, base, rank=8, alpha=8):
+        super().__init__()
+        self.base, self.scale = base, alpha / rank
+        self.a = nn.Linear(base.in_features, rank, bias=False)
+        self.b = nn.Linear(rank, base.out_features, bias=False)
+        nn.init.zeros_(self.b.weight)
+
+    def forward(self, x):
+        return self.base(x) + self.b(self.a(x)) * self.scale
+
+
+def adapted(vit):
+    """The attention's layers adapted, the rest but the head frozen."""
+    vit.requires_grad_(False)
+    vit.head.requires_grad_(True)
+    for block in vit.blocks:
+        block.qkv, block.proj = LoRA(block.qkv), LoRA(block.proj)
+    return vit
+
+
 class Block(nn.Module):
     def __init__(self, dim, heads):
         super().__init__()
@@ -195,7 +219,8 @@ def network(workload):
         return mobilenet(channels, classes)
     if workload == "vit-tiny":
         return ViT(side, 4, classes, 192, 12, 3)
-    return ViT(side, 16, classes, 384, 12, 6)
+    vit = ViT(side, 16, classes, 384, 12, 6)
+    return adapted(vit) if workload == "vit-small-lora" else vit
 
 
 def compiled(model, example):
@@ -220,7 +245,8 @@ def training(o):
     if o.channels_last:
         model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     if text or o.workload.startswith("vit"):
-        rule = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.05, foreach=o.foreach)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        rule = torch.optim.AdamW(trained, 1e-4, weight_decay=0.05, foreach=o.foreach)
     else:
         rule = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=5e-4,
                                nesterov=True, foreach=o.foreach)
