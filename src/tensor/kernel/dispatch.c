@@ -16,15 +16,14 @@
 MICA_KERNEL_FAMILIES(EXTERN_GENERIC)
 
 #ifdef MICA_HAVE_X86
-#define EXTERN_X86(family)                                                                         \
-  EXTERN_(family, avx2_float) EXTERN_(family, avx2_double) EXTERN_(family, avx512_float)
-#define EXTERN_AVX512_DOUBLE(family) EXTERN_(family, avx512_double)
-#define AVX2_FLOAT(family)           .family = &TABLE_(family, avx2_float),
-#define AVX2_DOUBLE(family)          .family = &TABLE_(family, avx2_double),
-#define AVX512_FLOAT(family)         .family = &TABLE_(family, avx512_float),
-#define AVX512_DOUBLE(family)        .family = &TABLE_(family, avx512_double),
+#define EXTERN_X86(family)        EXTERN_(family, avx2_float) EXTERN_(family, avx512_float)
+#define EXTERN_X86_DOUBLE(family) EXTERN_(family, avx2_double) EXTERN_(family, avx512_double)
+#define AVX2_FLOAT(family)        .family = &TABLE_(family, avx2_float),
+#define AVX2_DOUBLE(family)       .family = &TABLE_(family, avx2_double),
+#define AVX512_FLOAT(family)      .family = &TABLE_(family, avx512_float),
+#define AVX512_DOUBLE(family)     .family = &TABLE_(family, avx512_double),
 MICA_KERNEL_FAMILIES(EXTERN_X86)
-MICA_NUMERIC_FAMILIES(EXTERN_AVX512_DOUBLE)
+MICA_NUMERIC_FAMILIES(EXTERN_X86_DOUBLE)
 #endif
 
 static const mica_kernels tables[][2] = {
@@ -32,10 +31,12 @@ static const mica_kernels tables[][2] = {
                           {.isa = "generic", MICA_KERNEL_FAMILIES(GENERIC_DOUBLE)}},
 #ifdef MICA_HAVE_X86
     [MICA_ISA_AVX2] = {{.isa = "avx2", MICA_KERNEL_FAMILIES(AVX2_FLOAT)},
-                       {.isa = "avx2", MICA_KERNEL_FAMILIES(AVX2_DOUBLE)}},
+                       {.isa = "avx2",
+                        MICA_NUMERIC_FAMILIES(AVX2_DOUBLE) MICA_NETWORK_FAMILIES(GENERIC_DOUBLE)}},
     [MICA_ISA_AVX512] = {{.isa = "avx512", MICA_KERNEL_FAMILIES(AVX512_FLOAT)},
                          {.isa = "avx512",
-                          MICA_NUMERIC_FAMILIES(AVX512_DOUBLE) MICA_NETWORK_FAMILIES(AVX2_DOUBLE)}},
+                          MICA_NUMERIC_FAMILIES(AVX512_DOUBLE)
+                              MICA_NETWORK_FAMILIES(GENERIC_DOUBLE)}},
 #endif
 };
 

@@ -16,8 +16,8 @@
   X(copy)                                                                                          \
   X(reduce)                                                                                        \
   X(gemm)
-/* What networks do. Nobody trains those in float64 for speed: with AVX-512 their float64 loops are
- * those of AVX2, which keeps the library small. */
+/* What networks do. Nobody trains those in float64 for speed: their float64 loops are the generic
+ * ones on every processor, which keeps the library small. */
 #define MICA_NETWORK_FAMILIES(X)                                                                   \
   X(elementwise)                                                                                   \
   X(softmax)                                                                                       \
