@@ -126,6 +126,7 @@ static void test_every_rule(void **state) {
   /* A rule that is not in this list would go untested. */
   const mica_component *c;
   for (int i = 0; (c = mica_component_at(engine, MICA_KIND_OPTIMISER, i)); i++) {
+    if (((const mica_optimiser_functions *)c->functions)->whole) continue; /* takes no mask */
     bool listed = false;
     for (size_t k = 0; k < sizeof rules / sizeof *rules; k++)
       listed |= strncmp(rules[k], c->name, strlen(c->name)) == 0 &&

@@ -17,6 +17,7 @@
 #include <mica/index.h>
 #include <mica/interactions.h>
 #include <mica/kv_cache.h>
+#include <mica/layer.h>
 #include <mica/linear_algebra.h>
 #include <mica/loss.h>
 #include <mica/measure.h>

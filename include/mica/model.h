@@ -11,6 +11,7 @@
 #include <mica/data.h>
 #include <mica/feature.h>
 #include <mica/image.h>
+#include <mica/layer.h>
 #include <mica/nn.h>
 #include <mica/table.h>
 #include <mica/zero_shot.h>
@@ -58,7 +59,9 @@ typedef struct mica_outputs {
   mica_var tokens;                    /* [N, L, D] */
   mica_var pyramid[MICA_PYRAMID_MAX]; /* maps [N,H,W,C], finest first; to be read before backward */
   int n_pyramid;
-  mica_var text; /* [N, D]: of the text, where `features` are of the image beside it */
+  mica_var text;        /* [N, D]: of the text, where `features` are of the image beside it */
+  int64_t class_tokens; /* the first so many of `tokens` stand for no place of the input */
+  mica_var part[MICA_LAYER_PARTS]; /* what a head of its own kind gives besides (mica/layer.h) */
 } mica_outputs;
 
 /* The table of a component of kind MICA_KIND_MODEL. */
@@ -80,7 +83,8 @@ typedef struct mica_model_functions {
 typedef struct mica_net mica_net;
 
 /* From text such as "resnet:depth=20". Initial values are drawn from seed. The problem is copied.
- */
+ * Another head than the architecture's own linear one stands behind a bar, "convnet | head=cosine"
+ * (mica/layer.h); it reads the features, or the tokens or the last map's positions. */
 MICA_API mica_status mica_net_create(mica_engine *engine, const char *spec,
                                      const mica_problem *task, uint64_t seed, mica_net **out);
 MICA_API void mica_net_free(mica_net *net);
@@ -99,10 +103,11 @@ MICA_API mica_node *mica_net_head(const mica_net *net);
  * one behind the other in the order of the names. A name is a module's path, as in messages and
  * file names of parameters ("layer1", "blocks.3"), a pattern for several ("layer?", in the order of
  * a forward), or an output: "features", "tokens", "pyramid.0", or "pyramid" for all its maps, and
- * the features where they are not the last one's mean. n = 0: the architecture's own features
- * again. The classifier reads what it always did. Gradients flow through taps, but not out of the
- * inside of blocks that a network runs again in backward (`recompute`). MICA_ERR_NOT_FOUND for a
- * name that is not there.
+ * the features where they are not the last one's mean. ":all" behind a name takes all its positions
+ * in place of their mean, "tokens:all", for what looks at tokens. n = 0: the architecture's own
+ * features again. The classifier reads what it always did. Gradients flow through taps, but not out
+ * of the inside of blocks that a network runs again in backward (`recompute`). MICA_ERR_NOT_FOUND
+ * for a name that is not there.
  */
 MICA_API mica_status mica_net_set_taps(mica_net *net, int64_t n, const char *const *names);
 /* How many there are, patterns written out; 0: the architecture's own features. */
@@ -449,9 +454,16 @@ typedef struct mica_vit_options {
   double mlp_ratio, dropout, drop_path;
   bool qkv_bias;
   int32_t pool; /* token (class token) | avg (mean of the patches, then fc_norm) */
+  /* For tuning a frozen network, parameters that it lacks: a recalibration psrp in each block
+   * (mica_nn_recalibration), and tokens behind the class token that leave before the end (prompts;
+   * Jia et al. 2022, the shallow form). */
+  int32_t recalibrate; /* none | psrp */
+  int64_t recalibrate_rank;
+  bool recalibrate_zero; /* at first each block is as it was */
+  int64_t prompts;
 } mica_vit_options;
 #define MICA_VIT_OPTIONS                                                                           \
-  { sizeof(mica_vit_options), 4, 192, 12, 3, 4.0, 0.0, 0.0, true, 0 }
+  { sizeof(mica_vit_options), 4, 192, 12, 3, 4.0, 0.0, 0.0, true, 0, 0, 16, false, 0 }
 
 /* "clip" (Radford et al. 2021), an image tower and a text tower with the names of the
  * `transformers` library; the defaults are those of ViT-B/32, whose problem is 224x224x3 images,

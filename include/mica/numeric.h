@@ -216,6 +216,22 @@ MICA_API mica_status mica_map_points(const mica_engine *engine, const mica_view 
                                      const mica_map_options *options, double *y,
                                      double *divergence);
 
+/* ---- subspaces ---- */
+
+/* Sets of subspaces, each an orthonormal set of rows: contiguous views [classes, dim, in] (the
+ * weight of mica_nn_grassmann). */
+
+/* The largest |S S^T - I| over all classes; infinity where a value is not a number. */
+MICA_API mica_status mica_subspaces_error(const mica_view *weight, double *error);
+/* Principal angles between two of them, ascending, in radians: angle [dim] (Bjorck and Golub 1973).
+ */
+MICA_API mica_status mica_subspace_angles(const mica_view *weight, int64_t first, int64_t second,
+                                          double *angle);
+/* The gradient [classes, dim, in] less its part along each subspace: the Riemannian gradient on the
+ * Grassmann manifold (Edelman, Arias & Smith 1998). */
+MICA_API mica_status mica_subspaces_horizontal(const mica_view *weight, const mica_view *gradient,
+                                               double *out);
+
 #ifdef __cplusplus
 }
 #endif

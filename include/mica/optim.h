@@ -27,6 +27,7 @@ typedef struct mica_update {
   double scale;                       /* multiply the gradient by it first */
   uint32_t flags;                     /* the parameter's MICA_PARAM_* bits */
   double sum[MICA_OPTIMISER_SUMS];    /* what prepare summed over the whole parameter */
+  const mica_shape *shape;            /* of the whole parameter */
 } mica_update;
 
 typedef struct mica_optimiser_functions {
@@ -49,6 +50,10 @@ typedef struct mica_optimiser_functions {
    * NULL: none. */
   void (*prepare)(const mica_engine *engine, const void *options, const mica_update *u,
                   double sum[MICA_OPTIMISER_SUMS]);
+  /* In place of update, for rules whose elements depend on each other: called once with the whole
+   * parameter and its dense gradient. May refuse, and then has changed nothing but the states. A
+   * mask of elements is an error with it. NULL: update. */
+  mica_status (*whole)(const mica_engine *engine, const void *options, const mica_update *u);
 } mica_optimiser_functions;
 
 /* An optimiser for every trainable entry of `params`, from text: "sgd:lr=0.1:momentum=0.9",
@@ -193,6 +198,25 @@ typedef struct mica_lars_options {
 } mica_lars_options;
 #define MICA_LARS_OPTIONS                                                                          \
   { sizeof(mica_lars_options), 1.0, 0.9, 0.0, 1e-3, 0.0, MICA_ADAPTED_DECAYED, false }
+
+/* Riemannian SGD on Grassmann manifolds (Wang et al. 2023, arXiv 2308.01547), for entries [classes,
+ * dim, in] or [dim, in] of orthonormal rows, dim at most in. With the horizontal part G = U diag(s)
+ * V^T of the momentum, a subspace S moves along the geodesic to (S V cos(rate s) - U sin(rate s))
+ * V^T. Weights do not decay. */
+typedef enum mica_retraction { MICA_RETRACTION_GEODESIC, MICA_RETRACTION_QR } mica_retraction;
+typedef struct mica_rsgd_options {
+  uint32_t size;
+  double lr; /* radians for a singular value of 1 */
+  double momentum, dampening;
+  int64_t reorth;     /* rows are made orthonormal again at steps 1, 1 + reorth, ...; 0: never */
+  int32_t retraction; /* mica_retraction */
+  /* Signs of rows made orthonormal again: those with which they point as before, or those that
+   * Householder's QR gives, as the authors' code has them, where the momentum of a row that is
+   * turned round points the wrong way. */
+  int32_t signs; /* positive | householder */
+} mica_rsgd_options;
+#define MICA_RSGD_OPTIONS                                                                          \
+  { sizeof(mica_rsgd_options), 0.1, 0.9, 0.0, 5, MICA_RETRACTION_GEODESIC, 0 }
 
 typedef struct mica_schedule_options {
   uint32_t size;

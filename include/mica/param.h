@@ -88,7 +88,8 @@ enum {
   MICA_PARAM_NORM = 1u << 11,       /* any normalisation */
   MICA_PARAM_BATCH_NORM = 1u << 12, /* batch norm, with MICA_PARAM_NORM */
   MICA_PARAM_OUTPUT = 1u << 13,     /* the layer that classes come out of */
-  MICA_PARAM_SHORTCUT = 1u << 14    /* the way round a residual block */
+  MICA_PARAM_SHORTCUT = 1u << 14,   /* the way round a residual block */
+  MICA_PARAM_SUBSPACE = 1u << 15    /* orthonormal rows [classes, dim, in]: wants the rule rsgd */
 };
 
 /* How an entry is laid out in interchange files, which follow the reference (PyTorch) layout. */
@@ -97,7 +98,8 @@ typedef enum mica_layout_kind {
   MICA_LAYOUT_CONV,           /* here [O, k..., I], there [O, I, k...] */
   MICA_LAYOUT_CONV_TRANSPOSE, /* here [I, k..., O], there [I, O, k...] */
   MICA_LAYOUT_FLATTEN,        /* here columns run over (H, W, C), there over (C, H, W) */
-  MICA_LAYOUT_TRANSPOSED      /* here [O, I], there [I, O] (GPT-2's linear layers) */
+  MICA_LAYOUT_TRANSPOSED,     /* here [O, I], there [I, O] (GPT-2's linear layers) */
+  MICA_LAYOUT_STACKED         /* here [A, B, C], there [A B, C] */
 } mica_layout_kind;
 typedef struct mica_layout {
   mica_layout_kind kind;
@@ -174,7 +176,7 @@ MICA_API void mica_node_set_flags(mica_node *node, uint32_t set, uint32_t clear)
  *
  * Words: all, bias (names that end in "bias"), bn (batch norm), conv, embedding, linear, norm (all
  * normalisations), output (the layer that classes come out of), shortcut (the way round a residual
- * block). */
+ * block), subspace (sets of orthonormal rows). */
 
 /* Is the entry selected? False for a text that mica_selection_check refuses. */
 MICA_API bool mica_param_selected(const mica_param *q, const char *selection);

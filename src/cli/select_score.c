@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/features.h"
+#include "model/net.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -201,7 +202,7 @@ static mica_status list_examples(select_job *job) {
 
 static mica_status check_architecture(const select_job *job, const char *architecture) {
   mica_spec *spec;
-  mica_status status = mica_spec_parse(job->engine, MICA_KIND_MODEL, architecture, &spec);
+  mica_status status = mica_net_parse(job->engine, architecture, &spec, NULL);
   if (status != MICA_OK) return status;
   const uint32_t needs = mica_spec_component(spec)->needs;
   if ((needs & MICA_NEED_TOKENS) && !(needs & MICA_NEED_IMAGES))

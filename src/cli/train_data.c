@@ -1,12 +1,13 @@
 /* What a network is trained on: pictures, rows of a table, or a text. */
 #include "cli/train.h"
+#include "model/net.h"
 
 #include <stdlib.h>
 
 /* Is the architecture one of texts alone? */
 static mica_status reads_tokens(const mica_engine *engine, const char *architecture, bool *out) {
   mica_spec *spec;
-  const mica_status status = mica_spec_parse(engine, MICA_KIND_MODEL, architecture, &spec);
+  const mica_status status = mica_net_parse(engine, architecture, &spec, NULL);
   if (status != MICA_OK) return status;
   const uint32_t needs = mica_spec_component(spec)->needs;
   *out = (needs & MICA_NEED_TOKENS) && !(needs & MICA_NEED_IMAGES);

@@ -1,5 +1,6 @@
 /* `mica train` on the rows of a table. */
 #include "cli/train.h"
+#include "model/net.h"
 
 #include <stdlib.h>
 
@@ -22,7 +23,7 @@ static mica_status target_of(const mica_engine *engine, const char *loss, mica_t
 /* Does the architecture read categories as ids? */
 static mica_status fields_of(const mica_engine *engine, const char *architecture, bool *out) {
   mica_spec *spec;
-  const mica_status status = mica_spec_parse(engine, MICA_KIND_MODEL, architecture, &spec);
+  const mica_status status = mica_net_parse(engine, architecture, &spec, NULL);
   if (status != MICA_OK) return status;
   *out = mica_spec_component(spec)->needs & MICA_NEED_FIELDS;
   mica_spec_free(spec);

@@ -4,6 +4,7 @@
 #include <mica/explain.h>
 
 #include "explain/rules.h"
+#include "model/net.h"
 
 #include <math.h>
 
@@ -37,7 +38,7 @@ static mica_status negate_head(mica_net *net) {
   char *text = mica_net_text(net);
   mica_spec *spec = NULL;
   mica_status status =
-      text ? mica_spec_parse(mica_params_engine(mica_net_params(net)), MICA_KIND_MODEL, text, &spec)
+      text ? mica_net_parse(mica_params_engine(mica_net_params(net)), text, &spec, NULL)
            : MICA_ERR_MEMORY;
   if (status == MICA_OK) {
     const char *name = fn->head ? fn->head(mica_spec_options(spec)) : NULL;

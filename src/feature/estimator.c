@@ -634,8 +634,8 @@ static mica_status load(const mica_engine *engine, const mica_record *record, co
   mica_estimator *e;
   status = mica_estimator_create(engine, d.spec, &e);
   if (status) return status;
-  /* Before memory is taken by their word. Every estimator stores at least a number for each feature
-   * and output, and what it makes of them is of the order of what it stores. */
+  /* Before memory is taken by their word. What an estimator makes of features and outputs is of the
+   * order of what it stores; one that reads tokens stores less than a number for each feature. */
   int64_t held = 0;
   const int64_t features = d.fitted.features, outputs = d.fitted.outputs;
   for (int64_t i = 0; i < mica_record_count(record); i++)
@@ -643,7 +643,7 @@ static mica_status load(const mica_engine *engine, const mica_record *record, co
   if (needed_for(d.fitted.task) & ~e->fn->abilities)
     status = mica_fail(MICA_ERR_FORMAT, "estimator record: %s is not for %s", name_of(e),
                        task_names[d.fitted.task]);
-  else if (features > held || features * outputs > 64 * held + (1 << 20) ||
+  else if (features > 64 * held + (1 << 20) || features * outputs > 64 * held + (1 << 20) ||
            d.fitted.classes > 64 * held + (1 << 20))
     status = mica_fail(MICA_ERR_FORMAT,
                        "estimator record: %lld features and %lld outputs, in tensors of %lld "

@@ -29,7 +29,8 @@ static order order_of(const mica_param *q) {
     o = (order){n / (l.h * l.w * l.c), l.h * l.w, l.c};
   else if (l.kind == MICA_LAYOUT_TRANSPOSED && s->rank == 2)
     o = (order){1, s->dim[0], s->dim[1]};
-  else if (l.kind != MICA_LAYOUT_PLAIN && s->rank > 2) /* [O, k..., I] to [O, I, k...] */
+  else if (l.kind != MICA_LAYOUT_PLAIN && l.kind != MICA_LAYOUT_STACKED &&
+           s->rank > 2) /* [O, k..., I] to [O, I, k...] */
     o = (order){s->dim[0], n / (s->dim[0] * s->dim[s->rank - 1]), s->dim[s->rank - 1]};
   return o;
 }
@@ -44,6 +45,8 @@ mica_shape mica_param_reference_shape(const mica_param *q) {
   mica_shape s = *mica_tensor_shape(mica_param_value(q));
   if (l.kind == MICA_LAYOUT_TRANSPOSED && s.rank == 2) {
     s = MICA_SHAPE(s.dim[1], s.dim[0]);
+  } else if (l.kind == MICA_LAYOUT_STACKED && s.rank == 3) {
+    s = MICA_SHAPE(s.dim[0] * s.dim[1], s.dim[2]);
   } else if (l.kind != MICA_LAYOUT_PLAIN && l.kind != MICA_LAYOUT_FLATTEN && s.rank > 2) {
     const int64_t last = s.dim[s.rank - 1];
     for (int i = s.rank - 1; i > 1; i--) s.dim[i] = s.dim[i - 1];

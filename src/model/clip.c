@@ -237,6 +237,7 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
   mica_var y[2] = {MICA_NONE, MICA_NONE};
   if (!mica_is_none(in->x)) image(t, root, o, in->x, y);
   out->tokens = y[0];
+  out->class_tokens = 1;
   out->features = y[1];
   if (!mica_is_none(in->tokens)) out->text = text(t, root, o, in->tokens);
   if (mica_is_none(in->x)) return;

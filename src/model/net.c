@@ -8,6 +8,7 @@ struct mica_net {
   mica_engine *engine;
   mica_spec *spec;
   const mica_model_functions *f;
+  mica_spec *head; /* NULL: the architecture's own */
   mica_params *params;
   mica_problem task;
   int64_t *field_size; /* task.field_size */
@@ -64,14 +65,63 @@ static mica_status keep_problem(mica_net *net, const mica_problem *task) {
   return MICA_OK;
 }
 
+static const mica_layer_functions *head_functions(const mica_net *net) {
+  return net->head ? mica_spec_component(net->head)->functions : NULL;
+}
+
+static int64_t body_features(const mica_net *net) {
+  return net->f->features(mica_spec_options(net->spec), &net->task);
+}
+
+static const char *head_name(const mica_net *net) {
+  if (net->head) return "head";
+  return net->f->head ? net->f->head(mica_spec_options(net->spec)) : NULL;
+}
+
 mica_node *mica_net_head(const mica_net *net) {
-  const char *head = net->f->head ? net->f->head(mica_spec_options(net->spec)) : NULL;
+  const char *head = head_name(net);
   return head ? mica_node_find(mica_params_root(net->params), head) : NULL;
 }
 
 static void mark_output(mica_net *net) {
   mica_node *node = mica_net_head(net);
   if (node) mica_node_set_flags(node, MICA_PARAM_OUTPUT, 0);
+}
+
+mica_status mica_net_parse(const mica_engine *engine, const char *text, mica_spec **body,
+                           mica_spec **head) {
+  const char *bar = strchr(text, '|');
+  *body = NULL;
+  if (head) *head = NULL;
+  if (!bar) return mica_spec_parse(engine, MICA_KIND_MODEL, text, body);
+  const char *end = bar, *rest = bar + 1;
+  while (end > text && end[-1] == ' ') end--;
+  while (*rest == ' ') rest++;
+  if (strncmp(rest, "head=", 5) != 0)
+    return mica_fail(MICA_ERR_INVALID, "model '%.200s': expected \"ARCHITECTURE | head=HEAD\"",
+                     text);
+  char *first = mica_strndup(text, (size_t)(end - text));
+  if (!first) return MICA_ERR_MEMORY;
+  mica_status status = mica_spec_parse(engine, MICA_KIND_MODEL, first, body);
+  mica_free(first);
+  if (status == MICA_OK && head) status = mica_spec_parse(engine, MICA_KIND_LAYER, rest + 5, head);
+  return status;
+}
+
+static mica_status init_head(mica_net *net) {
+  const mica_layer_problem problem = {body_features(net), net->task.classes};
+  mica_node *node = mica_node_child(mica_params_root(net->params), "head");
+  if (!node) return mica_last_status();
+  return head_functions(net)->init(node, mica_spec_options(net->head), &problem);
+}
+
+static mica_status init(mica_net *net) {
+  mica_problem body = net->task;
+  if (net->head) body.classes = 0;
+  mica_status status =
+      net->f->init(mica_params_root(net->params), mica_spec_options(net->spec), &body);
+  if (status == MICA_OK && net->head && net->task.classes) status = init_head(net);
+  return status;
 }
 
 mica_status mica_net_create_within(mica_engine *engine, const char *text, const mica_problem *task,
@@ -83,13 +133,13 @@ mica_status mica_net_create_within(mica_engine *engine, const char *text, const 
   if (!net) return MICA_ERR_MEMORY;
   net->engine = engine;
   status = keep_problem(net, task);
-  if (status == MICA_OK) status = mica_spec_parse(engine, MICA_KIND_MODEL, text, &net->spec);
+  if (status == MICA_OK) status = mica_net_parse(engine, text, &net->spec, &net->head);
   if (status == MICA_OK) status = check_reads(mica_spec_component(net->spec), task);
   if (status == MICA_OK) status = mica_params_create(engine, seed, &net->params);
   if (status == MICA_OK) {
     mica_params_set_limit(net->params, elements);
     net->f = mica_spec_component(net->spec)->functions;
-    status = net->f->init(mica_params_root(net->params), mica_spec_options(net->spec), &net->task);
+    status = init(net);
     mica_params_set_limit(net->params, 0);
   }
   if (status != MICA_OK) {
@@ -110,6 +160,7 @@ void mica_net_free(mica_net *net) {
   if (!net) return;
   mica_params_free(net->params);
   mica_spec_free(net->spec);
+  mica_spec_free(net->head);
   mica_free(net->field_size);
   mica_net_taps_end(&net->taps);
   mica_free(net);
@@ -125,10 +176,26 @@ const mica_problem *mica_net_problem(const mica_net *net) {
   return &net->task;
 }
 char *mica_net_text(const mica_net *net) {
-  return mica_spec_text(net->spec);
+  static const char between[] = " | head=";
+  char *body = mica_spec_text(net->spec), *head, *both;
+  if (!net->head || !body) return body;
+  head = mica_spec_text(net->head);
+  both = head ? mica_malloc(strlen(body) + strlen(head) + sizeof between) : NULL;
+  if (both) {
+    strcpy(both, body);
+    strcat(both, between);
+    strcat(both, head);
+  }
+  mica_free(body);
+  mica_free(head);
+  return both;
 }
 static int64_t own_features(const mica_net *net) {
-  return net->f->features(mica_spec_options(net->spec), &net->task);
+  const mica_layer_functions *head = head_functions(net);
+  const int64_t body = body_features(net);
+  return head && head->features && net->task.classes
+             ? head->features(mica_spec_options(net->head), body)
+             : body;
 }
 
 int64_t mica_net_features(const mica_net *net) {
@@ -177,6 +244,30 @@ static void check_shape(mica_tape *t, mica_var x, mica_dtype dtype, const char *
                mica_dtype_name(v.dtype), mica_shape_text(&v.shape, text, sizeof text));
 }
 
+/* The positions of the last map, or the tokens but those of the whole. */
+static mica_var positions_of(mica_tape *t, const mica_outputs *out) {
+  if (!mica_is_none(out->tokens)) {
+    const int64_t n = mica_dim(t, out->tokens, 1);
+    return out->class_tokens ? mica_slice(t, out->tokens, 1, out->class_tokens, n) : out->tokens;
+  }
+  if (!out->n_pyramid)
+    return mica_latch(t, MICA_ERR_UNSUPPORTED, "this head reads tokens, which the network lacks");
+  const mica_var map = out->pyramid[out->n_pyramid - 1];
+  return mica_reshape(t, map, MICA_SHAPE(mica_dim(t, map, 0), -1, mica_dim(t, map, -1)));
+}
+
+static void apply_head(mica_tape *t, const mica_net *net, mica_outputs *out) {
+  mica_layer_inputs in = {out->features, MICA_NONE};
+  mica_layer_outputs head = {0};
+  if (mica_spec_component(net->head)->needs & MICA_NEED_TOKENS) in.tokens = positions_of(t, out);
+  if (!mica_ok(t)) return;
+  head_functions(net)->forward(t, mica_node_find(mica_params_root(net->params), "head"),
+                               mica_spec_options(net->head), &in, &head);
+  out->logits = head.logits;
+  if (!mica_is_none(head.features)) out->features = head.features;
+  memcpy(out->part, head.part, sizeof out->part);
+}
+
 void mica_net_forward_plain(mica_tape *t, const mica_net *net, const mica_inputs *in,
                             mica_outputs *out) {
   memset(out, 0, sizeof *out);
@@ -201,6 +292,7 @@ void mica_net_forward_plain(mica_tape *t, const mica_net *net, const mica_inputs
   }
   if (mica_ok(t))
     net->f->forward(t, mica_params_root(net->params), mica_spec_options(net->spec), in, out);
+  if (net->head && net->task.classes && mica_ok(t)) apply_head(t, net, out);
 }
 
 void mica_net_forward_inputs(mica_tape *t, const mica_net *net, const mica_inputs *in,
@@ -222,10 +314,31 @@ void mica_net_forward(mica_tape *t, const mica_net *net, mica_var x, mica_output
   mica_net_forward_inputs(t, net, &in, out);
 }
 
+/* A head of its own kind is made anew. */
+static mica_status replace_head(mica_net *net, int64_t classes) {
+  mica_status status = MICA_OK;
+  for (int64_t i = mica_params_count(net->params) - 1; i >= 0 && status == MICA_OK; i--) {
+    const char *path = mica_param_path(mica_params_at(net->params, i)), *dot = strrchr(path, '.');
+    if (strncmp(path, "head.", 5) != 0) continue;
+    char *node = mica_strndup(path, (size_t)(dot - path)), *name = mica_strdup(dot + 1);
+    status = node && name
+                 ? mica_param_remove(mica_node_find(mica_params_root(net->params), node), name)
+                 : MICA_ERR_MEMORY;
+    mica_free(node);
+    mica_free(name);
+  }
+  if (status != MICA_OK) return status;
+  net->task.classes = classes;
+  status = init_head(net);
+  if (status == MICA_OK) mark_output(net);
+  return status;
+}
+
 mica_status mica_net_set_classes(mica_net *net, int64_t classes) {
   if (classes == net->task.classes) return MICA_OK;
   if (classes < 1)
     return mica_fail(MICA_ERR_INVALID, "%lld classes, expected 1 or more", (long long)classes);
+  if (net->head) return replace_head(net, classes);
   const char *head = net->f->head(mica_spec_options(net->spec));
   if (!head)
     return mica_fail(MICA_ERR_UNSUPPORTED, "model %s has no classes of its own",

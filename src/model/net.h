@@ -4,6 +4,9 @@
 
 #include "model/taps.h"
 
+/* The parts of "ARCHITECTURE | head=HEAD"; *head is NULL without one, and may be NULL itself. */
+mica_status mica_net_parse(const mica_engine *engine, const char *text, mica_spec **body,
+                           mica_spec **head);
 /* mica_net_create for a tree of at most `elements` elements (0: any number). */
 mica_status mica_net_create_within(mica_engine *engine, const char *text, const mica_problem *task,
                                    uint64_t seed, int64_t elements, mica_net **out);

@@ -1,5 +1,5 @@
-/* Features from several places of a network: each map's mean over its positions, one behind the
- * other.
+/* Features from several places of a network: each map's mean over its positions, or all of them,
+ * one behind the other.
  *
  * A name is a module's path as errors and taps of the tape have it, or one of the outputs:
  * "features", "tokens", "pyramid.0". Which names there are, and how wide they are, is found by one
@@ -18,6 +18,15 @@
 
 /* ---- the list ---- */
 
+/* A name's length without ":all", which asks for all positions. */
+static size_t place_length(const char *name) {
+  const size_t n = strlen(name);
+  return n > 4 && strcmp(name + n - 4, ":all") == 0 ? n - 4 : n;
+}
+static bool is_whole(const char *name) {
+  return name[place_length(name)] != 0;
+}
+
 void mica_net_taps_end(mica_net_taps_list *taps) {
   for (int i = 0; i < taps->n; i++) mica_free(taps->tap[i].name);
   taps->n = 0;
@@ -26,7 +35,8 @@ void mica_net_taps_end(mica_net_taps_list *taps) {
 mica_status mica_net_taps_add(mica_net_taps_list *taps, const char *name, int64_t width) {
   const size_t n = strlen(name);
   if (!n || n > 200 ||
-      strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") != n)
+      strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") !=
+          place_length(name))
     return mica_fail(MICA_ERR_INVALID, "tap '%.80s' is no module's name", name);
   if (width < 1 || width > INT32_MAX)
     return mica_fail(MICA_ERR_INVALID, "tap '%s' has %lld features", name, (long long)width);
@@ -48,18 +58,23 @@ int64_t mica_net_taps_width(const mica_net_taps_list *taps) {
 
 /* ---- outputs as taps ---- */
 
+static bool is_named(const char *name, const char *word) {
+  const size_t n = strlen(word);
+  return place_length(name) == n && strncmp(name, word, n) == 0;
+}
+
 /* The output of that name, MICA_NONE where it is none or there is none. */
 static mica_var output_of(const mica_outputs *out, const char *name) {
-  if (strcmp(name, "features") == 0) return out->features;
-  if (strcmp(name, "tokens") == 0) return out->tokens;
-  if (strncmp(name, "pyramid.", 8) == 0 && name[8] >= '0' && name[8] <= '9' && !name[9] &&
-      name[8] - '0' < out->n_pyramid)
+  if (is_named(name, "features")) return out->features;
+  if (is_named(name, "tokens")) return out->tokens;
+  if (strncmp(name, "pyramid.", 8) == 0 && name[8] >= '0' && name[8] <= '9' &&
+      place_length(name) == 9 && name[8] - '0' < out->n_pyramid)
     return out->pyramid[name[8] - '0'];
   return MICA_NONE;
 }
 
 static bool is_output(const char *name) {
-  return strcmp(name, "features") == 0 || strcmp(name, "tokens") == 0 ||
+  return is_named(name, "features") || is_named(name, "tokens") ||
          strncmp(name, "pyramid.", 8) == 0;
 }
 
@@ -69,9 +84,19 @@ static mica_var mean_of(mica_tape *t, mica_var v) {
   return mica_rank(t, v) > 2 ? mica_global_avg_pool(t, v) : v;
 }
 
+static mica_var taken(mica_tape *t, const char *name, mica_var v) {
+  return is_whole(name) ? mica_flatten(t, v, 1) : mean_of(t, v);
+}
+
 static mica_var gather(mica_tape *t, void *mean, const char *path, mica_var v) {
   (void)path;
   *(mica_var *)mean = mica_keep(t, mean_of(t, v));
+  return v;
+}
+
+static mica_var gather_flat(mica_tape *t, void *all, const char *path, mica_var v) {
+  (void)path;
+  *(mica_var *)all = mica_keep(t, mica_flatten(t, v, 1));
   return v;
 }
 
@@ -88,8 +113,10 @@ static void begin(mica_tape *t, const mica_net_taps_list *taps, bool whole, mica
     const char *around = mica_tape_path(t), *name = taps->tap[i].name;
     g->mean[i] = MICA_NONE;
     if (is_output(name)) continue;
-    snprintf(path, sizeof path, "%s%s%s", around, *around ? "." : "", name);
-    if (mica_tap(t, path, whole ? gather_whole : gather, &g->mean[i]) != MICA_OK)
+    const mica_tap_fn fn = whole ? gather_whole : is_whole(name) ? gather_flat : gather;
+    snprintf(path, sizeof path, "%s%s%.*s", around, *around ? "." : "", (int)place_length(name),
+             name);
+    if (mica_tap(t, path, fn, &g->mean[i]) != MICA_OK)
       mica_latch(t, mica_last_status(), "%s", mica_last_error());
   }
 }
@@ -109,7 +136,7 @@ void mica_tapping_end_whole(mica_tape *t, mica_tapping *g, const mica_outputs *o
     const char *name = taps->tap[i].name;
     if (is_output(name)) {
       const mica_var v = output_of(out, name);
-      if (!mica_is_none(v)) g->mean[i] = g->whole ? v : mean_of(t, v);
+      if (!mica_is_none(v)) g->mean[i] = g->whole ? v : taken(t, name, v);
     }
     if (mica_ok(t) && mica_is_none(g->mean[i])) {
       mica_latch(t, MICA_ERR_NOT_FOUND, "tap '%s': the network has no such module", name);
@@ -138,6 +165,7 @@ typedef struct places {
   struct place {
     char *path;
     int64_t width; /* 0: not a map, tokens or a vector of the examples */
+    int64_t all;   /* of all positions */
   } * v;
   mica_status status;
 } places;
@@ -162,7 +190,8 @@ static void add_place(mica_tape *t, places *p, const char *path, mica_var y) {
   if (!copy)
     p->status = MICA_ERR_MEMORY;
   else
-    p->v[p->n++] = (struct place){copy, usable ? v.shape.dim[v.shape.rank - 1] : 0};
+    p->v[p->n++] = (struct place){copy, usable ? v.shape.dim[v.shape.rank - 1] : 0,
+                                  usable ? mica_view_count(&v) / EXAMPLES : 0};
 }
 
 static mica_var note(mica_tape *t, void *ctx, const char *path, mica_var v) {
@@ -240,15 +269,20 @@ static mica_status no_such_place(const places *modules, const places *outputs, c
 /* The places of one list that a name or pattern means. */
 static mica_status add_matches(const places *p, const char *name, bool pattern, int *found,
                                mica_net_taps_list *out) {
+  char plain[256], full[260];
   mica_status status = MICA_OK;
+  const bool whole = is_whole(name);
+  if (strlen(name) >= sizeof plain) return MICA_OK; /* there is none */
+  snprintf(plain, sizeof plain, "%.*s", (int)place_length(name), name);
   for (int64_t i = 0; i < p->n && status == MICA_OK; i++) {
     const struct place *at = &p->v[i];
-    if (pattern ? fnmatch(name, at->path, 0) != 0 : strcmp(name, at->path) != 0) continue;
+    if (pattern ? fnmatch(plain, at->path, 0) != 0 : strcmp(plain, at->path) != 0) continue;
     if (pattern && !at->width) continue;
     if (!at->width)
       return mica_fail(MICA_ERR_UNSUPPORTED,
                        "tap '%s' is no map, tokens or vector with a row for each example", name);
-    status = mica_net_taps_add(out, at->path, at->width);
+    snprintf(full, sizeof full, "%.250s%s", at->path, whole ? ":all" : "");
+    status = mica_net_taps_add(out, full, whole ? at->all : at->width);
     ++*found;
   }
   return status;

@@ -13,8 +13,8 @@ typedef struct mica_net_taps_list {
 } mica_net_taps_list;
 
 void mica_net_taps_end(mica_net_taps_list *taps);
-/* One more: a module's path, "features", "tokens" or "pyramid.K". MICA_ERR_INVALID for what can be
- * no such name, a width below 1, and one too many. */
+/* One more: a module's path, "features", "tokens" or "pyramid.K", with ":all" behind it for all
+ * positions. MICA_ERR_INVALID for what can be no such name, a width below 1, and one too many. */
 mica_status mica_net_taps_add(mica_net_taps_list *taps, const char *name, int64_t width);
 int64_t mica_net_taps_width(const mica_net_taps_list *taps);
 

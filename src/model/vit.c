@@ -40,6 +40,9 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
   if (status == MICA_OK)
     status = mica_param_add(root, "pos_embed", MICA_F32, MICA_SHAPE(1, patches + token, d),
                             MICA_PARAM_TRAINABLE | MICA_PARAM_EMBEDDING, &position, NULL);
+  if (status == MICA_OK && o->prompts)
+    status = mica_param_add(root, "prompts", MICA_F32, MICA_SHAPE(1, o->prompts, d),
+                            MICA_PARAM_TRAINABLE, &position, NULL);
   if (status == MICA_OK)
     status = mica_nn_conv2d_init(mica_node_child(root, "patch_embed.proj"), task->channels, d,
                                  o->patch, o->patch, 1, true, NULL);
@@ -54,6 +57,9 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
     linear_values(mica_node_find(b, "attn.proj"), &status);
     linear_values(mica_node_find(b, "mlp.fc1"), &status);
     linear_values(mica_node_find(b, "mlp.fc2"), &status);
+    if (status == MICA_OK && o->recalibrate)
+      status = mica_nn_recalibration_init(mica_node_child(b, "psrp"), d, o->recalibrate_rank,
+                                          o->recalibrate_zero);
   }
   if (status == MICA_OK)
     status = mica_nn_layer_norm_init(mica_node_child(root, token ? "norm" : "fc_norm"), d);
@@ -75,8 +81,26 @@ static mica_var block(mica_tape *t, mica_node *node, const mica_vit_options *o, 
   x = mica_add(t, x, h);
   h = mica_replace(t, h, mica_nn_layer_norm(t, mica_node_find(node, "norm2"), EPS, x));
   h = mica_replace(t, h, mica_nn_mlp(t, mica_node_find(node, "mlp"), MICA_GELU, o->dropout, h));
+  if (o->recalibrate) {
+    mica_var weight, bias;
+    mica_nn_recalibration(t, mica_node_find(node, "psrp"), x, &weight, &bias);
+    h = mica_replace(t, h, mica_add(t, mica_mul(t, mica_affine(t, weight, 1, 1), h), bias));
+  }
   if (drop_path > 0) h = mica_drop_path(t, h, drop_path);
   return mica_scope_end(t, mica_add(t, x, h));
+}
+
+/* x [N,lead+rest,D] with tokens [1,P,D] between the two, and without. */
+static mica_var with_prompts(mica_tape *t, mica_var prompts, int64_t lead, mica_var x) {
+  const int64_t n = mica_dim(t, x, 0), l = mica_dim(t, x, 1), d = mica_dim(t, x, 2);
+  const mica_var p = mica_expand(t, prompts, MICA_SHAPE(n, mica_dim(t, prompts, 1), d));
+  if (!lead) return mica_concat(t, 2, (mica_var[]){p, x}, 1);
+  return mica_concat(
+      t, 3, (mica_var[]){mica_slice(t, x, 1, 0, lead), p, mica_slice(t, x, 1, lead, l)}, 1);
+}
+static mica_var without_prompts(mica_tape *t, int64_t prompts, int64_t lead, mica_var x) {
+  const mica_var rest = mica_slice(t, x, 1, lead + prompts, mica_dim(t, x, 1));
+  return lead ? mica_concat(t, 2, (mica_var[]){mica_slice(t, x, 1, 0, lead), rest}, 1) : rest;
 }
 
 static void forward(mica_tape *t, mica_node *root, const void *options, const mica_inputs *in,
@@ -95,6 +119,8 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
   }
   mica_var x = mica_scope_end(t, mica_add(t, h, mica_weight(t, root, "pos_embed")));
   if (o->dropout > 0) x = mica_replace(t, x, mica_dropout(t, x, o->dropout));
+  if (o->prompts)
+    x = mica_replace(t, x, with_prompts(t, mica_weight(t, root, "prompts"), token, x));
   mica_scope_begin(t, "blocks");
   h = x;
   for (int64_t i = 0; i < o->depth && mica_ok(t); i++) {
@@ -105,9 +131,11 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
     h = mica_replace(t, h, block(t, node, o, drop, h));
   }
   x = mica_scope_end(t, h);
+  if (o->prompts) x = mica_replace(t, x, without_prompts(t, o->prompts, token, x));
   if (token) {
     x = mica_replace(t, x, mica_nn_layer_norm(t, mica_node_find(root, "norm"), EPS, x));
     out->tokens = x;
+    out->class_tokens = 1;
     out->features = mica_reshape(t, mica_slice(t, x, 1, 0, 1), MICA_SHAPE(n, d));
   } else {
     out->tokens = x;
@@ -135,6 +163,15 @@ static const mica_option options[] = {
      offsetof(mica_vit_options, qkv_bias)},
     {"pool", MICA_OPTION_CHOICE, "token", 0, 0, "token|avg", "class token, or mean of the patches",
      offsetof(mica_vit_options, pool)},
+    {"recalibrate", MICA_OPTION_CHOICE, "none", 0, 0, "none|psrp",
+     "a thin module in each block, to tune a frozen network",
+     offsetof(mica_vit_options, recalibrate)},
+    {"recalibrate_rank", MICA_OPTION_INT, "16", 1, 65536, NULL, "its width",
+     offsetof(mica_vit_options, recalibrate_rank)},
+    {"recalibrate_zero", MICA_OPTION_BOOL, "false", 0, 0, NULL, "at first it changes nothing",
+     offsetof(mica_vit_options, recalibrate_zero)},
+    {"prompts", MICA_OPTION_INT, "0", 0, 65536, NULL, "learnt tokens, to tune a frozen network",
+     offsetof(mica_vit_options, prompts)},
     {0}};
 
 static const char *head_of(const void *o) {

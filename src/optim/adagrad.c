@@ -39,8 +39,8 @@ static const mica_option options[] = {
     ROW(lazy, BOOL, "false", 0, 0, "leave rows without a gradient alone"),
     {0}};
 
-static const mica_optimiser_functions functions = {1,      {"square"}, lr,     decay,
-                                                   states, rows_only,  update, NULL};
+static const mica_optimiser_functions functions = {1,         {"square"}, lr,   decay, states,
+                                                   rows_only, update,     NULL, NULL};
 
 const mica_component mica_component_optimiser_adagrad = {
     MICA_COMPONENT_HEAD,

@@ -54,9 +54,9 @@ static const mica_option adam_table[] = TABLE("0");
 static const mica_option adamw_table[] = TABLE("0.01");
 
 static const mica_optimiser_functions adam_functions = {
-    3, {"mean", "square", "largest"}, lr, decay, states, rows_only, adam, NULL};
+    3, {"mean", "square", "largest"}, lr, decay, states, rows_only, adam, NULL, NULL};
 static const mica_optimiser_functions adamw_functions = {
-    3, {"mean", "square", "largest"}, lr, decay, states, rows_only, adamw, NULL};
+    3, {"mean", "square", "largest"}, lr, decay, states, rows_only, adamw, NULL, NULL};
 
 const mica_component mica_component_optimiser_adam = {MICA_COMPONENT_HEAD,
                                                       MICA_KIND_OPTIMISER,

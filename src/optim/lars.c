@@ -53,8 +53,8 @@ static const mica_option options[] = {
     ROW(lazy, BOOL, "false", 0, 0, "leave rows without a gradient alone"),
     {0}};
 
-static const mica_optimiser_functions functions = {1,      {"momentum"}, lr,     decay,
-                                                   states, rows_only,    update, prepare};
+static const mica_optimiser_functions functions = {1,         {"momentum"}, lr,      decay, states,
+                                                   rows_only, update,       prepare, NULL};
 
 const mica_component mica_component_optimiser_lars = {
     MICA_COMPONENT_HEAD,

@@ -353,6 +353,10 @@ static mica_status update(const mica_optimiser *opt, slot *s, mica_update *u) {
   pass p = {mica_params_engine(opt->params), rule, f, u, .size = PIECE};
   if (mask) p.mask = mica_tensor_data(mask);
   u->dtype = mica_tensor_dtype(value);
+  u->shape = mica_tensor_shape(value);
+  if (mask && f->whole)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "optimiser: '%s' has a mask, which its rule cannot heed",
+                     mica_param_path(s->param));
   if (mica_param_grad_kind(s->param) == MICA_GRAD_ROWS && f->rows_only &&
       f->rows_only(rule->options, u->decay)) {
     const mica_status status = mica_param_grad_rows(s->param, &p.ids, &u->gradient, &p.n);
@@ -369,6 +373,10 @@ static mica_status update(const mica_optimiser *opt, slot *s, mica_update *u) {
   u->weight = mica_param_write(s->param);
   for (int k = 0; k < MICA_OPTIMISER_STATES; k++)
     if (s->state[k]) u->state[k] = mica_param_write(s->state[k]);
+  if (f->whole) {
+    u->n = p.n;
+    return f->whole(p.engine, rule->options, u);
+  }
   run_rule(&p, u);
   return MICA_OK;
 }

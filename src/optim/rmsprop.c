@@ -43,7 +43,7 @@ static const mica_option options[] = {
     {0}};
 
 static const mica_optimiser_functions functions = {
-    3, {"square", "mean", "momentum"}, lr, decay, states, rows_only, update, NULL};
+    3, {"square", "mean", "momentum"}, lr, decay, states, rows_only, update, NULL, NULL};
 
 const mica_component mica_component_optimiser_rmsprop = {
     MICA_COMPONENT_HEAD,

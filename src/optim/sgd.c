@@ -40,8 +40,8 @@ static const mica_option options[] = {
      offsetof(mica_sgd_options, lazy)},
     {0}};
 
-static const mica_optimiser_functions functions = {1,      {"momentum"}, lr,     decay,
-                                                   states, rows_only,    update, NULL};
+static const mica_optimiser_functions functions = {1,         {"momentum"}, lr,   decay, states,
+                                                   rows_only, update,       NULL, NULL};
 
 const mica_component mica_component_optimiser_sgd = {
     MICA_COMPONENT_HEAD,

@@ -17,7 +17,8 @@ static const struct {
              {"linear", "fully connected layers", MICA_PARAM_LINEAR},
              {"norm", "all normalisations", MICA_PARAM_NORM},
              {"output", "the layer that classes come out of", MICA_PARAM_OUTPUT},
-             {"shortcut", "the way round a residual block", MICA_PARAM_SHORTCUT}};
+             {"shortcut", "the way round a residual block", MICA_PARAM_SHORTCUT},
+             {"subspace", "sets of orthonormal rows", MICA_PARAM_SUBSPACE}};
 #define WORDS (int)(sizeof words / sizeof *words)
 
 const char *mica_selection_word(int i, const char **help) {

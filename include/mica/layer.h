@@ -1,0 +1,119 @@
+/* mica/layer.h: heads by name: what stands behind a network's features and makes classes of them.
+ *
+ * A head is a component of kind MICA_KIND_LAYER, chosen by a specification ("grassmann:dim=8"). A
+ * network takes one with its architecture, "convnet:widths=16,32 | head=grassmann:dim=8"
+ * (mica_net_create), and trains with it; the estimator "probe" fits one on features that stay as
+ * they are. Parameters lie below the node "head".
+ */
+#ifndef MICA_LAYER_H
+#define MICA_LAYER_H
+
+#include <mica/component.h>
+#include <mica/nn.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a head is made for. */
+typedef struct mica_layer_problem {
+  int64_t features; /* of an example; the channels of a token too, where a head reads tokens */
+  int64_t classes;
+} mica_layer_problem;
+
+/* A batch as a head reads it. Tokens come only where the component needs MICA_NEED_TOKENS. */
+typedef struct mica_layer_inputs {
+  mica_var features; /* [N,D]: the class token, or the tokens' mean */
+  mica_var tokens;   /* [N,L,D], without a class token; MICA_NONE: none */
+} mica_layer_inputs;
+
+#define MICA_LAYER_PARTS 4
+
+typedef struct mica_layer_outputs {
+  mica_var logits;                 /* [N,classes] */
+  mica_var features;               /* another embedding in place of the features; MICA_NONE: none */
+  mica_var part[MICA_LAYER_PARTS]; /* what a loss made for this head reads besides */
+} mica_layer_outputs;
+
+/* The table of a component of kind MICA_KIND_LAYER. */
+typedef struct mica_layer_functions {
+  /* Create the parameters below node. */
+  mica_status (*init)(mica_node *node, const void *options, const mica_layer_problem *problem);
+  /* `out` comes zeroed. */
+  void (*forward)(mica_tape *t, mica_node *node, const void *options, const mica_layer_inputs *in,
+                  mica_layer_outputs *out);
+  /* Width of the embedding that takes the features' place; NULL: they stay. */
+  int64_t (*features)(const void *options, int64_t features);
+} mica_layer_functions;
+
+/* ---- subspaces as classes ---- */
+
+/* A subspace for each class (Wang et al. 2023, arXiv 2308.01547): weight [classes,dim,in], each
+ * class's rows orthonormal, normal draws at first; [classes dim,in] in files. Below a node "fc", so
+ * that checkpoints with `head.fc.weight` fit. MICA_ERR_INVALID for a dim above `in`. */
+MICA_API mica_status mica_nn_grassmann_init(mica_node *node, int64_t in, int64_t classes,
+                                            int64_t dim);
+/* scale |S_c x| / |x| (without the division unless `normalise`): x [N,in] -> [N,classes]. A
+ * projection of length 0 has no gradient. Its weights want the update rule "rsgd", which keeps them
+ * orthonormal: "adamw:lr=1e-3 | subspace=rsgd:lr=0.1". */
+MICA_API mica_var mica_nn_grassmann(mica_tape *t, mica_node *node, double scale, bool normalise,
+                                    mica_var x);
+
+/* ---- moments of tokens ---- */
+
+typedef enum mica_pairing {
+  MICA_PAIR_NEAR, /* head i with i + 1: heads - 1 maps */
+  MICA_PAIR_HALF, /* i with i + heads / 2: heads / 2 maps */
+  MICA_PAIR_ALL,  /* every two: heads (heads - 1) / 2 maps */
+  MICA_PAIR_ONE,  /* the first with each other: heads - 1 maps */
+  MICA_PAIR_SELF  /* each with itself, the plain second moment: heads maps */
+} mica_pairing;
+typedef enum mica_centring {
+  MICA_CENTRE_SCALAR, /* less one number an example and head, its mean (the authors' code) */
+  MICA_CENTRE_TOKEN,  /* less each channel's mean over the tokens: covariances */
+  MICA_CENTRE_NONE
+} mica_centring;
+
+/* Moment probing (Gao et al. 2023, arXiv 2307.11342): logits from the mean and from second moments
+ * between groups of channels, averaged where both are there. */
+typedef struct mica_moment_options {
+  uint32_t size;
+  int64_t hidden,
+      heads;          /* channels after the projection, in so many groups; heads divides hidden */
+  int32_t pairing;    /* mica_pairing */
+  int32_t centre;     /* mica_centring */
+  bool normalise;     /* columns of each moment get length 1 */
+  bool interleaved;   /* channel j belongs to head j mod heads, else to j / (hidden / heads) */
+  int64_t downs;      /* blocks of two 3x3 convolutions of stride 2 that shrink the maps */
+  bool first, second; /* which moments there are; at least one */
+  bool norm;          /* layer norm (eps 1e-6) of the features before the first classifier */
+} mica_moment_options;
+#define MICA_MOMENT_OPTIONS                                                                        \
+  {                                                                                                \
+    sizeof(mica_moment_options), 512, 4, MICA_PAIR_NEAR, MICA_CENTRE_SCALAR, true, false, 1, true, \
+        true, false                                                                                \
+  }
+/* Below node: proj, ln (one norm for all heads), downblocks.B.0 and .2, classifier1, classifier2,
+ * norm. MICA_ERR_INVALID for heads that do not divide hidden, or too few channels a head for the
+ * convolutions. */
+MICA_API mica_status mica_nn_moment_init(mica_node *node, int64_t in, int64_t classes,
+                                         const mica_moment_options *o);
+/* features [N,in], tokens [N,L,in] -> [N,classes]; either may be MICA_NONE where its moment is off.
+ */
+MICA_API mica_var mica_nn_moment(mica_tape *t, mica_node *node, const mica_moment_options *o,
+                                 mica_var features, mica_var tokens);
+
+/* What recalibrates a frozen block (PSRP of the same paper): down [rank,channels], up_weight and
+ * up_bias [channels,rank], normal of deviation 0.02, or the two ups zero: then the block is at
+ * first as it was. */
+MICA_API mica_status mica_nn_recalibration_init(mica_node *node, int64_t channels, int64_t rank,
+                                                bool zero);
+/* *weight and *bias [..,channels] from x: (1 + weight) y + bias is what a block adds in place of
+ * y. */
+MICA_API void mica_nn_recalibration(mica_tape *t, mica_node *node, mica_var x, mica_var *weight,
+                                    mica_var *bias);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
