@@ -6,6 +6,7 @@
  */
 #include <mica/optim.h>
 
+#include "base/memory.h"
 #include "optim/rule.h"
 
 #include <math.h>
@@ -211,17 +212,6 @@ static void run_part(const pass *p, int64_t at, int64_t n, double *sum) {
 
 #define TOGETHER 512 /* elements of rows that are updated by one call */
 
-/* A row of one element, or of whole 16 bytes, without a call: there are many and they are short. */
-static inline void copy_row(char *to, const char *from, size_t row) {
-  if (row == sizeof(float)) {
-    memcpy(to, from, sizeof(float));
-  } else if (row % 16 == 0) {
-    for (size_t i = 0; i < row; i += 16) memcpy(to + i, from + i, 16);
-  } else {
-    memcpy(to, from, row);
-  }
-}
-
 /* Rows brought together in `to`; those of the next call are asked for, since each is a miss of the
  * caches and of the table of pages. */
 static void gather_rows(char *to, const char *from, const int64_t *ids, int64_t n, int64_t next,
@@ -230,7 +220,7 @@ static void gather_rows(char *to, const char *from, const int64_t *ids, int64_t 
     if (r < next)
       for (size_t i = 0; i < row; i += 64)
         __builtin_prefetch(from + (size_t)ids[n + r] * row + i, 1);
-    copy_row(to, from + (size_t)ids[r] * row, row);
+    mica_copy_row(to, from + (size_t)ids[r] * row, row);
   }
 }
 
@@ -259,7 +249,7 @@ static void run_rows(const pass *p, int64_t begin, int64_t end, double *sum) {
       char *to = k < 0 ? p->whole->weight : p->whole->state[k];
       const char *from = (const char *)block[k + 1];
       for (int64_t r = 0; r < n && to; r++, from += row)
-        copy_row(to + (size_t)ids[r] * row, from, row);
+        mica_copy_row(to + (size_t)ids[r] * row, from, row);
     }
   }
 }

@@ -26,10 +26,9 @@ void mica_param_free_grad(mica_param *q) {
   mica_free(q->ids);
   mica_free_aligned(q->rows);
   mica_free_aligned(q->spare_rows);
-  mica_free_aligned(q->order);
-  q->dense = q->rows = q->spare_rows = q->order = NULL;
+  q->dense = q->rows = q->spare_rows = NULL;
   q->ids = NULL;
-  q->n_rows = q->cap_rows = q->cap_spare = q->cap_order = 0;
+  q->n_rows = q->cap_rows = q->cap_spare = 0;
   q->grad_kind = MICA_GRAD_NONE;
 }
 

@@ -7,6 +7,7 @@
  */
 #include "param/tree.h"
 
+#include "base/memory.h"
 #include "base/pool.h"
 
 #include <string.h>
@@ -22,6 +23,7 @@ enum {
 
 /* A row's key: its id above its place. */
 typedef struct order {
+  const mica_engine *engine;
   uint64_t *key, *spare;
   int64_t *count; /* of each digit in each piece; then of the ids that begin in a piece */
   const int64_t *ids;
@@ -76,22 +78,42 @@ static void place_keys(void *ctx, int64_t begin, int64_t end) {
   }
 }
 
-static void sort(const mica_engine *engine, order *o, int bits) {
+/* Places of the keys in pieces [begin, end) that hold other ids are counted. */
+static void count_others(void *ctx, int64_t begin, int64_t end) {
+  const order *o = ctx;
+  const uint64_t mask = ((uint64_t)1 << o->low) - 1;
+  for (int64_t p = begin; p < end; p++) {
+    const int64_t last = piece(o, p + 1);
+    int64_t n = 0;
+    for (int64_t i = piece(o, p); i < last; i++)
+      n += o->key[i] >> o->low != (uint64_t)o->ids[o->key[i] & mask];
+    o->count[p] = n;
+  }
+}
+
+/* The keys are in order for these ids too: two tables are often read by the same. */
+static bool in_order(order *o) {
+  int64_t others = 0;
+  mica_parallel_for(o->engine, o->pieces, count_others, o);
+  for (int64_t p = 0; p < o->pieces; p++) others += o->count[p];
+  return others == 0;
+}
+
+static void sort(order *o, int bits) {
   const int passes = (bits + DIGIT - 1) / DIGIT;
-  o->pieces = pieces_of(o->n, SORT_LEAST, SORT_PIECES);
-  mica_parallel_for(engine, o->pieces, make_keys, o);
+  mica_parallel_for(o->engine, o->pieces, make_keys, o);
   o->shift = o->low;
   for (int pass = 0; pass < passes; pass++) {
     const int width = (bits - (o->shift - o->low) + passes - pass - 1) / (passes - pass);
     o->digits = (int64_t)1 << width;
-    mica_parallel_for(engine, o->pieces, count_digits, o);
+    mica_parallel_for(o->engine, o->pieces, count_digits, o);
     for (int64_t d = 0, at = 0; d < o->digits; d++)
       for (int64_t p = 0; p < o->pieces; p++) {
         const int64_t count = o->count[p * o->digits + d];
         o->count[p * o->digits + d] = at;
         at += count;
       }
-    mica_parallel_for(engine, o->pieces, place_keys, o);
+    mica_parallel_for(o->engine, o->pieces, place_keys, o);
     uint64_t *swap = o->key;
     o->key = o->spare;
     o->spare = swap;
@@ -150,7 +172,7 @@ static void sum_range(void *ctx, int64_t begin, int64_t end) {
       if (i >= last) break;
       out += !first;
       j->ids[out] = (int64_t)(o->key[i] >> o->low);
-      memcpy(j->to + (size_t)out * row, j->from + (size_t)(o->key[i] & mask) * row, row);
+      mica_copy_row(j->to + (size_t)out * row, j->from + (size_t)(o->key[i] & mask) * row, row);
     } else {
       add_row(j, j->to + (size_t)out * row, j->from + (size_t)(o->key[i] & mask) * row);
     }
@@ -158,45 +180,63 @@ static void sum_range(void *ctx, int64_t begin, int64_t end) {
   }
 }
 
-static mica_status sort_room(mica_param *q) {
-  if (q->cap_order >= q->cap_rows) return MICA_OK;
-  mica_free_aligned(q->order);
-  q->cap_order = 0;
-  q->order = mica_malloc_aligned((size_t)q->cap_rows * 2 * sizeof(uint64_t) +
+static mica_status sort_room(mica_params *p, int64_t n) {
+  mica_row_order *r = &p->row_order;
+  if (n <= r->room) return MICA_OK;
+  int64_t room = r->room ? r->room : 64;
+  while (room < n) room *= 2;
+  mica_free_aligned(r->block);
+  *r = (mica_row_order){0};
+  r->block = mica_malloc_aligned((size_t)room * 2 * sizeof(uint64_t) +
                                  ((size_t)SORT_PIECES << DIGIT) * sizeof(int64_t));
-  if (!q->order) return MICA_ERR_MEMORY;
-  q->cap_order = q->cap_rows;
+  if (!r->block) return MICA_ERR_MEMORY;
+  r->room = room;
+  return MICA_OK;
+}
+
+/* o->key becomes the order of the n ids. */
+static mica_status find_order(mica_param *q, int64_t n, order *o) {
+  mica_row_order *r = &q->tree->row_order;
+  const int bits = bits_of(mica_tensor_dim(q->value, 0) - 1);
+  const mica_status status = sort_room(q->tree, n);
+  if (status != MICA_OK) return status;
+  o->low = bits_of(n - 1);
+  if (bits + o->low > 64)
+    return mica_fail(MICA_ERR_INVALID, "parameter '%s': %lld rows of a gradient are too many",
+                     q->path, (long long)n);
+  uint64_t *key = r->block;
+  o->count = (int64_t *)(void *)(key + 2 * r->room);
+  o->pieces = pieces_of(n, SORT_LEAST, SORT_PIECES);
+  o->key = r->second ? key + r->room : key;
+  if (n == r->n && in_order(o)) return MICA_OK;
+  o->key = key;
+  o->spare = key + r->room;
+  sort(o, bits);
+  r->n = n;
+  r->second = o->key != key;
   return MICA_OK;
 }
 
 /* n rows brought together in `to` and q->ids, which may be `ids` itself. */
 static mica_status sum_rows(mica_param *q, const int64_t *ids, const void *values, int64_t n,
                             void *to) {
-  const int64_t length = mica_tensor_dim(q->value, 0);
-  const mica_status status = sort_room(q);
-  if (status != MICA_OK) return status;
-  uint64_t *key = q->order;
-  sum_job j = {{key, key + q->cap_order, (int64_t *)(void *)(key + 2 * q->cap_order), ids, n, 0, 0,
-                bits_of(n - 1), 0},
-               mica_tensor_count(q->value) / length,
+  sum_job j = {{.engine = q->tree->engine, .ids = ids, .n = n},
+               mica_tensor_count(q->value) / mica_tensor_dim(q->value, 0),
                mica_tensor_dtype(q->value) == MICA_F32,
                values,
                to,
                q->ids};
-  const int bits = bits_of(length - 1);
-  if (bits + j.o.low > 64)
-    return mica_fail(MICA_ERR_INVALID, "parameter '%s': %lld rows of a gradient are too many",
-                     q->path, (long long)n);
-  sort(q->tree->engine, &j.o, bits);
+  const mica_status status = find_order(q, n, &j.o);
+  if (status != MICA_OK) return status;
   j.o.pieces = pieces_of(n, SUM_LEAST, SUM_PIECES);
-  mica_parallel_for(q->tree->engine, j.o.pieces, count_ids, &j);
+  mica_parallel_for(j.o.engine, j.o.pieces, count_ids, &j);
   int64_t out = 0;
   for (int64_t p = 0; p < j.o.pieces; p++) {
     const int64_t here = j.o.count[p];
     j.o.count[p] = out;
     out += here;
   }
-  mica_parallel_for(q->tree->engine, j.o.pieces, sum_range, &j);
+  mica_parallel_for(j.o.engine, j.o.pieces, sum_range, &j);
   q->n_rows = out;
   q->coalesced = true;
   return MICA_OK;

@@ -170,6 +170,7 @@ void mica_params_free(mica_params *p) {
   node_free(p->root);
   for (int64_t i = 0; i < p->n; i++) param_free(p->param[i]);
   for (int64_t i = 0; i < p->n_tie; i++) mica_free(p->tie[i].path);
+  mica_free_aligned(p->row_order.block);
   mica_free(p->param);
   mica_free(p->tie);
   mica_unset_release(p->unset);

@@ -26,9 +26,8 @@ struct mica_param {
   void *rows;
   int64_t n_rows, cap_rows;
   bool coalesced;
-  /* What bringing rows together needs, kept too: a second place for rows, and for their order. */
-  void *spare_rows, *order;
-  int64_t cap_spare, cap_order;
+  void *spare_rows; /* a second place for them, kept too */
+  int64_t cap_spare;
 
   mica_derived *derived; /* under the tree's lock: see derived.h */
 };
@@ -59,6 +58,13 @@ typedef struct tree_tie {
   mica_param *param;
 } tree_tie;
 
+/* The order of the row gradient that was sorted last: gradient_rows.c. */
+typedef struct mica_row_order {
+  void *block;
+  int64_t room, n;
+  bool second; /* half of the block */
+} mica_row_order;
+
 struct mica_params {
   mica_engine *engine;
   pthread_mutex_t lock; /* of derived values */
@@ -69,6 +75,7 @@ struct mica_params {
   int64_t n, cap;
   tree_tie *tie;
   int64_t n_tie, cap_tie;
+  mica_row_order row_order;
   mica_unset *unset; /* of values to be loaded */
 };
 
