@@ -137,6 +137,18 @@ UNARY_OP(relu)
 mica_var mica_relu(mica_tape *t, mica_var x) {
   return mica_relu_made(t, unary(t, &relu_op.op, MICA_UNARY_RELU, x, 0, 0));
 }
+
+static const mica_op relu_there_op = {sizeof(mica_op), "relu", MICA_OP_BY_EXAMPLE, unary_backward};
+
+mica_var mica_relu_there(mica_tape *t, mica_var y) {
+  mica_call c;
+  if (!mica_call_begin(&c, t, &relu_there_op, 1, &y)) return MICA_NONE;
+  const unary_context o = {MICA_UNARY_RELU, 0, 0};
+  mica_call_output_alias(&c, 0, 0, c.in[0].shape, mica_view_cols(&c.in[0]));
+  mica_call_context(&c, &o, sizeof o);
+  mica_call_save_output(&c, 0);
+  return mica_relu_made(t, mica_call_end(&c));
+}
 UNARY(selu, MICA_UNARY_SELU)
 UNARY(gelu, MICA_UNARY_GELU)
 UNARY(gelu_tanh, MICA_UNARY_GELU_TANH)

@@ -408,11 +408,12 @@ static mica_var linear(mica_tape *t, mica_var x, mica_var w, const void *packed,
 }
 
 mica_var mica_linear(mica_tape *t, mica_var x, mica_var w, mica_var bias, mica_activation act) {
-  /* Where nothing is recorded relu rides on the product; backward wants the two apart. */
-  const bool fuse = act == MICA_RELU && mica_ok(t) && !mica_is_recording(t);
+  /* relu rides on the product, but where somebody looks at what lies between. */
+  const bool fuse = act == MICA_RELU && mica_ok(t) && !t->taps.n && !t->overrides.n;
   mica_scope_begin(t, NULL);
   mica_var y = linear(t, x, mica_contiguous(t, w), NULL, mica_contiguous(t, bias), fuse);
   y = mica_scope_end(t, y);
+  if (fuse && mica_ok(t) && mica_is_recording(t)) return mica_relu_there(t, y);
   if (fuse) return mica_relu_made(t, y);
   return act == MICA_IDENTITY ? y : mica_activate(t, act, y);
 }

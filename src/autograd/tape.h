@@ -162,6 +162,8 @@ bool mica_tape_grow(mica_tape *t, void **v, uint32_t *cap, uint32_t need, size_t
 
 /* Show a rectifier's result to who looks on. Returns y. */
 mica_var mica_relu_made(mica_tape *t, mica_var y);
+/* relu of y, dense, which the operation that made it has taken already: its gradient is left. */
+mica_var mica_relu_there(mica_tape *t, mica_var y);
 /* A new value with a live handle; 0 on failure (slot 0 is never used). */
 uint32_t mica_value_new(mica_tape *t, const mica_view *view, uint32_t buffer);
 mica_var mica_value_handle(const mica_tape *t, uint32_t slot);

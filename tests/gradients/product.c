@@ -10,6 +10,7 @@ RUN(matmul_ta, mica_matmul_t(t, in[0], true, in[1], false))
 RUN(matmul_tb, mica_matmul_t(t, in[0], false, in[1], true))
 RUN(matmul_tt, mica_matmul_t(t, in[0], true, in[1], true))
 RUN(linear, mica_linear(t, in[0], in[1], in[2], MICA_IDENTITY))
+RUN(linear_relu, mica_linear(t, in[0], in[1], in[2], MICA_RELU))
 RUN(linear_gelu, mica_linear(t, in[0], in[1], in[2], MICA_GELU))
 RUN(linear_plain, mica_linear(t, in[0], in[1], MICA_NONE, MICA_IDENTITY))
 
@@ -33,6 +34,7 @@ static const gradient_case cases[] = {
     {"matmul_t", "both, shared", 2, {IN(2, 4, 3), IN(5, 4)}, matmul_tt, B, false, false},
     {"linear", "", 3, {IN(3, 4), IN(5, 4), IN(5)}, linear, B, false, false},
     {"linear", "tokens", 3, {IN(2, 3, 4), IN(2, 4), IN(2)}, linear_gelu, B, false, false},
+    {"linear", "relu", 3, {IN(3, 4), IN(5, 4), IN(5)}, linear_relu, B, false, false},
     {"linear", "no bias", 2, {IN(7, 3), IN(1, 3)}, linear_plain, B, false, false},
     /* Large enough for a library. */
     {"matmul", "large", 2, {IN(70, 85), IN(85, 93)}, matmul, B, false, false},
