@@ -169,8 +169,8 @@ int main(int argc, char **argv) {
   need(mica_tape_create(b.engine, &tape, &b.tape));
   const long memory_before = status_of("VmRSS:");
   b.work->make(&b);
-  /* From here on calls are counted. What is made before comes as it does for who sets no hooks:
-   * zeros that the system gives cost no memory until they are touched. */
+  /* From here on calls are counted, by hooks that end in the same allocator. What is made before
+   * comes as it does for who sets no hooks: zeros are the system's, in the pages asked for. */
   const mica_allocator counted = {NULL, counted_realloc, counted_free};
   mica_set_allocator(&counted);
   printf("mica %s\n", mica_version());

@@ -51,9 +51,14 @@ static mica_status add_state(mica_optimiser *opt, slot *s) {
   mica_status status =
       mica_param_add(node, "step", MICA_I64, MICA_SCALAR, MICA_PARAM_BUFFER, NULL, &s->counter);
   for (int i = 0; i < f->states && status == MICA_OK; i++)
-    if (used >> i & 1)
+    if (used >> i & 1) {
       status = mica_param_add(node, f->state_name[i], mica_tensor_dtype(value),
                               *mica_tensor_shape(value), MICA_PARAM_BUFFER, NULL, &s->state[i]);
+      if (status == MICA_OK) /* touched wherever the parameter learns */
+        mica_large_pages(mica_tensor_data(mica_param_value(s->state[i])),
+                         (size_t)mica_tensor_count(value) *
+                             mica_dtype_size(mica_tensor_dtype(value)));
+    }
   return status;
 }
 
