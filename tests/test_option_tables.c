@@ -150,6 +150,7 @@ static const char *const without_table[] = {
     "TAPE",             //
     "TOKEN_TEXT",       //
     "TRAIN",            //
+    "TRAIN_EMBEDDING",  //
     "TRAIN_MANY",       //
     "UNFOLD",           //
 };

@@ -42,6 +42,7 @@
 #include <mica/text.h>
 #include <mica/tokenizer.h>
 #include <mica/train.h>
+#include <mica/train_embedding.h>
 #include <mica/train_many.h>
 #include <mica/training_report.h>
 #include <mica/zero_shot.h>

@@ -181,6 +181,9 @@ typedef struct mica_claim_images {
  * the folder that `mica data get` fills. MICA_ERR_NOT_FOUND with where it may be had. */
 MICA_API mica_status mica_claim_data(mica_claim_cell *cell, const char *name, mica_part part,
                                      const mica_claim_images **out);
+/* Where the data set `name` is, by the same rules, to release with mica_free; NULL with
+ * MICA_ERR_NOT_FOUND where it is not. */
+MICA_API char *mica_claim_find_data(const char *name);
 /* Draw n of the pictures without repetition, by a key; of these classes only ("0,1,5"; NULL: all).
  * Their numbers into item [n]. MICA_ERR_INVALID when there are fewer. The first of n draws are the
  * draws of a smaller n. */

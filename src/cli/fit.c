@@ -1,6 +1,7 @@
 /* mica fit: estimators on the features of a network, made into a model file. */
 #include "cli/align.h"
 #include "cli/anomaly.h"
+#include "cli/compress.h"
 #include "cli/curve.h"
 #include "cli/describe.h"
 #include "cli/features.h"
@@ -48,6 +49,7 @@ static const cli_flag flags[] = {
      "zero_shot names and other phrases"},
     {"--crop", NULL, "N", "2", "with --augment-passes: random shifts of up to N pixels"},
     {"--flip", NULL, NULL, NULL, "with --augment-passes: mirror every other picture"},
+    CLI_COMPRESS_FLAGS,
     CLI_TABLE_FLAGS,
     CLI_COMMON_FLAGS};
 
@@ -435,6 +437,8 @@ static int fit(job *j) {
 static int run(const cli_args *a) {
   job j = {.a = a};
   cli_catch_interrupt();
+  if (a->n_operands && strcmp(a->operand[0], "compress") == 0 && !cli_on(a, "--add-class"))
+    return cli_fit_compress(a);
   const int code = fit(&j);
   mica_free(j.predicted);
   for (int i = 0; i < ESTIMATORS_MAX; i++) mica_free(j.spec[i]);
@@ -468,5 +472,9 @@ const cli_verb verb_fit = {
     "  mica fit zero_shot --encoder clip.mica --descriptions birds.json --data birds/ --control -o "
     "birds.mica\n"
     "  mica fit --describe kite --encoder birds.mica 'a forked tail' 'reddish back'\n"
+    "  mica fit compress pq svd int --bytes 0.25 --data vectors.npy -o vectors.table\n"
     "  mica fit --add-class bolt --encoder parts.mica bolt1.jpg bolt2.jpg bolt3.jpg\n"
-    "`mica list estimator` tells the estimators and their options."};
+    "`mica list estimator` tells the estimators and their options. With `compress` the operands "
+    "are\n"
+    "ways to keep a finished matrix in fewer bytes (`mica list embedding`), compared by the true\n"
+    "neighbours that they keep."};

@@ -75,6 +75,7 @@ static const cli_flag flags[] = {
     {"--dry-run", NULL, NULL, NULL, "say what would be done, and stop"},
     {"--stream", NULL, NULL, NULL,
      "table: leave the rows in their file, which is read in every epoch (files above 1 GiB are)"},
+    CLI_EMBEDDING_FLAGS,
     CLI_TABLE_FLAGS,
     CLI_COMMON_FLAGS};
 
@@ -91,8 +92,11 @@ typedef struct job {
 
 static mica_status make_net(job *j, int64_t seed) {
   const cli_args *a = j->a;
+  char *text = train_architecture(a);
   mica_status status =
-      mica_net_create(j->engine, a->operand[0], &j->data.problem, (uint64_t)seed, &j->net);
+      text ? mica_net_create(j->engine, text, &j->data.problem, (uint64_t)seed, &j->net)
+           : MICA_ERR_MEMORY;
+  mica_free(text);
   if (status == MICA_OK) status = train_params_initialise(a, mica_net_params(j->net));
   const char *from = cli_text(a, "--init");
   if (status == MICA_OK && from) {
@@ -279,7 +283,9 @@ static int train(job *j) {
   status = optimiser ? mica_make_folders(folder) : MICA_ERR_MEMORY;
   if (status == MICA_OK) status = train_run_record(a, &j->data, &o, j->net, seed, &j->record);
   if (status == MICA_OK) status = train_run_begin(w, folder, o.resume, j->record);
-  if (status == MICA_OK)
+  if (status == MICA_OK && train_needs_stages(j->net))
+    status = train_stages(j->net, &j->data, &o, w, &result);
+  else if (status == MICA_OK)
     status = mica_train(j->net, j->data.steps.ctx ? &j->data.steps : &j->data.part[MICA_PART_TRAIN],
                         validation->ctx ? validation : NULL, &o, &result);
   mica_free(optimiser);
@@ -296,6 +302,7 @@ static int train(job *j) {
     snprintf(best, sizeof best, "%s/best.safetensors", folder);
     status = mica_params_load(mica_net_params(j->net), best, NULL, NULL);
   }
+  if (status == MICA_OK) status = train_finish_table(a, j->net);
   const char *page = cli_text(a, "--report");
   const bool rows = page && !j->data.text; /* what its page shows of each */
   if (status == MICA_OK && j->data.part[MICA_PART_TEST].ctx)

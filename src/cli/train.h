@@ -78,6 +78,19 @@ mica_status cli_tokenizer(const char *name, mica_tokenizer **out);
 /* `mica eval` of a language model on a text; returns the exit code. */
 int cli_text_eval(const cli_args *a, mica_model *model);
 
+/* ---- compressed tables of vectors ---- */
+
+#define CLI_EMBEDDING_FLAGS                                                                        \
+  {"--table", NULL, "SPEC", NULL,                                                                  \
+   "click models: how the vectors of ids are kept; see `mica list embedding`"},                    \
+      {"--bytes", NULL, "X", NULL,                                                                 \
+       "share of the full table's bytes that it may take; without --table it is compositional"},   \
+  {                                                                                                \
+    "--table-out", NULL, "FILE", NULL, "write the packed table, which needs no network"            \
+  }
+/* The architecture with --table and --bytes put in; NULL when memory is short. */
+char *train_architecture(const cli_args *a);
+
 /* ---- progress ---- */
 
 typedef struct train_watch {
@@ -100,6 +113,14 @@ typedef struct train_watch {
 int train_watch_report(void *ctx, const mica_train_metrics *m);
 mica_status train_watch_epoch(train_watch *w, const mica_epoch *e);
 void train_watch_free(train_watch *w);
+
+/* Does the table's method need stages of its own? Train through them; each stage has o->epochs. */
+bool train_needs_stages(const mica_net *net);
+mica_status train_stages(mica_net *net, const train_data *d, const mica_train_options *o,
+                         train_watch *w, mica_train_result *result);
+/* Settle what is open in the network's table, if it has one, say what it takes, and write it where
+ * --table-out says. */
+mica_status train_finish_table(const cli_args *a, const mica_net *net);
 
 /* ---- afterwards ---- */
 

@@ -4,6 +4,7 @@
  * elements are near. Candidates come from an L2 hash (p-stable, Datar et al. 2004): those that
  * share a bucket in one of several tables. With a byte budget the tolerance is the smallest that
  * keeps it. */
+#include "base/random.h"
 #include "embedding/table.h"
 
 #include <math.h>
@@ -98,18 +99,20 @@ static const float *block_at(const dedup_job *j, int64_t b) {
   return j->weight + b * o->block * j->e->width;
 }
 
-/* The bucket of each block in each table, of the line that a normal draw makes of it. */
-static void hash_blocks(dedup_job *j, double width) {
+/* The bucket of each block in each table, of the line that normal draws make of it; `line` has room
+ * for them. */
+static void hash_blocks(dedup_job *j, double width, double *line) {
   const dedup_options *o = j->e->options;
   const int64_t n = o->block * j->e->width;
   const mica_key key = mica_key_fold_name(mica_key_seed(0), "block hash");
   for (int64_t h = 0; h < o->tables; h++) {
     const mica_key own = mica_key_fold(key, (uint64_t)h);
     const double shift = mica_random_uniform(own, (uint64_t)n) * width;
+    mica_random_normal_fill(own, 0, n, line);
     for (int64_t b = 0; b < j->full; b++) {
       const float *x = block_at(j, b);
       double sum = shift;
-      for (int64_t i = 0; i < n; i++) sum += (double)x[i] * mica_random_normal(own, (uint64_t)i);
+      for (int64_t i = 0; i < n; i++) sum += (double)x[i] * line[i];
       const double bucket = floor(sum / width);
       j->bucket[h * j->blocks + b] = (int32_t)fmax(fmin(bucket, 2e9), -2e9);
     }
@@ -147,7 +150,8 @@ static int64_t share_blocks(dedup_job *j, double tolerance, bool hashed, int64_t
   return n;
 }
 
-static mica_status find_blocks(dedup_job *j, float *room, block_order *order, int64_t *kept) {
+static mica_status find_blocks(dedup_job *j, double *line, block_order *order, int64_t *kept) {
+  float *room = (float *)line;
   const mica_embedding_table *e = j->e;
   const dedup_options *o = e->options;
   const int64_t n = o->block * e->width;
@@ -158,7 +162,7 @@ static mica_status find_blocks(dedup_job *j, float *room, block_order *order, in
   }
   qsort(order, (size_t)j->full, sizeof *order, by_quartile);
   j->order = order;
-  hash_blocks(j, o->width);
+  hash_blocks(j, o->width, line);
   if (stored_bytes(e, share_blocks(j, o->tolerance, true, kept)) <= e->budget) return MICA_OK;
   /* The tolerance that the budget takes: no bucket is as wide, so all blocks are looked at. */
   double lo = o->tolerance, hi = o->tolerance;
@@ -182,7 +186,7 @@ static mica_status dedup_decide(mica_embedding_table *e) {
   j.bucket = mica_calloc(n * (size_t)o->tables, sizeof *j.bucket);
   j.map = mica_calloc(2 * n, sizeof *j.map);
   block_order *order = mica_calloc(n, sizeof *order);
-  float *room = mica_calloc((size_t)(o->block * e->width), sizeof *room);
+  double *room = mica_calloc((size_t)(o->block * e->width), sizeof *room);
   mica_status status = j.bucket && j.map && order && room ? find_blocks(&j, room, order, j.map + n)
                                                           : MICA_ERR_MEMORY;
   if (status == MICA_OK)

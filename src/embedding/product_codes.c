@@ -27,36 +27,46 @@ static int64_t code_bytes(const mica_embedding_table *e, int64_t parts, int64_t 
 
 typedef struct words_job {
   const mica_embedding_table *e;
-  int64_t parts, frequent;
+  int64_t parts, frequent, low; /* low 0: as many as there are */
 } words_job;
-
-static int64_t low_of(int64_t words, int64_t frequent) {
-  return !frequent ? words : words / 4 < 2 ? 2 : words / 4;
-}
 
 static int64_t words_bytes(const void *ctx, int64_t words) {
   const words_job *j = ctx;
-  return code_bytes(j->e, j->parts, words, low_of(words, j->frequent), j->frequent);
+  return code_bytes(j->e, j->parts, words, j->low ? j->low : words, j->frequent);
 }
 
-/* Of the ways to cut a vector the one whose codes tell most apart. */
+/* The most codewords for vectors cut so; where it is better than `plan` by what the codes of all
+ * ids tell, it becomes it. */
+static void try_parts(const mica_embedding_table *e, const words_job *j, double *most,
+                      codes_plan *plan) {
+  const int64_t words =
+      mica_embedding_largest(j->low ? j->low : 2, 65536, e->budget, words_bytes, j);
+  if (words < 2 || words < j->low) return;
+  const int64_t low = j->low ? j->low : words;
+  const double often = (double)j->frequent / (double)e->rows;
+  const double tells =
+      (double)j->parts * (often * log2((double)words) + (1 - often) * log2((double)low));
+  if (tells < *most) return;
+  *most = tells;
+  *plan = (codes_plan){j->parts, words, low, j->frequent};
+}
+
+/* Of the ways to cut a vector, and of the numbers of codewords for rare ids (powers of two), the
+ * one whose codes tell most. */
 static mica_status solve(mica_embedding_table *e, const codes_options *o, int64_t frequent,
                          codes_plan *plan) {
   double most = 0;
   for (int64_t parts = 1; parts <= e->width; parts++) {
     if (e->width % parts || (o->parts && parts != o->parts)) continue;
-    const words_job j = {e, parts, frequent};
-    const int64_t words = mica_embedding_largest(2, 65536, e->budget, words_bytes, &j);
-    const double tells = (double)parts * log2((double)words);
-    if (words < 2 || tells < most) continue;
-    most = tells;
-    *plan = (codes_plan){parts, words, low_of(words, frequent), frequent};
+    words_job j = {e, parts, frequent, 0};
+    if (!frequent) try_parts(e, &j, &most, plan);
+    for (j.low = 2; frequent && j.low <= 1 << 14; j.low *= 2) try_parts(e, &j, &most, plan);
   }
   if (plan->parts) return MICA_OK;
   if (o->parts && e->width % o->parts)
     return mica_fail(MICA_ERR_INVALID, "table: %lld parts of a vector of %lld numbers",
                      (long long)o->parts, (long long)e->width);
-  const words_job least = {e, o->parts ? o->parts : 1, frequent};
+  const words_job least = {e, o->parts ? o->parts : 1, frequent, 2};
   return mica_embedding_too_small(e, words_bytes(&least, 2));
 }
 
@@ -292,7 +302,7 @@ static const mica_option mgqe_options[] = {
     MICA_EMBEDDING_BYTES(codes_options, "0.1"),
     PARTS,
     {"frequent", MICA_OPTION_FLOAT, "0.1", 1e-6, 1, NULL,
-     "share of ids that may use all codewords; others use the first quarter",
+     "share of ids that may use all codewords; others use the first of them",
      offsetof(codes_options, frequent)},
     {0}};
 static const mica_embedding_method dpq_method = {

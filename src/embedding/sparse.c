@@ -408,7 +408,8 @@ static const mica_option pep_options[] = {
     {"start", MICA_OPTION_FLOAT, "-8", -200, 20, NULL, "of the thresholds, before a sigmoid",
      offsetof(sparse_options, start)},
     {0}};
-static const mica_embedding_method deeplight_method = {.init = deeplight_init,
+static const mica_embedding_method deeplight_method = {.phases = MICA_EMBEDDING_TUNES,
+                                                       .init = deeplight_init,
                                                        .lookup = deeplight_lookup,
                                                        .bytes = sparse_bytes,
                                                        .decide = deeplight_decide,

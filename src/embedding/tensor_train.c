@@ -428,20 +428,34 @@ typedef struct decomposition {
   int64_t n[3], d[3], rank;
 } decomposition;
 
-/* The `rank` leading eigenvectors [n, rank] of a a^T, a [n, m]: its left singular vectors. */
+/* The `rank` leading left singular vectors [n, rank] of a [n, m], zeros beyond n or m of them: from
+ * the eigenvectors of the smaller of a a^T and a^T a. */
 static mica_status leading(const double *a, int64_t n, int64_t m, int64_t rank, double *out) {
-  double *room = mica_calloc((size_t)(2 * n * n + 4 * n), sizeof *room);
+  const bool wide = n <= m;
+  const int64_t k = wide ? n : m, inner = wide ? m : n;
+  const int64_t row = wide ? m : 1, column = wide ? 1 : m; /* of the smaller side, and along it */
+  double *room = mica_calloc((size_t)(2 * k * k + 4 * k), sizeof *room);
   if (!room) return MICA_ERR_MEMORY;
-  double *gram = room, *vectors = room + n * n, *values = vectors + n * n, *work = values + n;
-  for (int64_t i = 0; i < n; i++)
+  double *gram = room, *vectors = room + k * k, *values = vectors + k * k, *work = values + k;
+  for (int64_t i = 0; i < k; i++)
     for (int64_t j = 0; j <= i; j++) {
       double sum = 0;
-      for (int64_t k = 0; k < m; k++) sum += a[i * m + k] * a[j * m + k];
-      gram[i * n + j] = gram[j * n + i] = sum;
+      for (int64_t x = 0; x < inner; x++) sum += a[i * row + x * column] * a[j * row + x * column];
+      gram[i * k + j] = gram[j * k + i] = sum;
     }
-  const bool good = mica_factor_eigen(n, gram, values, vectors, work);
-  for (int64_t i = 0; i < n && good; i++)
-    for (int64_t r = 0; r < rank; r++) out[i * rank + r] = r < n ? vectors[i * n + n - 1 - r] : 0;
+  const bool good = mica_factor_eigen(k, gram, values, vectors, work);
+  for (int64_t r = 0; r < rank && good; r++) {
+    const int64_t at = k - 1 - r;
+    const double size = at >= 0 && values[at] > 0 ? sqrt(values[at]) : 0;
+    for (int64_t i = 0; i < n; i++) {
+      double v = at >= 0 && wide ? vectors[i * k + at] : 0;
+      if (at >= 0 && !wide && size > 0) {
+        for (int64_t x = 0; x < m; x++) v += a[i * m + x] * vectors[x * k + at];
+        v /= size;
+      }
+      out[i * rank + r] = v;
+    }
+  }
   mica_free(room);
   return good ? MICA_OK : mica_fail(MICA_ERR_NUMERIC, "tt: eigenvalues did not converge");
 }

@@ -166,8 +166,6 @@ mica_status mica_claim_result(mica_claim_run *r, mica_paper_result **out);
 
 void mica_claim_images_free(mica_claim_images_of *list);
 void mica_claim_pretrained_free(mica_claim_pretrained *list);
-/* The folder or file of a data set's name; release with mica_free. */
-char *mica_claim_find_data(const char *name);
 
 /* Names of a run's parts in files and messages. */
 int mica_claim_arm_index(const mica_claim_table *t, const char *name);
