@@ -234,7 +234,7 @@ static void test_lora(void **state) {
   for (int i = 0; i < 6; i++) gap = fmaxf(gap, fabsf(moved[i] - before[i]));
   assert_true(gap > 1e-3);
   assert_int_equal(mica_adapters_merge(p), MICA_OK);
-  assert_null(mica_params_find(p, "blocks.0.attn.qkv.lora_A"));
+  assert_null(mica_params_find(p, "blocks.0.attn.qkv.adapter.default.lora_A"));
   forward(net, merged);
   for (int i = 0; i < 6; i++) assert_true(fabsf(moved[i] - merged[i]) < 1e-5);
   mica_net_free(net);

@@ -89,7 +89,8 @@ enum {
   MICA_PARAM_BATCH_NORM = 1u << 12, /* batch norm, with MICA_PARAM_NORM */
   MICA_PARAM_OUTPUT = 1u << 13,     /* the layer that classes come out of */
   MICA_PARAM_SHORTCUT = 1u << 14,   /* the way round a residual block */
-  MICA_PARAM_SUBSPACE = 1u << 15    /* orthonormal rows [classes, dim, in]: wants the rule rsgd */
+  MICA_PARAM_SUBSPACE = 1u << 15,   /* orthonormal rows [classes, dim, in]: wants the rule rsgd */
+  MICA_PARAM_ADAPTER = 1u << 16     /* an adapter's own */
 };
 
 /* How an entry is laid out in interchange files, which follow the reference (PyTorch) layout. */
@@ -174,9 +175,9 @@ MICA_API void mica_node_set_flags(mica_node *node, uint32_t set, uint32_t clear)
  *     conv&!shortcut             convolutions but those of shortcuts
  *     bn&bias                    the shifts of batch norm
  *
- * Words: all, bias (names that end in "bias"), bn (batch norm), conv, embedding, linear, norm (all
- * normalisations), output (the layer that classes come out of), shortcut (the way round a residual
- * block), subspace (sets of orthonormal rows). */
+ * Words: adapter (what adapters add), all, bias (names that end in "bias"), bn (batch norm), conv,
+ * embedding, linear, norm (all normalisations), output (the layer that classes come out of),
+ * shortcut (the way round a residual block), subspace (sets of orthonormal rows). */
 
 /* Is the entry selected? False for a text that mica_selection_check refuses. */
 MICA_API bool mica_param_selected(const mica_param *q, const char *selection);
@@ -309,35 +310,83 @@ MICA_API void mica_buffer_set(mica_tape *t, mica_param *buffer, mica_var value);
 MICA_API void mica_buffer_lerp(mica_tape *t, mica_param *buffer, double weight, mica_var value);
 MICA_API void mica_buffer_add(mica_tape *t, mica_param *buffer, mica_var value);
 
-/* ---- adapters ---- */
+/* ---- adapters ----
+ *
+ * What is added to a frozen weight: its matrix [O, the rest] becomes W + D, and D has few
+ * parameters of its own. Linear layers, convolutions and embeddings ask their node for adapters.
+ * Several stand side by side under names of their own; those that are on add up. Parameters are at
+ * MODULE.adapter.NAME.
+ */
 
-/* What stands between a layer and its weight: LoRA, masks, low-rank forms. Linear, convolution and
- * embedding ask the node for one. Adapters are components of kind MICA_KIND_ADAPTER; this is their
- * function table. `state` is made by attach and given back to free. */
+/* The table of a component of kind MICA_KIND_ADAPTER. `own` is where its parameters are. */
 typedef struct mica_adapter_functions {
-  /* Add parameters below node for the weight already there; freeze what the adapter replaces. */
-  mica_status (*attach)(mica_node *node, const void *options, void **state);
-  void (*free)(void *state);
-  /* The composed weight. */
-  mica_var (*weight)(mica_tape *t, mica_node *node, const void *state, mica_var weight);
-  /* x [.., I] -> [.., O] without composing the weight; NULL: weight() then a product. */
-  mica_var (*linear)(mica_tape *t, mica_node *node, const void *state, mica_var x, mica_var weight,
-                     mica_var bias);
-  /* Write the composed weight into the node's weight and remove the adapter's own parameters. */
-  mica_status (*merge)(mica_node *node, void *state);
+  /* Add parameters below `own` for the weight; complete the options, so that attaching with them
+   * again makes entries of the same shapes. In a tree of MICA_SEED_NONE the values are about to be
+   * loaded and need not be worked out; then what has to be known and is not is MICA_ERR_INVALID. */
+  mica_status (*attach)(mica_node *own, mica_param *weight, void *options);
+  /* D [O, I]; NULL: attaching only chooses what is trained, and nothing is kept. */
+  mica_var (*delta)(mica_tape *t, mica_node *own, const void *options);
+  /* x D^T, x [.., I] -> [.., O]; NULL: a product with D. */
+  mica_var (*linear)(mica_tape *t, mica_node *own, const void *options, mica_var x);
 } mica_adapter_functions;
 
-/* Attach the adapter described by spec ("lora:rank=8") to every node whose path matches and which
- * has an entry "weight"; *count (may be NULL) says how many. */
+/* Attach the adapter described by spec ("lora:rank=8") to every module whose path matches and whose
+ * entry "weight" has two dimensions or more, and freeze those weights; *count (may be NULL) says
+ * how many. `pattern` NULL: linear layers and convolutions but the output layer. MICA_ERR_STATE
+ * where a module has one of that name. mica_adapt is mica_adapt_as with the name "default". Names
+ * are 1 to 64 letters, digits, '_' and '-'. */
 MICA_API mica_status mica_adapt(mica_params *p, const char *pattern, const char *spec,
                                 int64_t *count);
+MICA_API mica_status mica_adapt_as(mica_params *p, const char *name, const char *pattern,
+                                   const char *spec, int64_t *count);
+
+/* What is known of the adapters of one name. */
+typedef struct mica_adapter_facts {
+  char name[65];
+  char spec[256]; /* of its first module, as far as it fits */
+  int64_t modules;
+  int64_t trained; /* numbers that are its own */
+  int64_t stored;  /* numbers it keeps, bases included */
+  bool on, merged;
+} mica_adapter_facts;
+/* How many names there are, and the facts of number i: false past the last. */
+MICA_API int64_t mica_adapters(const mica_params *p);
+MICA_API bool mica_adapter_at(const mica_params *p, int64_t i, mica_adapter_facts *out);
+
+/* Use the adapters of a name, or not. MICA_ERR_NOT_FOUND without one; MICA_ERR_STATE while merged.
+ */
+MICA_API mica_status mica_adapter_use(mica_params *p, const char *name, bool on);
+/* Add D to the weights, which then need no work beside them, or take it out again (equal to
+ * rounding). The parameters stay. */
+MICA_API mica_status mica_adapter_merge(mica_params *p, const char *name, bool in);
+/* Forget the adapters of a name; merged ones stay in the weights. */
+MICA_API mica_status mica_adapter_remove(mica_params *p, const char *name);
+/* Fold every adapter that is on into the weights, and forget all. */
+MICA_API mica_status mica_adapters_merge(mica_params *p);
+
+/* Has the module an adapter that its weight does not hold? */
 MICA_API bool mica_node_adapted(const mica_node *node);
 /* The weight the layer should use (composed when the node has an adapter). */
 MICA_API mica_var mica_adapted_weight(mica_tape *t, mica_node *node, const char *name);
 /* x W^T + b through the node's adapter when it has one. */
 MICA_API mica_var mica_adapted_linear(mica_tape *t, mica_node *node, mica_var x);
-/* Fold every adapter into the weights. */
-MICA_API mica_status mica_adapters_merge(mica_params *p);
+
+/* Options of the adapters on a fixed basis: W = U diag(s) V^T, of a part of the singular values.
+ * Where a module holds several projections, one behind the other (qkv, c_attn, in_proj), each is
+ * decomposed alone. */
+typedef struct mica_basis_options {
+  uint32_t size;
+  mica_ints rank; /* one for all parts, or one for each; 0: as `energy` says, or all */
+  double energy;  /* the fewest that hold this share of the sum of s^2; 0: by rank */
+  int32_t values; /* top | bottom | random */
+  int32_t basis;  /* svd | random: orthogonal vectors that know nothing of W, s = 0 */
+  int32_t svd;    /* auto | exact | randomised (Halko, Martinsson & Tropp 2011; of the top) */
+  int64_t oversampling, power; /* of the randomised one */
+  mica_ints split;             /* rows of each part; none: by the module's name */
+  int32_t pattern;             /* svft: banded | random */
+  int64_t band; /* svft: elements on either side of the diagonal, or as many at random */
+} mica_basis_options;
+
 /* Remove the selected entries, buffers included; *count (may be NULL) says how many. What reads
  * them fails from then on. */
 MICA_API mica_status mica_params_remove(mica_params *p, const char *selection, int64_t *count);

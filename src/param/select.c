@@ -9,7 +9,8 @@
 static const struct {
   const char *word, *help;
   uint32_t flags;
-} words[] = {{"all", "every parameter", 0},
+} words[] = {{"adapter", "what adapters add", MICA_PARAM_ADAPTER},
+             {"all", "every parameter", 0},
              {"bias", "names that end in \"bias\"", 0},
              {"bn", "batch norm", MICA_PARAM_BATCH_NORM},
              {"conv", "convolutions", MICA_PARAM_CONVOLUTION},
@@ -35,7 +36,9 @@ static bool ends_in_bias(const char *path) {
 static bool atom_selects(const char *atom, const mica_param *q) {
   for (int i = 0; i < WORDS; i++)
     if (strcmp(words[i].word, atom) == 0)
-      return i == 0 ? true : i == 1 ? ends_in_bias(q->path) : (q->flags & words[i].flags) != 0;
+      return words[i].flags          ? (q->flags & words[i].flags) != 0
+             : *words[i].word == 'a' ? true
+                                     : ends_in_bias(q->path);
   return fnmatch(atom, q->path, 0) == 0;
 }
 

@@ -58,11 +58,9 @@ static void node_free(mica_node *node) {
   if (!node) return;
   for (int32_t i = 0; i < node->n_child; i++) node_free(node->child[i]);
   for (int32_t i = 0; i < node->n_entry; i++) mica_free(node->entry[i].name);
-  if (node->adapter) {
-    const mica_adapter_functions *f = node->adapter->functions;
-    if (f->free) f->free(node->adapter_state);
-  }
   if (node->attached_free) node->attached_free(node->attached);
+  for (int32_t i = 0; i < node->n_adapter; i++) mica_adapting_end(&node->adapter[i]);
+  mica_free(node->adapter);
   mica_free(node->child);
   mica_free(node->entry);
   mica_free(node->path);

@@ -46,12 +46,25 @@ struct mica_node {
   int32_t n_child, cap_child;
   tree_entry *entry;
   int32_t n_entry, cap_entry;
-  const mica_component *adapter;
-  void *adapter_state;
   /* What a layer keeps beside its entries, and what frees it; the function tells whose it is. */
   void *attached;
   void (*attached_free)(void *attached);
+  struct mica_adapting *adapter;
+  int32_t n_adapter;
+  int64_t cap_adapter;
 };
+
+/* An adapter of a node. */
+typedef struct mica_adapting {
+  char *name;
+  mica_spec *spec;
+  mica_node *own;
+  bool off, merged;
+} mica_adapting;
+
+/* Attach to this node alone; what a file says of it comes with `spec` complete. */
+mica_status mica_node_adapt(mica_node *node, const char *name, const char *spec);
+void mica_adapting_end(mica_adapting *a);
 
 typedef struct tree_tie {
   char *path;
