@@ -15,6 +15,7 @@ static const char *const specs[] = {
     "ridge:lambda=0.1,1,10",
     "ridge:standardise=true",
     "knn:k=3",
+    "knn:weights=similarity",
     "knn:metric=euclidean:weights=softmax:temperature=1",
     "prototypes",
     "prototypes:metric=euclidean:doubt=true",
@@ -482,7 +483,8 @@ static void test_awkward_data(void **state) {
     int64_t label[6];
     if (!status) test_predict(e, data.x, label, NULL, NULL, NULL);
     if (!status && mica_estimator_task(e) == MICA_TASK_CLASSIFICATION &&
-        !strstr(specs[s], "cosine") && strcmp(specs[s], "knn:k=3") != 0)
+        !strstr(specs[s], "cosine") && !strstr(specs[s], "similarity") &&
+        strcmp(specs[s], "knn:k=3") != 0)
       for (int i = 0; i < 6; i++) assert_int_equal(label[i], y[i]);
     mica_estimator_free(e);
   }
@@ -595,13 +597,49 @@ static void test_errors(void **state) {
   mica_estimator_free(NULL);
 }
 
+/* Rows of the background vote for nothing and are taken off: what resembles them is not sure. */
+static void test_background(void **state) {
+  (void)state;
+  const double x[] = {1, 0, 0, 1, 0.1, 0, 0, 1, 0, 0.1, 1, 0, 0, 0, 1, 0, 0.1, 1};
+  const int64_t y[] = {0, 0, 1, 1, 2, 2};
+  const double ask[] = {1, 0.05, 0, 0.6, 0, 0.7};
+  const mica_view q = mica_view_of((void *)(uintptr_t)ask, MICA_F64, MICA_SHAPE(2, 3));
+  mica_fit_data data = MICA_FIT_DATA;
+  mica_estimator *e, *again;
+  mica_record *record;
+  data.x = mica_view_of((void *)(uintptr_t)x, MICA_F64, MICA_SHAPE(6, 3));
+  data.label = y;
+  assert_int_equal(mica_estimator_create(engine, "knn:k=2:weights=similarity:background=2", &e),
+                   MICA_OK);
+  assert_int_equal(mica_estimator_fit(e, &data, NULL), MICA_OK);
+  double score[6], more[6], p[6], anomaly[2];
+  int64_t label[2];
+  test_predict(e, q, label, score, p, anomaly);
+  assert_true(label[0] == 0 && label[1] == 0 && score[2] < 0 && p[2] == 0);
+  /* The second question is as near to the background as to its class. */
+  assert_true(score[0] > 1.8 && score[3] < 0.6 && anomaly[0] == -score[0]);
+  assert_int_equal(mica_record_create(&record), MICA_OK);
+  assert_int_equal(mica_estimator_save(e, record), MICA_OK);
+  assert_int_equal(mica_estimator_load(engine, record, &again), MICA_OK);
+  test_predict(again, q, label, more, NULL, NULL);
+  assert_memory_equal(score, more, sizeof score);
+  mica_record_free(record);
+  mica_estimator_free(again);
+  mica_estimator_free(e);
+  expect("knn:background=2", &data, MICA_ERR_INVALID, "weights=similarity");
+  const int64_t nothing[] = {2, 2, 2, 2, 2, 2};
+  data.label = nothing;
+  expect("knn:weights=similarity:background=2", &data, MICA_ERR_INVALID, "all rows");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_refusal),         cmocka_unit_test(test_thresholds),
       cmocka_unit_test(test_added_classes),   cmocka_unit_test(test_single_examples),
       cmocka_unit_test(test_records),         cmocka_unit_test(test_negative_count),
       cmocka_unit_test(test_hostile_records), cmocka_unit_test(test_bits),
-      cmocka_unit_test(test_awkward_data),    cmocka_unit_test(test_errors),
+      cmocka_unit_test(test_awkward_data),    cmocka_unit_test(test_background),
+      cmocka_unit_test(test_errors),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

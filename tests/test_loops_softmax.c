@@ -89,7 +89,7 @@ static void hard(const loops_table *t) {
     void *x = loops_random(t, ROWS * STRIDE, -3, 3, 1), *w = loops_random(t, COLS, 0.5, 2, 2);
     void *g = loops_random(t, ROWS, 0.5, 1, 3), *loss = loops_zeros(t, ROWS),
          *weight = loops_zeros(t, ROWS);
-    void *lse = loops_zeros(t, ROWS), *gx = loops_zeros(t, ROWS * COLS);
+    void *lse = loops_zeros(t, 2 * ROWS), *gx = loops_zeros(t, ROWS * COLS);
     const bool weighted = variant & 2, each = variant & 4;
     const mica_hard_labels h = {labels, -100, s, weighted ? w : NULL};
     double wd[COLS];
@@ -125,7 +125,7 @@ static void hard(const loops_table *t) {
     const mica_hard_labels hb = {bad, -100, 0, NULL};
     assert_int_equal(t->k->softmax->cross_entropy(3, COLS, x, STRIDE, &hb, loss, weight, lse), 1);
     loops_free(t, ROWS * STRIDE, x), loops_free(t, COLS, w), loops_free(t, ROWS, g);
-    loops_free(t, ROWS, loss), loops_free(t, ROWS, weight), loops_free(t, ROWS, lse);
+    loops_free(t, ROWS, loss), loops_free(t, ROWS, weight), loops_free(t, 2 * ROWS, lse);
     loops_free(t, ROWS * COLS, gx);
   }
 }

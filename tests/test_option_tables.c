@@ -40,6 +40,7 @@ static const struct {
     WITH(MICA_KIND_MODEL, "dlrm", mica_dlrm_options, MICA_DLRM_OPTIONS),
     WITH(MICA_KIND_MODEL, "gpt", mica_gpt_options, MICA_GPT_OPTIONS),
     WITH(MICA_KIND_ESTIMATOR, "zero_shot", mica_zero_shot_options, MICA_ZERO_SHOT_OPTIONS),
+    WITH(MICA_KIND_LAYER, "cosine", mica_cosine_head_options, MICA_COSINE_HEAD_OPTIONS),
     WITH(MICA_KIND_LOSS, "ce", mica_ce_options, MICA_CE_OPTIONS),
     WITH(MICA_KIND_LOSS, "kd", mica_kd_options, MICA_KD_OPTIONS),
     WITH(MICA_KIND_LOSS, "dkd", mica_dkd_options, MICA_DKD_OPTIONS),
@@ -52,6 +53,12 @@ static const struct {
     WITH(MICA_KIND_LOSS, "hinge", mica_hinge_options, MICA_HINGE_OPTIONS),
     WITH(MICA_KIND_LOSS, "focal", mica_focal_options, MICA_FOCAL_OPTIONS),
     WITH(MICA_KIND_LOSS, "binary_focal", mica_focal_options, MICA_FOCAL_OPTIONS),
+    WITH(MICA_KIND_LOSS, "triplet", mica_triplet_options, MICA_TRIPLET_OPTIONS),
+    WITH(MICA_KIND_LOSS, "contrastive", mica_contrastive_options, MICA_CONTRASTIVE_OPTIONS),
+    WITH(MICA_KIND_LOSS, "constellation", mica_constellation_options, MICA_CONSTELLATION_OPTIONS),
+    WITH(MICA_KIND_LOSS, "prototypical", mica_prototypical_options, MICA_PROTOTYPICAL_OPTIONS),
+    WITH(MICA_KIND_LAYER, "linear", mica_linear_head_options, MICA_LINEAR_HEAD_OPTIONS),
+    WITH(MICA_KIND_LOSS, "local_triplet", mica_local_triplet_options, MICA_LOCAL_TRIPLET_OPTIONS),
     WITH(MICA_KIND_LOSS, "dice", mica_dice_options, MICA_DICE_OPTIONS),
     WITH(MICA_KIND_OPTIMISER, "sgd", mica_sgd_options, MICA_SGD_OPTIONS),
     WITH(MICA_KIND_OPTIMISER, "adam", mica_adam_options, MICA_ADAM_OPTIONS),
@@ -103,6 +110,7 @@ static const char *const without_table[] = {
     "CONFUSION",        //
     "CONV",             //
     "CONV3D",           //
+    "COSINE",           //
     "CROSS_ENTROPY",    //
     "DATASET",          //
     "DATASET_STREAM",   //
@@ -110,6 +118,7 @@ static const char *const without_table[] = {
     "EXPLAIN",          //
     "ENCODE",           //
     "ENGINE",           //
+    "FRONT",            //
     "GENERATOR",        //
     "GRID_SAMPLE",      //
     "HEAT_MAP",         //

@@ -39,6 +39,7 @@ static void test_by_hand(void **state) {
   assert_near(mica_ranking_last_precision(&r, 10), 3. / 6, 1e-15);
   assert_near(mica_ranking_reciprocal_rank(&r, 0), 1, 0);
   assert_near(mica_ranking_ndcg(&r, 3, false), (1 + 1. / 2) / (1 + 1 / log2(3) + 1. / 2), 1e-15);
+  assert_near(mica_ranking_first(&r, 1), 1, 0);
 
   /* Junk takes no rank; the first right answer comes third. */
   const double late[7] = {0, junk, 0, junk, 1, junk, 0};
@@ -48,6 +49,8 @@ static void test_by_hand(void **state) {
   assert_near(mica_ranking_reciprocal_rank(&r, 0), 1. / 3, 1e-15);
   assert_near(mica_ranking_reciprocal_rank(&r, 2), 0, 0);
   assert_near(mica_ranking_hit(&r, 2), 0, 0);
+  assert_near(mica_ranking_first(&r, 3), 3, 0);
+  assert_near(mica_ranking_first(&r, 2), 3, 0);
   assert_near(mica_ranking_hit(&r, 3), 1, 0);
   assert_near(mica_ranking_ndcg(&r, 0, false), 1 / log2(4), 1e-15);
 

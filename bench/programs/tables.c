@@ -20,7 +20,7 @@ static const int64_t criteo[FIELDS] = {
     27,   14992, 150000, 10,     5652, 2173, 4,     150000, 18, 15,    150000, 105,    142572};
 
 static const char *const usual[] = {"hash:bytes=0.1",       "compositional:bytes=0.1",
-                                    "tt:bytes=0.01",         "dhe:bytes=0.001:hashes=128",
+                                    "tt:bytes=0.01",        "dhe:bytes=0.001:hashes=128",
                                     "robe:bytes=0.1",       "dedup:bytes=1",
                                     "dpq:bytes=0.1",        "mgqe:bytes=0.1",
                                     "adaptive:bytes=0.1",   "mde:bytes=0.1",

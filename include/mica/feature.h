@@ -168,6 +168,11 @@ typedef enum mica_threshold_from {
 MICA_API mica_status mica_estimator_level_thresholds(const mica_estimator *estimator, double rate,
                                                      mica_threshold_from from, double *out);
 
+/* A fitted `cosine` from given class vectors [C, D] (any length but 0): what a network trained on
+ * cosines knows, to which classes can then be added. */
+MICA_API mica_status mica_cosine_estimator(const mica_engine *engine, const mica_view *vectors,
+                                           double scale, mica_estimator **out);
+
 /* The component that the specification named. */
 MICA_API const mica_component *mica_estimator_component(const mica_estimator *estimator);
 /* Whether a fit or a load has succeeded. */

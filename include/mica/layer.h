@@ -9,6 +9,7 @@
 #define MICA_LAYER_H
 
 #include <mica/component.h>
+#include <mica/feature.h>
 #include <mica/nn.h>
 
 #ifdef __cplusplus
@@ -25,6 +26,7 @@ typedef struct mica_layer_problem {
 typedef struct mica_layer_inputs {
   mica_var features; /* [N,D]: the class token, or the tokens' mean */
   mica_var tokens;   /* [N,L,D], without a class token; MICA_NONE: none */
+  mica_var map;      /* [N,H,W,D], the last one; MICA_NONE: none */
 } mica_layer_inputs;
 
 #define MICA_LAYER_PARTS 4
@@ -44,7 +46,48 @@ typedef struct mica_layer_functions {
                   mica_layer_outputs *out);
   /* Width of the embedding that takes the features' place; NULL: they stay. */
   int64_t (*features)(const void *options, int64_t features);
+  /* Change to problem->classes classes, with fresh values where that changes them; NULL: the head
+   * is made anew. */
+  mica_status (*resize)(mica_node *node, const void *options, const mica_layer_problem *problem);
+  /* What holds for the parameters after each step of an optimiser; NULL: nothing. */
+  void (*after_step)(mica_node *node, const void *options);
+  /* The trained head as a fitted estimator on the features it leaves, to which classes can be
+   * added; NULL: cannot be had. */
+  mica_status (*estimator)(const mica_engine *engine, mica_node *node, const void *options,
+                           mica_estimator **out);
 } mica_layer_functions;
+
+/* Pooling and an embedding, which heads may have in front of their classes. */
+typedef struct mica_front_options {
+  uint32_t size;
+  int64_t dim;  /* width of a linear layer, "embed"; 0: the features as they are */
+  bool norm;    /* batch norm behind that layer, "norm" */
+  bool bias;    /* of that layer */
+  int32_t pool; /* avg: the architecture's features; gem: generalised mean of its last map with p as
+                   it is (Radenovic et al. 2018); gem-learned: p is trained */
+  double p;
+} mica_front_options;
+#define MICA_FRONT_OPTIONS                                                                         \
+  { sizeof(mica_front_options), 0, false, true, 0, 3.0 }
+
+/* Head "linear": an embedding, layers with ReLU, and a vector and a bias for each class. */
+typedef struct mica_linear_head_options {
+  uint32_t size;
+  mica_front_options front;
+  mica_ints hidden; /* widths */
+  double dropout;   /* before the last layer */
+} mica_linear_head_options;
+#define MICA_LINEAR_HEAD_OPTIONS                                                                   \
+  { sizeof(mica_linear_head_options), MICA_FRONT_OPTIONS, {0}, 0 }
+
+/* Head "cosine": classes as directions (mica_nn_cosine) behind an embedding. */
+typedef struct mica_cosine_head_options {
+  uint32_t size;
+  mica_front_options front;
+  mica_cosine_options cosine;
+} mica_cosine_head_options;
+#define MICA_COSINE_HEAD_OPTIONS                                                                   \
+  { sizeof(mica_cosine_head_options), MICA_FRONT_OPTIONS, MICA_COSINE_OPTIONS }
 
 /* ---- subspaces as classes ---- */
 

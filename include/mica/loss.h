@@ -32,6 +32,7 @@ typedef struct mica_loss_inputs {
   double epoch;               /* whole passes over the stream that are done */
   const mica_params *teacher; /* its parameters; NULL: none */
   mica_node *teacher_head;    /* its last linear layer; NULL: none */
+  mica_var map;               /* [N,H,W,C]: the last map of the architecture */
 } mica_loss_inputs;
 
 /* What a loss's own parameters are made for. */
@@ -73,6 +74,78 @@ MICA_API mica_status mica_loss_check(const mica_loss *loss, uint32_t provided);
  */
 MICA_API mica_var mica_loss_forward(mica_tape *t, const mica_loss *loss,
                                     const mica_loss_inputs *in);
+
+/* Losses of the features by class, for batches that hold several examples of a class (sampler
+ * "classes"). Triplets (Schroff et al. 2015): max(0, d(a, p) - d(a, n) + margin), d the distance.
+ */
+typedef struct mica_triplet_options {
+  uint32_t size;
+  double margin;
+  int32_t mining; /* hard: the mean over examples, of each the farthest of its class and the nearest
+                     other (Hermans et al. 2017) | all: the mean over those of all triplets that are
+                     above 0 */
+  bool soft;      /* ln(1 + e^x) in place of max(0, x); of `hard` alone */
+  bool squared, normalise;
+} mica_triplet_options;
+#define MICA_TRIPLET_OPTIONS                                                                       \
+  { sizeof(mica_triplet_options), 0.3, 0, false, false, true }
+
+/* Half the mean squared distance of pairs of one class and half the mean of
+ * max(0, margin - distance)^2 of the others (Hadsell, Chopra & LeCun 2006). */
+typedef struct mica_contrastive_options {
+  uint32_t size;
+  double margin;
+  bool normalise;
+} mica_contrastive_options;
+#define MICA_CONTRASTIVE_OPTIONS                                                                   \
+  { sizeof(mica_contrastive_options), 1.0, true }
+
+/* The mean over examples a of ln(1 + sum over positives p and negatives n of
+ * e^(scale (f_a f_n - f_a f_p))) (Medela & Picon 2019), over all triplets of the batch. */
+typedef struct mica_constellation_options {
+  uint32_t size;
+  double scale;
+  bool normalise;
+} mica_constellation_options;
+#define MICA_CONSTELLATION_OPTIONS                                                                 \
+  { sizeof(mica_constellation_options), 8.0, true }
+
+/* Cross-entropy of -scale |x - mean|^2 or scale cosine, the means those of the first `shots`
+ * examples of each class in the batch, x the others (Snell et al. 2017). */
+typedef struct mica_prototypical_options {
+  uint32_t size;
+  int64_t shots;
+  int32_t metric; /* euclidean|cosine */
+  double scale;
+} mica_prototypical_options;
+#define MICA_PROTOTYPICAL_OPTIONS                                                                  \
+  { sizeof(mica_prototypical_options), 1, 0, 1.0 }
+
+/* ---- local descriptors ---- */
+
+/* Pairs of rows of q [m, D] and p [n, D] (float32 or float64, contiguous) that are each other's
+ * nearest by Euclidean distance, of which p's is at most `ratio` times as far as the second nearest
+ * (Lowe 2004; 0: any) and has keep[j] (NULL: all). In the order of p's rows, into q_row and p_row
+ * [n each]; returns how many. Equal distances: the earlier row. */
+MICA_API int64_t mica_mutual_matches(const mica_view *q, const mica_view *p, double ratio,
+                                     const bool *keep, int64_t *q_row, int64_t *p_row);
+
+typedef struct mica_local_triplet_options {
+  uint32_t size;
+  int64_t tuple;  /* examples of a tuple: query, positive, negatives; at least 3 */
+  double margin;  /* of squared distances */
+  double ratio;   /* of plain distances, 0: no such test */
+  bool attention; /* match only the half of the positive's places with most attention */
+} mica_local_triplet_options;
+#define MICA_LOCAL_TRIPLET_OPTIONS                                                                 \
+  { sizeof(mica_local_triplet_options), 8, 0.1, 0.9, true }
+/* Local descriptors [N,K,D], which are made of length 1 first, and their attention [N,K], N in
+ * tuples, one behind the other (what is left over is passed over): the SUM over tuples, over mutual
+ * matches (u, v) of its query and positive, and over its negatives of max(0, |u - v|^2 - |u - x|^2
+ * + margin), x the negative's descriptor that is nearest to u (Zhu et al. 2023, CFCD). 0 without a
+ * match. Matches are constants for the gradient. */
+MICA_API mica_var mica_local_triplet(mica_tape *t, mica_var local, mica_var attention,
+                                     const mica_local_triplet_options *o);
 
 /* ---- options of the built-in losses ---- */
 

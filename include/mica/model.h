@@ -125,6 +125,24 @@ MICA_API void mica_net_forward(mica_tape *t, const mica_net *net, mica_var x, mi
  */
 MICA_API mica_status mica_net_set_classes(mica_net *net, int64_t classes);
 
+/* ---- heads of other kinds than the architecture's own linear layer (mica/layer.h) ---- */
+
+/* Let a head of this specification ("cosine:kind=arcface:dim=64") take the place of the
+ * architecture's own, as if the network had been made with it; its parameters are below "head". The
+ * number of classes stays, or becomes `classes` unless that is 0. Fresh values are drawn from the
+ * net's seed. MICA_ERR_STATE where there is one already, MICA_ERR_INVALID without classes,
+ * MICA_ERR_UNSUPPORTED where the architecture gives no features; any other error leaves a network
+ * without a head. */
+MICA_API mica_status mica_net_set_head(mica_net *net, const char *spec, int64_t classes);
+/* Its component, NULL: the architecture's own linear layer. */
+MICA_API const mica_component *mica_net_head_component(const mica_net *net);
+/* To be called after each step of an optimiser, as mica_train does: class vectors that are to have
+ * length 1 get it again. */
+MICA_API void mica_net_after_step(mica_net *net);
+/* The trained head as an estimator on the network's features. MICA_ERR_UNSUPPORTED where it cannot
+ * be one. */
+MICA_API mica_status mica_net_head_estimator(const mica_net *net, mica_estimator **out);
+
 /* ---- checkpoints ---- */
 
 typedef struct mica_load_options {
@@ -261,8 +279,10 @@ MICA_API int64_t mica_model_heads(const mica_model *model);
 MICA_API mica_status mica_model_head(const mica_model *model, int64_t i, mica_head_facts *out);
 
 /* Add a class to the answering head from n >= 1 examples (as mica_predict takes them), while other
- * threads predict. A name that is there already is MICA_ERR_INVALID; a head that cannot grow, and a
- * model without one, are MICA_ERR_UNSUPPORTED. On error nothing has changed. */
+ * threads predict. Where the network's own classifier answers and can be an estimator ("cosine"),
+ * it becomes a head that answers from then on: the old classes keep the vectors of training. A name
+ * that is there already is MICA_ERR_INVALID; a head that cannot grow, and a model without one, are
+ * MICA_ERR_UNSUPPORTED. On error nothing has changed. */
 MICA_API mica_status mica_head_add_class(mica_model *model, const char *name,
                                          const mica_view *examples);
 /* Set the share of known examples that the answering head may answer "none of these", 0 to below 1

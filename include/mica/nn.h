@@ -207,6 +207,82 @@ MICA_API mica_status mica_nn_mlp_init(mica_node *node, int64_t in, int64_t hidde
 MICA_API mica_var mica_nn_mlp(mica_tape *t, mica_node *node, mica_activation act, double dropout,
                               mica_var x);
 
+/* ---- classes as directions ---- */
+
+/* What features and class vectors, both of length 1, give in training; in evaluation it is the
+ * scale times their cosine. */
+typedef enum mica_cosine_kind {
+  MICA_COSINE_SOFTMAX,        /* no margin: normalised softmax (Wang et al. 2017) */
+  MICA_COSINE_SPHEREFACE,     /* MICA_MARGIN_SPHERE */
+  MICA_COSINE_ARCFACE,        /* MICA_MARGIN_ARC */
+  MICA_COSINE_COSFACE,        /* MICA_MARGIN_COSINE */
+  MICA_COSINE_CURRICULARFACE, /* MICA_MARGIN_ARC_FALLING, and other classes that are nearer than
+                                 that, c, count as c (t + c), t a running mean of the own classes'
+                                 cosines (Huang et al. 2020) */
+  MICA_COSINE_ADACOS, /* the scale sqrt(2) ln(C - 1), or from each batch (Zhang et al. 2019) */
+  MICA_COSINE_MADACOS /* scale and margin from each batch (Zhu et al. 2023, CFCD) */
+} mica_cosine_kind;
+
+/* What stands for the sum over other classes of e^(scale cosine) where MadaCos sets its margin. */
+typedef enum mica_cosine_others {
+  MICA_COSINE_OTHERS_SAMPLE, /* that of the example with the median cosine */
+  MICA_COSINE_OTHERS_MEAN,   /* the mean over the batch */
+  MICA_COSINE_OTHERS_MEDIAN  /* the (lower) median over the batch */
+} mica_cosine_others;
+
+typedef struct mica_cosine_options {
+  uint32_t size;
+  int32_t kind;  /* mica_cosine_kind */
+  double scale;  /* 0: sqrt(2) ln(C - 1), at least 10 */
+  double margin; /* below 0: as published: SphereFace 1.35, ArcFace and CurricularFace 0.5, CosFace
+                    0.35 */
+  int32_t
+      constraint; /* 0 differentiable: class vectors are normalised in each forward; 1 project:
+                     they are of length 1 and mica_nn_cosine_project makes them so after a step */
+  bool dynamic;   /* AdaCos: from each batch, (ln of the mean sum over other classes) over
+                     cos(min(pi / 4, the median angle)) */
+  double alpha; /* MadaCos: the label's probability of the example with the median cosine c: margin
+                   c - ln(B alpha / (1 - alpha)) / scale, at least 0, B as `others` says */
+  double top_prob; /* and of one whose cosine is 1: scale ln(top (1 - alpha) / ((1 - top) alpha)) /
+                      (1 - c) */
+  double floor;    /* least scale */
+  int32_t others;  /* mica_cosine_others */
+  double momentum; /* CurricularFace: share of the batch in t */
+} mica_cosine_options;
+#define MICA_COSINE_OPTIONS                                                                        \
+  { sizeof(mica_cosine_options), 0, 0, -1, 0, false, 0.02, 0.9999999, 32, 0, 0.01 }
+
+/* What a batch's logits were made with. `hardness` (CurricularFace's t) and `scale` (dynamic
+ * AdaCos') go on from one step to the next. */
+typedef struct mica_cosine_state {
+  double scale, margin;
+  double median;     /* lower median of the own classes' cosines; NaN without labels */
+  double log_others; /* MadaCos, AdaCos: ln B; NaN elsewhere */
+  double hardness;
+} mica_cosine_state;
+
+/* The state before the first step. */
+MICA_API mica_cosine_state mica_cosine_state_begin(const mica_cosine_options *o, int64_t classes);
+/* Logits [N,C] of features [N,D] and class vectors [C,D] (float32 or float64). With labels (int64
+ * [N]) in training as the kind says, in evaluation without a margin but with the scale that the
+ * kind takes from the batch; without (MICA_NONE) with the state's scale. Scale and margin are
+ * constants for the gradient. *state is read and then tells of this batch. MICA_ERR_INVALID for
+ * options out of range. */
+MICA_API mica_var mica_cosine_logits(mica_tape *t, mica_var features, mica_var weight,
+                                     mica_var labels, const mica_cosine_options *o,
+                                     mica_cosine_state *state);
+
+/* The layer: weight [classes, width], Glorot uniform, and the state as buffers of one number each:
+ * scale, margin, median, log_others, hardness. Training needs labels. */
+MICA_API mica_status mica_nn_cosine_init(mica_node *node, int64_t width, int64_t classes,
+                                         const mica_cosine_options *o);
+MICA_API mica_var mica_nn_cosine(mica_tape *t, mica_node *node, const mica_cosine_options *o,
+                                 mica_var x, mica_var labels);
+/* Class vectors at length 1 again where they are to be, after a step. */
+MICA_API void mica_nn_cosine_project(mica_node *node, const mica_cosine_options *o);
+/* The state that the last committed step left; false where there is none below the node. */
+MICA_API bool mica_nn_cosine_state(const mica_node *node, mica_cosine_state *out);
+
 #ifdef __cplusplus
 }
 #endif

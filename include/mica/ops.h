@@ -697,6 +697,20 @@ MICA_API mica_var mica_squared_distances(mica_tape *t, mica_var a, mica_var b);
 /* Rows pairwise [N,M]. */
 MICA_API mica_var mica_cosine_similarity(mica_tape *t, mica_var a, mica_var b, double eps);
 
+/* What takes the place of the cosine c = cos(x) of an example and its own class, m the margin. */
+typedef enum mica_margin {
+  MICA_MARGIN_NONE,        /* c */
+  MICA_MARGIN_COSINE,      /* c - m (Wang et al. 2018, CosFace) */
+  MICA_MARGIN_ARC,         /* cos(x + m), and c where x > pi - m (Deng et al. 2019, ArcFace) */
+  MICA_MARGIN_ARC_FALLING, /* the same, and c - m sin(m) where x >= pi - m, so that it falls */
+  MICA_MARGIN_SPHERE       /* (-1)^k cos(m x) - 2 k for x in [k pi / m, (k + 1) pi / m] (Liu et al.
+                              2017, SphereFace); m 1 or more, not only whole */
+} mica_margin;
+/* One of these, element by element, of cosines (clamped to [-1, 1]) of any shape; margin 0 to 10.
+ * Where the slope is infinite it is bounded. */
+MICA_API mica_var mica_cosine_margin(mica_tape *t, mica_var cosine, mica_margin kind,
+                                     double margin);
+
 /* ---- losses: the mean over examples ---- */
 
 typedef struct mica_cross_entropy_options {

@@ -54,6 +54,8 @@ MICA_API double mica_ranking_hit(const mica_ranking *ranking, int64_t k);
 MICA_API double mica_ranking_last_precision(const mica_ranking *ranking, int64_t k);
 /* 1 / the rank of the first right answer; 0 when it is not among the first k (k 0: the list). */
 MICA_API double mica_ranking_reciprocal_rank(const mica_ranking *ranking, int64_t k);
+/* The rank of the first right answer; k + 1 where it is not among the first k. */
+MICA_API double mica_ranking_first(const mica_ranking *ranking, int64_t k);
 /* Normalised discounted cumulative gain (Jarvelin and Kekalainen 2002) of the first k (0: the
  * list): sum of gain / log2(i + 1) over what the best order would give. The gain is the grade, or
  * with `exponential` 2^grade - 1 (Burges et al. 2005). */
@@ -76,6 +78,8 @@ typedef struct mica_retrieval_options {
    *   recall@k       right answers found, over all there are
    *   precision@k    right answers, over k; precision@r of the first R
    *   mrr, mrr@k     mean reciprocal rank
+   *   first@k        rank of the first right answer, k + 1 where there is none; lower is better
+   *   median-first@k its median over queries
    *   ndcg@k, ndcg   gain is the grade; ndcg-exp@k, ndcg-exp: 2^grade - 1
    *   gap            global average precision (micro-AP): the best answer of every query in one
    *                  list by score; right ones add the precision up to them, over the number of

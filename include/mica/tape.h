@@ -146,6 +146,11 @@ MICA_API bool mica_is_recording(const mica_tape *t);
 MICA_API void mica_set_mask(mica_tape *t, mica_var mask);
 MICA_API mica_var mica_mask(const mica_tape *t);
 
+/* The classes of the batch's examples, int64 [N], for a classifier whose logits depend on them in
+ * training (margins). MICA_NONE: not known. Holds as long as a mask does. */
+MICA_API void mica_set_labels(mica_tape *t, mica_var labels);
+MICA_API mica_var mica_labels(const mica_tape *t);
+
 struct mica_attention_options;
 /* Attention by another rule in place of mica_attention's, for every layer that calls it: arguments
  * and results as there, `path` the module's. NULL restores. Holds as long as a mask does. While fn

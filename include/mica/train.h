@@ -103,6 +103,46 @@ MICA_API mica_status mica_text_stream_create(const mica_token_text *text, mica_p
                                              uint64_t seed, mica_stream *out);
 MICA_API void mica_text_stream_free(mica_stream *stream);
 
+/* ---- the order of an epoch ---- */
+
+/* Which examples a stream gives in an epoch, in which order, where that is not a permutation of
+ * all: "classes:examples=4" (several examples of a class side by side, for losses of pairs),
+ * "power:power=0.5" (long tails: classes drawn by a power of their size), "tuples:size=8" (query,
+ * positive, negatives, for local_triplet). See `mica list sampler`. */
+typedef struct mica_sampler mica_sampler;
+
+/* What a sampler orders: n examples and their classes; a class that somebody predicted for each
+ * (NULL: not known), for samplers that look for mistakes. */
+typedef struct mica_sampler_data {
+  uint32_t size;
+  int64_t n;
+  const int64_t *label;     /* [n], 0..classes-1 */
+  const int64_t *predicted; /* [n], 0..classes-1 or MICA_CLASS_NONE; NULL: not known */
+  int64_t classes;          /* 0: the largest label + 1 */
+} mica_sampler_data;
+#define MICA_SAMPLER_DATA                                                                          \
+  { sizeof(mica_sampler_data), 0, NULL, NULL, 0 }
+
+/* The table of a component of kind MICA_KIND_SAMPLER. The data have been checked. */
+typedef struct mica_sampler_functions {
+  uint32_t size;
+  /* Numbers of examples into order [n], any of them any number of times. */
+  mica_status (*order)(const void *options, const mica_sampler_data *data, mica_key key,
+                       int64_t *order);
+} mica_sampler_functions;
+
+/* A sampler of a specification; labels and predictions are copied. */
+MICA_API mica_status mica_sampler_create(const mica_engine *engine, const char *spec,
+                                         const mica_sampler_data *data, mica_sampler **out);
+MICA_API void mica_sampler_free(mica_sampler *sampler);
+/* The order of an epoch into order [n]; a function of the key. */
+MICA_API mica_status mica_sampler_order(const mica_sampler *sampler, mica_key key, int64_t *order);
+/* Let the sampler give the order of a memory stream's or a data set stream's epochs (numbers count
+ * within the stream's examples, of which the sampler must have as many; their order is that of the
+ * data). To be called before the first seek; the sampler must outlive the stream. */
+MICA_API mica_status mica_memory_stream_sample(mica_stream *stream, const mica_sampler *sampler);
+MICA_API mica_status mica_dataset_stream_sample(mica_stream *stream, const mica_sampler *sampler);
+
 /* ---- several streams as one ---- */
 
 typedef enum mica_mix {

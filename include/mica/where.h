@@ -173,6 +173,7 @@
 #define mica_packed_attention(t, ...) mica_packed_attention(MICA_HERE(t), __VA_ARGS__)
 #define mica_squared_distances(t, ...) mica_squared_distances(MICA_HERE(t), __VA_ARGS__)
 #define mica_cosine_similarity(t, ...) mica_cosine_similarity(MICA_HERE(t), __VA_ARGS__)
+#define mica_cosine_margin(t, ...) mica_cosine_margin(MICA_HERE(t), __VA_ARGS__)
 #define mica_cross_entropy(t, ...) mica_cross_entropy(MICA_HERE(t), __VA_ARGS__)
 #define mica_soft_cross_entropy(t, ...) mica_soft_cross_entropy(MICA_HERE(t), __VA_ARGS__)
 #define mica_bce(t, ...) mica_bce(MICA_HERE(t), __VA_ARGS__)

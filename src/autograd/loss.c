@@ -57,13 +57,13 @@ static void hard_range(void *ctx, int64_t begin, int64_t end) {
     labels.label += r;
     const char *x = j->x + (size_t)(r * j->stride) * j->size;
     if (j->gx) {
-      j->k->cross_entropy_grad(rows, j->cols, x, j->stride, &labels, j->lse + at,
+      j->k->cross_entropy_grad(rows, j->cols, x, j->stride, &labels, j->lse + 2 * at,
                                j->g ? j->g + at : NULL, j->g_all, j->streams,
                                j->gx + (size_t)(r * j->cols) * j->size);
       continue;
     }
     const int64_t bad = j->k->cross_entropy(rows, j->cols, x, j->stride, &labels, j->loss + at,
-                                            j->weight + at, j->lse + at);
+                                            j->weight + at, j->lse + 2 * at);
     j->bad[i] = bad < 0 ? -1 : r + bad;
   }
 }
@@ -119,7 +119,7 @@ mica_var mica_cross_entropy(mica_tape *t, mica_var logits, mica_var labels, mica
   mica_shape rows_shape = x->shape;
   rows_shape.rank--;
   const mica_view *y = mica_call_output(&c, x->dtype, o.per_example ? rows_shape : MICA_SCALAR);
-  void *lse = mica_call_saved(&c, (size_t)rows * size);
+  void *lse = mica_call_saved(&c, 2 * (size_t)rows * size);
   void *loss = o.per_example && y ? y->data : mica_call_scratch(&c, (size_t)rows * size);
   void *weight = mica_call_scratch(&c, (size_t)rows * size);
   const int64_t chunks = (rows + loss_rows(cols) - 1) / loss_rows(cols);

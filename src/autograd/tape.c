@@ -410,6 +410,13 @@ void mica_set_mask(mica_tape *t, mica_var mask) {
 mica_var mica_mask(const mica_tape *t) {
   return t->now.mask;
 }
+void mica_set_labels(mica_tape *t, mica_var labels) {
+  if (!mica_is_none(labels) && !mica_value_slot(t, labels, "set_labels")) return;
+  t->now.labels = labels;
+}
+mica_var mica_labels(const mica_tape *t) {
+  return t->now.labels;
+}
 void mica_set_attention(mica_tape *t, mica_attention_fn fn, void *ctx) {
   t->now.attention = fn;
   t->now.attention_ctx = ctx;

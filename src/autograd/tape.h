@@ -58,6 +58,7 @@ typedef struct record {
 /* What holds until the end of the scope in which it was set. */
 typedef struct scoped {
   mica_var mask;
+  mica_var labels;
   mica_attention_fn attention;
   void *attention_ctx;
   struct mica_kv_cache *cache;

@@ -31,6 +31,8 @@ static const cli_flag flags[] = {
     {"--scheme", NULL, "SPEC", NULL,
      "what stands beside the network: distil:teacher=big.mica, with --loss ce+kd:T=4+nd; see `mica "
      "list scheme`"},
+    {"--head", NULL, "SPEC", NULL,
+     "another head on top: cosine:kind=arcface:dim=64; see `mica list layer`"},
     {"--subset", NULL, "FILE", NULL,
      "train on these of the training part alone: a list that `mica select` wrote"},
     {"--steps", NULL, "N", NULL,
@@ -275,6 +277,7 @@ static int train(job *j) {
   o.report = train_watch_report;
   o.report_ctx = w;
   w->clicks = train_data_clicks(&j->data);
+  w->net = j->net;
   o.best_by_loss = w->clicks || j->data.text;
   cli_catch_interrupt();
   const mica_stream *validation = &j->data.part[MICA_PART_VALIDATION];
@@ -344,6 +347,8 @@ const cli_verb verb_train = {
     "         mica train deepfm --data log.csv --label click -o clicks.mica\n"
     "         mica train gpt:dim=128:depth=4:heads=4 --data book.txt --length 128 -o book.mica\n"
     "         mica train resnet:depth=32:shortcut=b --data photos/ --only bn,output -o bn.mica\n"
+    "         mica train resnet --data photos/ --head cosine:kind=arcface:dim=128 -o "
+    "find.mica\n"
     "         mica train resnet --data photos/ --subset half.csv --steps full -o half.mica\n"
     "         mica train resnet --data photos/ --init old.safetensors --partial \\\n"
     "           --stage epochs=3:train=linear.* --stage epochs=10:unfreeze=*:lr=1e-4\n"

@@ -100,9 +100,10 @@ typedef struct train_watch {
   int64_t epochs;
   double seconds;
   const train_data *data;
-  char failure[512]; /* what stopped a report; "": nothing */
-  bool clicks;       /* two classes by log loss and AUROC */
-  double auroc;      /* of the best validation; NaN: not known */
+  const mica_net *net; /* what of its head changes by the step is logged */
+  char failure[512];   /* what stopped a report; "": nothing */
+  bool clicks;         /* two classes by log loss and AUROC */
+  double auroc;        /* of the best validation; NaN: not known */
   /* The folder it writes to, see train_run.h. */
   mica_run *run;
   const char *folder;

@@ -11,6 +11,7 @@
 
 char *train_architecture(const cli_args *a) {
   const char *table = cli_text(a, "--table"), *bytes = cli_text(a, "--bytes");
+  const char *head = cli_text(a, "--head");
   mica_bytes b = {0};
   mica_bytes_text(&b, a->operand[0]);
   if (table || bytes) {
@@ -18,6 +19,7 @@ char *train_architecture(const cli_args *a) {
     if (bytes) mica_bytes_printf(&b, ":bytes=%s", bytes);
     mica_bytes_text(&b, ")");
   }
+  if (head) mica_bytes_printf(&b, " | head=%s", head);
   return mica_bytes_take(&b);
 }
 

@@ -248,8 +248,19 @@ static mica_status resume_run(train_watch *w, int64_t first) {
   return status;
 }
 
+/* Scale, margin and median cosine of a cosine head. */
+static int32_t head_state(const train_watch *w, mica_measurement *line) {
+  const mica_node *node = w->net ? mica_net_head(w->net) : NULL;
+  mica_cosine_state s;
+  if (!mica_nn_cosine_state(node, &s)) return 0;
+  line[0] = (mica_measurement){"cosine_scale", s.scale};
+  line[1] = (mica_measurement){"cosine_margin", s.margin};
+  line[2] = (mica_measurement){"cosine_median", s.median};
+  return 3;
+}
+
 mica_status train_run_log(train_watch *w, const mica_train_metrics *m) {
-  mica_measurement line[9];
+  mica_measurement line[12];
   int32_t n = 0;
   mica_status status = w->run ? MICA_OK : resume_run(w, m->step);
   if (status != MICA_OK) return status;
@@ -264,6 +275,7 @@ mica_status train_run_log(train_watch *w, const mica_train_metrics *m) {
     line[n++] = (mica_measurement){"val_accuracy", m->val_accuracy};
   if (m->end_of_epoch && isfinite(m->val_auroc))
     line[n++] = (mica_measurement){"val_auroc", m->val_auroc};
+  n += head_state(w, line + n);
   return mica_run_log(w->run, m->step, line, n);
 }
 

@@ -47,6 +47,9 @@ int train_watch_report(void *ctx, const mica_train_metrics *m) {
       fprintf(stderr, "  validation %.2f%%%s", 100 * m->val_accuracy, m->best ? " *" : "");
     else if (isfinite(m->val_loss))
       fprintf(stderr, "  validation loss %.4f%s", m->val_loss, m->best ? " *" : "");
+    mica_cosine_state s;
+    if (w->net && mica_nn_cosine_state(mica_net_head(w->net), &s))
+      fprintf(stderr, "  scale %.1f, margin %.2f, median cosine %.2f", s.scale, s.margin, s.median);
     fprintf(stderr, "  %.0f s, %.0f s left\n", m->seconds, left > 0 ? left : 0);
   } else if (w->terminal) {
     fprintf(stderr, "\r\033[Kstep %lld of %lld  loss %.4f  %.0f s left", (long long)m->step,

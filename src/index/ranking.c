@@ -84,6 +84,14 @@ double mica_ranking_reciprocal_rank(const mica_ranking *ranking, int64_t k) {
   return 0;
 }
 
+double mica_ranking_first(const mica_ranking *ranking, int64_t k) {
+  walk w = {.ranking = ranking};
+  if (ranking->relevant < 1 || k < 1) return NAN;
+  while (w.rank < k && next(&w))
+    if (w.grade > 0) return (double)w.rank;
+  return (double)k + 1;
+}
+
 static double gain(double grade, bool exponential) {
   return exponential ? exp2(grade) - 1 : grade;
 }

@@ -21,6 +21,8 @@ typedef enum measure_kind {
   PRECISION,
   PRECISION_AT_R,
   RECIPROCAL_RANK,
+  FIRST,
+  MEDIAN_FIRST,
   NDCG,
   NDCG_EXPONENTIAL,
   POOLED
@@ -42,6 +44,8 @@ static const struct {
              {"precision", PRECISION, NEEDS_K},
              {"precision@r", PRECISION_AT_R, NO_K},
              {"mrr", RECIPROCAL_RANK, MAYBE_K},
+             {"first", FIRST, NEEDS_K},
+             {"median-first", MEDIAN_FIRST, NEEDS_K},
              {"ndcg", NDCG, MAYBE_K},
              {"ndcg-exp", NDCG_EXPONENTIAL, MAYBE_K},
              {"gap", POOLED, MAYBE_K}};
@@ -221,6 +225,8 @@ static double value_of(const measure *m, const mica_ranking *g) {
   case PRECISION: return mica_ranking_precision(g, m->k);
   case PRECISION_AT_R: return mica_ranking_precision(g, g->relevant);
   case RECIPROCAL_RANK: return mica_ranking_reciprocal_rank(g, m->k);
+  case FIRST:
+  case MEDIAN_FIRST: return mica_ranking_first(g, m->k);
   case NDCG: return mica_ranking_ndcg(g, m->k, false);
   case NDCG_EXPONENTIAL: return mica_ranking_ndcg(g, m->k, true);
   case POOLED: return NAN;
@@ -271,8 +277,10 @@ mica_status mica_retrieval_add(mica_retrieval *retrieval, const mica_ranking *ra
   if (!status) {
     for (int32_t i = 0; i < r->m; i++) {
       const double v = value_of(&r->measure[i], &g);
-      const bool counts = isnan(v) && r->o.count_unanswerable && r->measure[i].kind != POOLED;
-      r->value[r->n * r->m + i] = counts ? 0 : v;
+      const measure_kind kind = r->measure[i].kind;
+      const bool counts = isnan(v) && r->o.count_unanswerable && kind != POOLED;
+      const bool ranks = kind == FIRST || kind == MEDIAN_FIRST;
+      r->value[r->n * r->m + i] = !counts ? v : ranks ? (double)r->measure[i].k + 1 : 0;
     }
     for (int64_t i = 0, rank = 0; i < g.n && rank < answers; i++)
       if (g.grade[i] >= 0)
@@ -334,6 +342,32 @@ static double pooled(const mica_retrieval *r, const answer *sorted, int64_t k,
   return most > 0 ? sum / most : NAN;
 }
 
+/* The median of whole ranks 1 to k + 1 of queries that occur count[q] times (NULL: once): counted,
+ * not sorted, for each resample asks again. */
+static double median_rank(const mica_retrieval *r, int32_t i, const int32_t *count) {
+  double n = 0;
+  for (int64_t q = 0; q < r->n; q++)
+    if (!isnan(r->value[q * r->m + i])) n += count ? count[q] : 1;
+  double lo = NAN, hi = NAN;
+  /* The ranks that half of the queries are below, and at most at, by bisection over whole ranks. */
+  for (int upper = 0; upper < 2; upper++) {
+    int64_t least = 1, most = r->measure[i].k + 1;
+    const double want = upper ? floor(n / 2) + 1 : ceil(n / 2);
+    while (least < most) {
+      const int64_t middle = least + (most - least) / 2;
+      double at_most = 0;
+      for (int64_t q = 0; q < r->n; q++)
+        if (r->value[q * r->m + i] <= (double)middle) at_most += count ? count[q] : 1;
+      if (at_most >= want)
+        most = middle;
+      else
+        least = middle + 1;
+    }
+    *(upper ? &hi : &lo) = (double)least;
+  }
+  return n > 0 ? (lo + hi) / 2 : NAN;
+}
+
 typedef struct {
   const mica_retrieval *r;
   const answer *sorted;
@@ -346,6 +380,10 @@ static void means(void *ctx, const int32_t *count, double *out) {
     double sum = 0, n = 0;
     if (r->measure[i].kind == POOLED) {
       out[i] = pooled(r, s->sorted, r->measure[i].k, count);
+      continue;
+    }
+    if (r->measure[i].kind == MEDIAN_FIRST) {
+      out[i] = median_rank(r, i, count);
       continue;
     }
     for (int64_t q = 0; q < r->n; q++) {
@@ -363,7 +401,9 @@ static bool wants_wilson(const mica_retrieval *r, int32_t i, double *n) {
   double first = NAN;
   bool same = true;
   *n = 0;
-  if (r->measure[i].kind == POOLED) return false;
+  if (r->measure[i].kind == POOLED || r->measure[i].kind == FIRST ||
+      r->measure[i].kind == MEDIAN_FIRST)
+    return false;
   for (int64_t q = 0; q < r->n; q++) {
     const double v = r->value[q * r->m + i];
     if (isnan(v)) continue;

@@ -81,7 +81,8 @@ static uint32_t missing(uint32_t needs, const mica_loss_inputs *in) {
   } pairs[] = {{MICA_NEED_LOGITS, in->logits},   {MICA_NEED_FEATURES, in->features},
                {MICA_NEED_LABELS, in->labels},   {MICA_NEED_IDS, in->ids},
                {MICA_NEED_TARGETS, in->targets}, {MICA_NEED_MASK, in->mask},
-               {MICA_NEED_PAIRS, in->logits},    {MICA_NEED_CLASS_MEANS, in->class_means}};
+               {MICA_NEED_PAIRS, in->logits},    {MICA_NEED_CLASS_MEANS, in->class_means},
+               {MICA_NEED_PYRAMID, in->map}};
   uint32_t without = needs & ~(uint32_t)MICA_NEED_TEACHER;
   for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
     if (!mica_is_none(pairs[i].v)) without &= ~pairs[i].bit;

@@ -265,17 +265,42 @@ static mica_status copy_estimator(const mica_model *m, const mica_estimator *fro
   return status;
 }
 
+/* The network's own classifier as a head of that estimator's name, with room for one more class. */
+static mica_status head_of_network(mica_model *m, mica_head **out, int *at) {
+  if (!mica_net_head_component(m->net))
+    return mica_fail(MICA_ERR_UNSUPPORTED,
+                     "no head answers for this model: fit one first (mica fit prototypes)");
+  mica_head *head = mica_calloc(1, sizeof *head);
+  if (!head) return MICA_ERR_MEMORY;
+  head->owners = 1;
+  *at = m->n_heads;
+  head->classes = mica_calloc((size_t)m->n_classes + 2, sizeof *head->classes);
+  mica_status status =
+      head->classes ? mica_net_head_estimator(m->net, &head->estimator) : MICA_ERR_MEMORY;
+  if (status == MICA_OK) {
+    snprintf(head->name, sizeof head->name, "%s", mica_estimator_component(head->estimator)->name);
+    memcpy(head->classes, m->classes, (size_t)m->n_classes * sizeof *head->classes);
+    if (*at == MICA_HEADS_MAX || find(m, head->name) >= 0)
+      status =
+          mica_fail(MICA_ERR_STATE, "the model has a head '%s' already: let it answer", head->name);
+  }
+  if (status != MICA_OK)
+    head_free(head);
+  else
+    *out = head;
+  return status;
+}
+
 /* A fresh head as the answering one, with room for one more class; its number to *at. Under
- * `adding`, so the answering head may be switched meanwhile, but none is replaced. */
+ * `adding`, so the answering head may be switched meanwhile, but none is replaced. Without one it
+ * is the network's own classifier as a head, where it can be that. */
 static mica_status begin_change(mica_model *m, mica_head **out, int *at) {
   lock(m);
   *at = m->answering;
   const mica_head *old = *at >= 0 ? m->head[*at] : NULL;
   unlock(m);
   *out = NULL;
-  if (!old)
-    return mica_fail(MICA_ERR_UNSUPPORTED,
-                     "no head answers for this model: fit one first (mica fit prototypes)");
+  if (!old) return head_of_network(m, out, at);
   const int64_t n = mica_estimator_classes(old->estimator);
   mica_head *head = mica_calloc(1, sizeof *head);
   if (!head) return MICA_ERR_MEMORY;
@@ -330,7 +355,7 @@ mica_status mica_head_add_class(mica_model *m, const char *name, const mica_view
   if (status == MICA_OK && head->examples) head->examples[n] = examples->shape.dim[0];
   mica_tensor_free(features);
   if (status == MICA_OK)
-    publish(m, at, head, false);
+    publish(m, at, head, at == m->n_heads);
   else
     head_free(head);
   pthread_mutex_unlock(&m->adding);
@@ -372,7 +397,7 @@ mica_status mica_head_set_rejection(mica_model *m, double rate) {
   mica_status status = begin_change(m, &head, &at);
   if (status == MICA_OK) status = mica_estimator_set_rejection(head->estimator, rate);
   if (status == MICA_OK)
-    publish(m, at, head, false);
+    publish(m, at, head, at == m->n_heads);
   else
     head_free(head);
   pthread_mutex_unlock(&m->adding);

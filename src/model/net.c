@@ -112,7 +112,10 @@ static mica_status init_head(mica_net *net) {
   const mica_layer_problem problem = {body_features(net), net->task.classes};
   mica_node *node = mica_node_child(mica_params_root(net->params), "head");
   if (!node) return mica_last_status();
-  return head_functions(net)->init(node, mica_spec_options(net->head), &problem);
+  const mica_status status =
+      head_functions(net)->init(node, mica_spec_options(net->head), &problem);
+  if (status == MICA_OK) mark_output(net);
+  return status;
 }
 
 static mica_status init(mica_net *net) {
@@ -202,6 +205,59 @@ int64_t mica_net_features(const mica_net *net) {
   return net->taps.n ? mica_net_taps_width(&net->taps) : own_features(net);
 }
 
+/* ---- a head of its own kind ---- */
+
+const mica_component *mica_net_head_component(const mica_net *net) {
+  return net->head ? mica_spec_component(net->head) : NULL;
+}
+
+/* The architecture's own linear layer goes; a forward that finds no weight leaves logits out. */
+static mica_status drop_own_head(mica_net *net) {
+  mica_node *head = mica_net_head(net);
+  mica_status status = MICA_OK;
+  if (head && mica_node_param(head, "weight")) status = mica_param_remove(head, "weight");
+  if (head && status == MICA_OK && mica_node_param(head, "bias"))
+    status = mica_param_remove(head, "bias");
+  return status;
+}
+
+mica_status mica_net_set_head(mica_net *net, const char *text, int64_t classes) {
+  const mica_component *c = mica_net_component(net);
+  mica_spec *spec = NULL;
+  if (!classes) classes = net->task.classes;
+  if (net->head)
+    return mica_fail(MICA_ERR_STATE, "the network has a head already: %s",
+                     mica_net_head_component(net)->name);
+  if (classes < 1)
+    return mica_fail(MICA_ERR_INVALID, "a head of %lld classes, expected 1 or more",
+                     (long long)classes);
+  if (!(c->provides & MICA_NEED_FEATURES) || body_features(net) < 1)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "model %s gives no features for a head", c->name);
+  mica_status status = mica_spec_parse(net->engine, MICA_KIND_LAYER, text, &spec);
+  if (status == MICA_OK) status = drop_own_head(net);
+  if (status != MICA_OK) {
+    mica_spec_free(spec);
+    return status;
+  }
+  net->head = spec;
+  net->task.classes = classes;
+  return init_head(net);
+}
+
+void mica_net_after_step(mica_net *net) {
+  const mica_layer_functions *f = head_functions(net);
+  if (f && f->after_step) f->after_step(mica_net_head(net), mica_spec_options(net->head));
+}
+
+mica_status mica_net_head_estimator(const mica_net *net, mica_estimator **out) {
+  const mica_layer_functions *f = head_functions(net);
+  *out = NULL;
+  if (!f || !f->estimator || net->taps.n)
+    return mica_fail(MICA_ERR_UNSUPPORTED,
+                     "the network's own head cannot be taken as an estimator on its features");
+  return f->estimator(net->engine, mica_net_head(net), mica_spec_options(net->head), out);
+}
+
 /* ---- taps ---- */
 
 mica_status mica_net_set_taps(mica_net *net, int64_t n, const char *const *names) {
@@ -257,7 +313,8 @@ static mica_var positions_of(mica_tape *t, const mica_outputs *out) {
 }
 
 static void apply_head(mica_tape *t, const mica_net *net, mica_outputs *out) {
-  mica_layer_inputs in = {out->features, MICA_NONE};
+  mica_layer_inputs in = {.features = out->features,
+                          .map = out->n_pyramid ? out->pyramid[out->n_pyramid - 1] : MICA_NONE};
   mica_layer_outputs head = {0};
   if (mica_spec_component(net->head)->needs & MICA_NEED_TOKENS) in.tokens = positions_of(t, out);
   if (!mica_ok(t)) return;
@@ -314,9 +371,16 @@ void mica_net_forward(mica_tape *t, const mica_net *net, mica_var x, mica_output
   mica_net_forward_inputs(t, net, &in, out);
 }
 
-/* A head of its own kind is made anew. */
+/* A head of its own kind changes as it can, or is made anew. */
 static mica_status replace_head(mica_net *net, int64_t classes) {
+  const mica_layer_functions *f = head_functions(net);
   mica_status status = MICA_OK;
+  if (f->resize) {
+    const mica_layer_problem problem = {body_features(net), classes};
+    status = f->resize(mica_net_head(net), mica_spec_options(net->head), &problem);
+    if (status == MICA_OK) net->task.classes = classes;
+    return status;
+  }
   for (int64_t i = mica_params_count(net->params) - 1; i >= 0 && status == MICA_OK; i--) {
     const char *path = mica_param_path(mica_params_at(net->params, i)), *dot = strrchr(path, '.');
     if (strncmp(path, "head.", 5) != 0) continue;
@@ -329,9 +393,7 @@ static mica_status replace_head(mica_net *net, int64_t classes) {
   }
   if (status != MICA_OK) return status;
   net->task.classes = classes;
-  status = init_head(net);
-  if (status == MICA_OK) mark_output(net);
-  return status;
+  return init_head(net);
 }
 
 mica_status mica_net_set_classes(mica_net *net, int64_t classes) {

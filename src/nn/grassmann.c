@@ -67,7 +67,7 @@ static const mica_option table[] = {
      offsetof(options, normalise)},
     {0}};
 
-static const mica_layer_functions functions = {init, forward, NULL};
+static const mica_layer_functions functions = {init, forward, NULL, NULL, NULL, NULL};
 
 extern const mica_component mica_component_layer_grassmann;
 const mica_component mica_component_layer_grassmann = {

@@ -168,7 +168,7 @@ static const mica_option table[] = {
     ROW(norm, BOOL, "false", 0, 0, NULL, "layer norm of the mean before its classifier"),
     {0}};
 
-static const mica_layer_functions functions = {init, forward, NULL};
+static const mica_layer_functions functions = {init, forward, NULL, NULL, NULL, NULL};
 
 extern const mica_component mica_component_layer_moment;
 const mica_component mica_component_layer_moment = {

@@ -5,6 +5,7 @@ mica_inputs mica_batch_inputs(mica_tape *t, const mica_batch *batch) {
   if (batch->x) in.x = mica_input(t, batch->x);
   if (batch->tokens) in.tokens = mica_input(t, batch->tokens);
   if (batch->fields) in.fields = mica_input(t, batch->fields);
+  if (batch->labels) mica_set_labels(t, mica_input(t, batch->labels));
   if (batch->mask) mica_set_mask(t, mica_input(t, batch->mask));
   return in;
 }

@@ -2,6 +2,7 @@
  * (seed, epoch, item), so a resumed run sees what the uninterrupted one would have seen, and a
  * thread may prepare batches ahead of the step without changing them. */
 #include "train/prefetch.h"
+#include "train/sampler.h"
 
 #include <mica/train.h>
 
@@ -19,6 +20,7 @@ typedef struct dataset_stream {
   mica_preprocess p;
   mica_dataset_stream_options o;
   mica_key key;
+  const mica_sampler *sampler; /* NULL: a permutation, or as they are */
   /* Fixed while batches are being made. */
   int64_t *item, *order, n, epoch;
   uint8_t *pixels; /* a picture, and the same one moved */
@@ -119,12 +121,14 @@ static void drop_given(dataset_stream *s) {
 static mica_status seek(void *ctx, int64_t epoch, int64_t batch) {
   dataset_stream *s = ctx;
   mica_prefetch_stop(s->prefetch);
-  if (epoch != s->epoch) {
-    s->epoch = epoch;
-    if (s->o.shuffle)
-      mica_random_permutation(mica_key_fold(mica_key_fold_name(s->key, "order"), (uint64_t)epoch),
-                              s->n, s->order);
+  const mica_key key = mica_key_fold(mica_key_fold_name(s->key, "order"), (uint64_t)epoch);
+  if (epoch != s->epoch && s->sampler) {
+    const mica_status status = mica_sampler_order(s->sampler, key, s->order);
+    if (status != MICA_OK) return status;
+  } else if (epoch != s->epoch && s->o.shuffle) {
+    mica_random_permutation(key, s->n, s->order);
   }
+  s->epoch = epoch;
   s->at = batch;
   s->started = false;
   return MICA_OK;
@@ -152,6 +156,17 @@ static mica_status next(void *ctx, mica_batch *out) {
   out->x = s->given[X];
   out->labels = s->given[LABELS];
   out->ids = s->given[IDS];
+  return MICA_OK;
+}
+
+mica_status mica_dataset_stream_sample(mica_stream *stream, const mica_sampler *sampler) {
+  dataset_stream *s = stream->ctx;
+  if (mica_sampler_count(sampler) != s->n)
+    return mica_fail(MICA_ERR_INVALID, "stream: a sampler of %lld examples, the stream has %lld",
+                     (long long)mica_sampler_count(sampler), (long long)s->n);
+  mica_prefetch_stop(s->prefetch);
+  s->sampler = sampler;
+  s->epoch = -1;
   return MICA_OK;
 }
 

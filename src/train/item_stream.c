@@ -2,6 +2,8 @@
  * what the uninterrupted one would have seen. */
 #include "train/item_stream.h"
 
+#include "train/sampler.h"
+
 #include <string.h>
 
 enum { X, LABELS, IDS, TARGETS, FIELDS, TENSORS };
@@ -9,6 +11,7 @@ enum { X, LABELS, IDS, TARGETS, FIELDS, TENSORS };
 typedef struct item_stream {
   mica_item_stream_options o;
   mica_key key;
+  const mica_sampler *sampler; /* NULL: a permutation, or as they are */
   int64_t *item, *order, epoch, at;
   mica_tensor *full[TENSORS];  /* of a whole batch; NULL: not there */
   mica_tensor *given[TENSORS]; /* the latest batch, a slice of them */
@@ -23,11 +26,14 @@ static void drop_given(item_stream *s) {
 
 static mica_status seek(void *ctx, int64_t epoch, int64_t batch) {
   item_stream *s = ctx;
-  if (epoch != s->epoch) {
-    s->epoch = epoch;
-    if (s->o.shuffle)
-      mica_random_permutation(mica_key_fold(s->key, (uint64_t)epoch), s->o.n, s->order);
+  const mica_key key = mica_key_fold(s->key, (uint64_t)epoch);
+  if (epoch != s->epoch && s->sampler) {
+    const mica_status status = mica_sampler_order(s->sampler, key, s->order);
+    if (status != MICA_OK) return status;
+  } else if (epoch != s->epoch && s->o.shuffle) {
+    mica_random_permutation(key, s->o.n, s->order);
   }
+  s->epoch = epoch;
   s->at = batch * s->o.batch;
   return MICA_OK;
 }
@@ -62,6 +68,16 @@ static mica_status next(void *ctx, mica_batch *out) {
                       .targets = s->given[TARGETS],
                       .fields = s->given[FIELDS]};
   return status;
+}
+
+mica_status mica_item_stream_sample(mica_stream *stream, const mica_sampler *sampler) {
+  item_stream *s = stream->ctx;
+  if (mica_sampler_count(sampler) != s->o.n)
+    return mica_fail(MICA_ERR_INVALID, "stream: a sampler of %lld examples, the stream has %lld",
+                     (long long)mica_sampler_count(sampler), (long long)s->o.n);
+  s->sampler = sampler;
+  s->epoch = -1;
+  return MICA_OK;
 }
 
 void mica_item_stream_free(mica_stream *stream) {

@@ -23,5 +23,7 @@ typedef struct mica_item_stream_options {
 
 mica_status mica_item_stream_create(const mica_item_stream_options *o, mica_stream *out);
 void mica_item_stream_free(mica_stream *stream);
+/* mica_memory_stream_sample of any such stream. */
+mica_status mica_item_stream_sample(mica_stream *stream, const mica_sampler *sampler);
 
 #endif

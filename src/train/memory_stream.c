@@ -29,6 +29,10 @@ void mica_memory_stream_free(mica_stream *stream) {
   mica_item_stream_free(stream);
 }
 
+mica_status mica_memory_stream_sample(mica_stream *stream, const mica_sampler *sampler) {
+  return mica_item_stream_sample(stream, sampler);
+}
+
 mica_status mica_memory_stream_create(mica_tensor *x, mica_tensor *labels, int64_t batch,
                                       bool shuffle, bool drop_last, uint64_t seed,
                                       mica_stream *out) {

@@ -33,7 +33,8 @@ static mica_var batch_loss(const mica_trainer *r, const mica_batch *batch, const
   if (r->o->visit && mica_ok(t)) show(r, batch, o.logits);
   in.logits = o.logits;
   in.features = o.features;
-  if (batch->labels) in.labels = mica_input(t, batch->labels);
+  if (o.n_pyramid) in.map = o.pyramid[o.n_pyramid - 1];
+  in.labels = mica_labels(t);
   if (batch->ids) in.ids = mica_input(t, batch->ids);
   if (batch->targets) in.targets = mica_input(t, batch->targets);
   return mica_loss_forward(t, loss, &in);
@@ -94,6 +95,7 @@ mica_status mica_trainer_step(mica_trainer *r, int64_t micro, double factor, dou
     *loss += one / (double)micro;
   }
   mica_status status = mica_optimiser_step(r->state.optimiser, r->tape, factor);
+  if (status == MICA_OK) mica_net_after_step(r->net);
   if (status == MICA_OK && r->state.average)
     status = mica_average_update(r->state.average, params, r->o->average, r->tape);
   if (status == MICA_OK) r->state.examples += examples;
@@ -107,7 +109,8 @@ static uint32_t provided(const mica_trainer *r, const mica_batch *b) {
   const uint32_t provides = mica_net_component(r->net)->provides;
   /* Classes, or the tokens that a network without classes may give scores of. */
   return (problem->classes || problem->vocabulary ? provides & MICA_NEED_LOGITS : 0) |
-         (problem->classes ? 0 : provides & MICA_NEED_PAIRS) | (provides & MICA_NEED_FEATURES) |
+         (problem->classes ? 0 : provides & MICA_NEED_PAIRS) |
+         (provides & (MICA_NEED_FEATURES | MICA_NEED_PYRAMID)) |
          (r->o->teacher ? MICA_NEED_TEACHER : 0) | (b->labels ? MICA_NEED_LABELS : 0) |
          (b->ids ? MICA_NEED_IDS : 0) | (b->targets ? MICA_NEED_TARGETS : 0) |
          (b->mask ? MICA_NEED_MASK : 0) |

@@ -53,6 +53,7 @@ RUN(log_softmax, mica_log_softmax(t, in[0], -1))
 RUN(l2_normalise, mica_l2_normalise(t, in[0], 1e-12))
 RUN(squared_distances, mica_squared_distances(t, in[0], in[1]))
 RUN(cosine_similarity, mica_cosine_similarity(t, in[0], in[1], 1e-12))
+RUN(cosine_margin, mica_cosine_margin(t, mica_affine(t, in[0], 0.4, 0), MICA_MARGIN_ARC, 0.3))
 
 RUN(matmul, mica_matmul(t, in[0], in[1]))
 RUN(matmul_t, mica_matmul_t(t, in[0], true, in[1], true))
@@ -189,6 +190,8 @@ static const gradient_case cases[] = {
     FLAT(argmax, "one", 1, IN(1, 1)), FLAT(argmax, "none", 1, IN(0, 3)),
     CASE(squared_distances, "one", 2, IN(1, 1), IN(1, 1)),
     CASE(squared_distances, "none", 2, IN(0, 3), IN(2, 3)),
+    CASE(cosine_margin, "one", 1, IN(1)),
+    CASE(cosine_margin, "none", 1, IN(0, 1)),
     CASE(cosine_similarity, "one", 2, IN(1, 2), IN(1, 2)),
     CASE(cosine_similarity, "one element", 2, IN(1, 1), IN(1, 1)),
     CASE(cosine_similarity, "none", 2, IN(2, 3), IN(0, 3)),

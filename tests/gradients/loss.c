@@ -39,6 +39,12 @@ RUN(binary_focal_plain, mica_binary_focal(t, in[0], in[1], 0, -1))
 RUN(dice, mica_dice(t, in[0], in[1], 1, false))
 RUN(dice_squared, mica_dice(t, in[0], in[1], 0.5, true))
 RUN(kl, mica_kl(t, mica_log_softmax(t, in[0], -1), in[1]))
+RUN(margin_none, mica_cosine_margin(t, in[0], MICA_MARGIN_NONE, 0.3))
+RUN(margin_cosine, mica_cosine_margin(t, in[0], MICA_MARGIN_COSINE, 0.3))
+RUN(margin_arc, mica_cosine_margin(t, in[0], MICA_MARGIN_ARC, 0.5))
+RUN(margin_falling, mica_cosine_margin(t, in[0], MICA_MARGIN_ARC_FALLING, 0.5))
+RUN(margin_sphere, mica_cosine_margin(t, in[0], MICA_MARGIN_SPHERE, 3))
+RUN(margin_sphere_part, mica_cosine_margin(t, in[0], MICA_MARGIN_SPHERE, 1.35))
 
 #define B 1e-5
 #define IN(lo, hi, ...)                                                                            \
@@ -88,6 +94,14 @@ static const gradient_case cases[] = {
     {"l1", "", 2, {IN(1, 2, 4, 3), IN(-2, 0.9, 4, 3)}, l1, B, false, false},
     {"huber", "quadratic", 2, {IN(0, 0.7, 4, 3), IN(-0.7, 0, 4, 3)}, huber, B, false, false},
     {"huber", "linear", 2, {IN(2, 4, 4, 3), IN(-2, 0, 4, 3)}, huber, B, false, false},
+    {"cosine_margin", "none", 1, {IN(-0.9, 0.9, 5, 3)}, margin_none, B, false, false},
+    {"cosine_margin", "cosine", 1, {IN(-0.9, 0.9, 5, 3)}, margin_cosine, B, false, false},
+    {"cosine_margin", "arc", 1, {IN(-0.8, 0.9, 7)}, margin_arc, B, false, false},
+    {"cosine_margin", "arc guarded", 1, {IN(-0.99, -0.9, 7)}, margin_arc, B, false, false},
+    {"cosine_margin", "falling", 1, {IN(-0.8, 0.9, 7)}, margin_falling, B, false, false},
+    {"cosine_margin", "falling past", 1, {IN(-0.99, -0.9, 7)}, margin_falling, B, false, false},
+    {"cosine_margin", "sphere", 1, {IN(-0.95, 0.95, 7, 1)}, margin_sphere, B, false, false},
+    {"cosine_margin", "sphere, 1.35", 1, {IN(-0.95, 0.95, 7)}, margin_sphere_part, B, false, false},
     {"kl", "", 2, {IN(-2, 2, 5, 4), IN(0.1, 1, 5, 4)}, kl, B, false, false},
 };
 FAMILY(loss);

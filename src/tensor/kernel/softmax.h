@@ -33,8 +33,9 @@ typedef struct mica_softmax_kernels {
                            const void *gy, int64_t gy_stride, void *gx, int64_t gx_stride);
 
   /* Per row: loss[r], weight[r] = w[label] (0 when ignored; the mean's denominator is their sum)
-   * and lse[r] for backward. Returns -1, or the first row whose label is neither ignored nor in [0,
-   * cols): rows from there on are untouched. */
+   * and lse[r] for backward, in two numbers whose sum it is: where scores are in the hundreds one
+   * would leave probabilities of few digits. Returns -1, or the first row whose label is neither
+   * ignored nor in [0, cols): rows from there on are untouched. */
   int64_t (*cross_entropy)(int64_t rows, int64_t cols, const void *x, int64_t x_stride,
                            const mica_hard_labels *labels, void *loss, void *weight, void *lse);
   /* gx = g[r] d loss[r] / d x; g has one element a row, or is NULL and every row has g_all.

@@ -157,7 +157,7 @@ static int64_t cross_entropy(int64_t rows, int64_t cols, const void *x, int64_t 
   for (int64_t r = 0; r < rows; r++, px += x_stride) {
     const int64_t k = labels->label[r];
     if (k == labels->ignore) {
-      pl[r] = pw[r] = ps[r] = 0;
+      pl[r] = pw[r] = ps[2 * r] = ps[2 * r + 1] = 0;
       continue;
     }
     if (k < 0 || k >= cols) return r;
@@ -170,7 +170,8 @@ static int64_t cross_entropy(int64_t rows, int64_t cols, const void *x, int64_t 
     }
     pl[r] = (real)value;
     pw[r] = (real)wk;
-    ps[r] = (real)total;
+    ps[2 * r] = (real)total;
+    ps[2 * r + 1] = (real)(total - (double)ps[2 * r]);
   }
   return -1;
 }
@@ -190,11 +191,12 @@ static void cross_entropy_grad(int64_t rows, int64_t cols, const void *x, int64_
     }
     const double gr = pg != NULL ? (double)pg[r] : g_all;
     const double wk = w != NULL ? (double)w[k] : 1;
-    const real mass = (real)(gr * ((1 - s) * wk + each * weights)), off = (real)(gr * each);
+    const double share = gr * ((1 - s) * wk + each * weights);
+    const real mass = (real)(share * exp(-(double)ps[2 * r + 1])), off = (real)(gr * each);
     for (int64_t c = 0; c < cols; c += BLOCK) {
       const int64_t n = smaller(BLOCK, cols - c);
       real *to = streams ? block : pz + c;
-      exp_affine(n, px + c, ps[r], mass, w != NULL ? 0 : off, to);
+      exp_affine(n, px + c, ps[2 * r], mass, w != NULL ? 0 : off, to);
       if (w != NULL) SIMD for (int64_t i = 0; i < n; i++) to[i] -= off * w[c + i];
       if (k >= c && k < c + n) to[k - c] -= (real)(gr * (1 - s) * wk);
       if (streams) stream_copy(n, block, pz + c);
