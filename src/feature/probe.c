@@ -129,7 +129,7 @@ static void gather(const mica_view *x, const int64_t *index, int64_t from, int64
 static mica_var logits_of(mica_tape *t, const options *o, const probe *p, const float *rows,
                           int64_t n, int64_t d) {
   const mica_view view = mica_view_of((void *)(uintptr_t)rows, MICA_F32, MICA_SHAPE(n, d));
-  mica_layer_inputs in = {mica_borrow(t, &view), MICA_NONE};
+  mica_layer_inputs in = {.features = mica_borrow(t, &view)};
   mica_layer_outputs out = {0};
   if (o->channels) {
     const int64_t l = d / o->channels, first = o->class_token;
