@@ -266,7 +266,7 @@ static double share(mica_session *s, int pattern, const char *name) {
 static void class_vectors_stay_at_length_one(void **state) {
   (void)state;
   mica_net *net = trained(engine, "cosine:scale=10:constraint=project:dim=4", 2);
-  const mica_param *q = mica_params_find(mica_net_params(net), "head.weight");
+  const mica_param *q = mica_params_find(mica_net_params(net), "head.fc.weight");
   assert_non_null(q);
   const float *w = mica_tensor_data(mica_param_value(q));
   for (int c = 0; c < 3; c++) {
@@ -275,7 +275,7 @@ static void class_vectors_stay_at_length_one(void **state) {
     assert_true(fabs(sum - 1) < 1e-5);
   }
   assert_int_equal(mica_net_features(net), 4);
-  assert_null(mica_params_find(mica_net_params(net), "head.weight"));
+  assert_null(mica_params_find(mica_net_params(net), "head.fc.weight"));
   mica_net_free(net);
 }
 
@@ -351,7 +351,8 @@ static void what_cannot_be_is_refused(void **state) {
   assert_int_equal(mica_net_set_head(net, "cosine", 0), MICA_ERR_STATE);
   assert_int_equal(mica_net_set_classes(net, 5), MICA_OK);
   assert_int_equal(
-      mica_tensor_dim(mica_param_value(mica_params_find(mica_net_params(net), "head.weight")), 0),
+      mica_tensor_dim(mica_param_value(mica_params_find(mica_net_params(net), "head.fc.weight")),
+                      0),
       5);
   mica_net_free(net);
   assert_int_equal(mica_net_create(engine, "identity", &rows, 3, &net), MICA_OK);

@@ -181,8 +181,9 @@ static mica_status step(training *r, int64_t number, const int64_t *index, int64
   mica_tape_reset(t);
   mica_tape_set_step(t, (uint64_t)number, 0);
   mica_set_training(t, true);
+  mica_set_labels(t, mica_borrow(t, &label)); /* for margins */
   const mica_var logits = logits_of(t, o, r->p, r->rows, n, mica_rows_d(&r->data->x));
-  const mica_var loss = mica_cross_entropy(t, logits, mica_borrow(t, &label), MICA_NONE, &ce);
+  const mica_var loss = mica_cross_entropy(t, logits, mica_labels(t), MICA_NONE, &ce);
   r->loss = mica_item(t, loss);
   if (mica_ok(t) && !isfinite(r->loss))
     mica_latch(t, MICA_ERR_NUMERIC,

@@ -78,9 +78,14 @@ static const char *head_name(const mica_net *net) {
   return net->f->head ? net->f->head(mica_spec_options(net->spec)) : NULL;
 }
 
-mica_node *mica_net_head(const mica_net *net) {
+static mica_node *head_node(const mica_net *net) {
   const char *head = head_name(net);
   return head ? mica_node_find(mica_params_root(net->params), head) : NULL;
+}
+
+mica_node *mica_net_head(const mica_net *net) {
+  mica_node *node = head_node(net), *last = node && net->head ? mica_node_find(node, "fc") : NULL;
+  return last ? last : node;
 }
 
 static void mark_output(mica_net *net) {
@@ -246,7 +251,7 @@ mica_status mica_net_set_head(mica_net *net, const char *text, int64_t classes) 
 
 void mica_net_after_step(mica_net *net) {
   const mica_layer_functions *f = head_functions(net);
-  if (f && f->after_step) f->after_step(mica_net_head(net), mica_spec_options(net->head));
+  if (f && f->after_step) f->after_step(head_node(net), mica_spec_options(net->head));
 }
 
 mica_status mica_net_head_estimator(const mica_net *net, mica_estimator **out) {
@@ -255,7 +260,7 @@ mica_status mica_net_head_estimator(const mica_net *net, mica_estimator **out) {
   if (!f || !f->estimator || net->taps.n)
     return mica_fail(MICA_ERR_UNSUPPORTED,
                      "the network's own head cannot be taken as an estimator on its features");
-  return f->estimator(net->engine, mica_net_head(net), mica_spec_options(net->head), out);
+  return f->estimator(net->engine, head_node(net), mica_spec_options(net->head), out);
 }
 
 /* ---- taps ---- */
@@ -377,7 +382,7 @@ static mica_status replace_head(mica_net *net, int64_t classes) {
   mica_status status = MICA_OK;
   if (f->resize) {
     const mica_layer_problem problem = {body_features(net), classes};
-    status = f->resize(mica_net_head(net), mica_spec_options(net->head), &problem);
+    status = f->resize(head_node(net), mica_spec_options(net->head), &problem);
     if (status == MICA_OK) net->task.classes = classes;
     return status;
   }

@@ -1,4 +1,4 @@
-/* The head whose classes are directions: pooling, an embedding, and the cosine layer. */
+/* The head whose classes are directions: pooling, an embedding, and the cosine layer "fc". */
 #include "nn/head_front.h"
 
 typedef mica_cosine_head_options options;
@@ -19,10 +19,9 @@ static mica_status init(mica_node *node, const void *given, const mica_layer_pro
   const mica_cosine_options cosine = cosine_of(o);
   mica_status status = mica_front_init(node, &o->front, p->features);
   if (status == MICA_OK)
-    status = mica_nn_cosine_init(node, width(o, p->features), p->classes, &cosine);
-  if (status != MICA_OK) return status;
-  mica_param_set_flags(mica_node_param(node, "weight"), MICA_PARAM_OUTPUT, 0);
-  return MICA_OK;
+    status = mica_nn_cosine_init(mica_node_child(node, "fc"), width(o, p->features), p->classes,
+                                 &cosine);
+  return status;
 }
 
 static void forward(mica_tape *t, mica_node *node, const void *given, const mica_layer_inputs *in,
@@ -34,7 +33,7 @@ static void forward(mica_tape *t, mica_node *node, const void *given, const mica
   mica_var v[2];
   mica_nn_enter(t, node);
   v[0] = mica_front(t, node, &o->front, in);
-  v[1] = mica_nn_cosine(t, node, &cosine, v[0], labels);
+  v[1] = mica_nn_cosine(t, mica_node_find(node, "fc"), &cosine, v[0], labels);
   mica_scope_end_n(t, 2, v);
   out->features = v[0];
   out->logits = v[1];
@@ -44,15 +43,16 @@ static mica_status resize(mica_node *node, const void *given, const mica_layer_p
   const options *o = given;
   const mica_cosine_options cosine = cosine_of(o);
   const mica_init init = {MICA_INIT_XAVIER_UNIFORM, 0, 0, 0, false};
-  const mica_status status = mica_param_resize(
-      mica_node_param(node, "weight"), MICA_SHAPE(p->classes, width(o, p->features)), &init);
-  if (status == MICA_OK) mica_nn_cosine_project(node, &cosine);
+  const mica_status status =
+      mica_param_resize(mica_node_param(mica_node_find(node, "fc"), "weight"),
+                        MICA_SHAPE(p->classes, width(o, p->features)), &init);
+  if (status == MICA_OK) mica_nn_cosine_project(mica_node_find(node, "fc"), &cosine);
   return status;
 }
 
 static void after_step(mica_node *node, const void *given) {
   const mica_cosine_options cosine = cosine_of(given);
-  mica_nn_cosine_project(node, &cosine);
+  mica_nn_cosine_project(mica_node_find(node, "fc"), &cosine);
 }
 
 /* Directions and the scale of training, as a fit of the estimator would leave them. */
@@ -60,8 +60,8 @@ static mica_status estimator(const mica_engine *engine, mica_node *node, const v
                              mica_estimator **out) {
   (void)given;
   mica_cosine_state state;
-  const mica_param *weight = mica_node_param(node, "weight");
-  if (!weight || !mica_nn_cosine_state(node, &state))
+  const mica_param *weight = mica_node_param(mica_node_find(node, "fc"), "weight");
+  if (!weight || !mica_nn_cosine_state(mica_node_find(node, "fc"), &state))
     return mica_fail(MICA_ERR_STATE, "no cosine layer below '%s'", mica_node_path(node));
   const mica_view v = mica_tensor_view(mica_param_value(weight));
   return mica_cosine_estimator(engine, &v, state.scale, out);

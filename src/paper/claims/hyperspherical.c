@@ -89,10 +89,10 @@ static mica_status train(mica_claim_cell *cell, mica_net *net, mica_tensor *x, m
   if (status == MICA_OK)
     status = mica_memory_stream_create(x, label, BATCH, true, true, o.seed, &inner);
   if (status == MICA_OK && sampler) status = mica_memory_stream_sample(&inner, sampler);
-  if (status == MICA_OK && shifted) status = omniglot_shifts(&inner, 2, o.seed, &stream);
+  if (status == MICA_OK && shifted) status = mica_omniglot_shifts(&inner, 2, o.seed, &stream);
   if (status == MICA_OK)
     status = mica_claim_train(cell, net, shifted ? &stream : &inner, n / BATCH * epochs, &o, NULL);
-  omniglot_shifts_free(&stream);
+  mica_omniglot_shifts_free(&stream);
   mica_memory_stream_free(&inner);
   mica_sampler_free(sampler);
   return status;
@@ -427,14 +427,14 @@ static mica_status run_omniglot(mica_claim_cell *cell) {
   mica_net *net = NULL;
   rows all = {0};
   int64_t *order = NULL;
-  mica_status status = omniglot_read(1, &seen);
-  if (status == MICA_OK) status = omniglot_read(2, &unseen);
+  mica_status status = mica_omniglot_read(1, &seen);
+  if (status == MICA_OK) status = mica_omniglot_read(2, &unseen);
   if (status == MICA_OK && !(order = mica_calloc((size_t)seen.characters, sizeof *order)))
     status = MICA_ERR_MEMORY;
   if (status == MICA_OK) {
     const int64_t n = o->characters < seen.characters ? o->characters : seen.characters;
     mica_random_permutation(mica_key_fold_name(cell->key, "characters"), seen.characters, order);
-    status = omniglot_take(&seen, cell->key, n, order, NULL, &taught, NULL);
+    status = mica_omniglot_take(&seen, cell->key, n, order, NULL, &taught, NULL);
   }
   if (status == MICA_OK && cell->arm->spec)
     status = make_net(cell, OMNIGLOT_SIDE, taught.characters, &net);
@@ -445,9 +445,9 @@ static mica_status run_omniglot(mica_claim_cell *cell) {
   rows_free(&all);
   mica_net_free(net);
   mica_free(order);
-  omniglot_free(&seen);
-  omniglot_free(&unseen);
-  omniglot_free(&taught);
+  mica_omniglot_free(&seen);
+  mica_omniglot_free(&unseen);
+  mica_omniglot_free(&taught);
   return status;
 }
 
@@ -571,7 +571,7 @@ static const mica_paper_functions functions = {
     .claim =
         "Normalised softmax takes new classes as mean directions of a few examples better than "
         "plain softmax and triplets",
-    .components = "classifier:cosine classifier:linear estimator:cosine loss:triplet "
+    .components = "layer:cosine layer:linear estimator:cosine loss:triplet "
                   "loss:contrastive loss:prototypical loss:constellation sampler:classes",
     .smoke = "seeds=1:images=640:epochs=1:tests=300:draws=1:characters=20:omniglot_epochs=1",
     .recorded = MICA_VERDICT_NONE,

@@ -39,7 +39,7 @@ static void long_tail(int64_t n, int64_t *each) {
 static mica_status train_data(mica_claim_cell *cell, omniglot *out) {
   const settings *o = cell->options;
   omniglot all = {0};
-  mica_status status = omniglot_read(1, &all);
+  mica_status status = mica_omniglot_read(1, &all);
   const int64_t n = o->characters < all.characters ? o->characters : all.characters;
   int64_t *order = mica_calloc((size_t)all.characters + 1, sizeof *order);
   int64_t *each = mica_calloc((size_t)all.characters + 1, sizeof *each);
@@ -47,11 +47,12 @@ static mica_status train_data(mica_claim_cell *cell, omniglot *out) {
   if (status == MICA_OK) {
     long_tail(n, each);
     mica_random_permutation(mica_key_fold_name(cell->key, "characters"), all.characters, order);
-    status = omniglot_take(&all, mica_key_fold_name(cell->key, "tail"), n, order, each, out, NULL);
+    status =
+        mica_omniglot_take(&all, mica_key_fold_name(cell->key, "tail"), n, order, each, out, NULL);
   }
   mica_free(order);
   mica_free(each);
-  omniglot_free(&all);
+  mica_omniglot_free(&all);
   return status;
 }
 
@@ -70,11 +71,11 @@ static mica_status trained(mica_claim_cell *cell, const char *classifier, mica_n
   if (status == MICA_OK) status = mica_net_set_head(*net, classifier, data.characters);
   if (status == MICA_OK)
     status = mica_memory_stream_create(data.x, data.labels, BATCH, true, true, t.seed, &inner);
-  if (status == MICA_OK) status = omniglot_shifts(&inner, 2, t.seed, &stream);
+  if (status == MICA_OK) status = mica_omniglot_shifts(&inner, 2, t.seed, &stream);
   if (status == MICA_OK) status = mica_claim_train(cell, *net, &stream, o->steps, &t, NULL);
-  omniglot_shifts_free(&stream);
+  mica_omniglot_shifts_free(&stream);
   mica_memory_stream_free(&inner);
-  omniglot_free(&data);
+  mica_omniglot_free(&data);
   return status;
 }
 
@@ -122,18 +123,18 @@ static mica_status look(const mica_net *net, const omniglot *o, rows *out) {
 static mica_status unseen(mica_claim_cell *cell, int64_t asked, omniglot *index,
                           omniglot *questions) {
   omniglot all = {0}, rest = {0};
-  mica_status status = omniglot_read(2, &all);
+  mica_status status = mica_omniglot_read(2, &all);
   const int64_t n = all.characters;
   int64_t *order = mica_calloc((size_t)n + 1, sizeof *order);
   int64_t *each = mica_calloc((size_t)n + 1, sizeof *each);
   if (status == MICA_OK && (!order || !each)) status = MICA_ERR_MEMORY;
   for (int64_t c = 0; c < n && status == MICA_OK; c++) order[c] = c, each[c] = INDEXED;
   const mica_key key = mica_key_fold_name(cell->key, "index");
-  if (status == MICA_OK) status = omniglot_take(&all, key, n, order, each, index, &rest);
+  if (status == MICA_OK) status = mica_omniglot_take(&all, key, n, order, each, index, &rest);
   for (int64_t c = 0; c < n && status == MICA_OK; c++) each[c] = asked;
-  if (status == MICA_OK) status = omniglot_take(&rest, key, n, order, each, questions, NULL);
-  omniglot_free(&all);
-  omniglot_free(&rest);
+  if (status == MICA_OK) status = mica_omniglot_take(&rest, key, n, order, each, questions, NULL);
+  mica_omniglot_free(&all);
+  mica_omniglot_free(&rest);
   mica_free(order);
   mica_free(each);
   return status;
@@ -189,8 +190,8 @@ static mica_status run_retrieval(mica_claim_cell *cell) {
   if (status == MICA_OK) status = measure(cell, &i, &q);
   rows_free(&i);
   rows_free(&q);
-  omniglot_free(&index);
-  omniglot_free(&questions);
+  mica_omniglot_free(&index);
+  mica_omniglot_free(&questions);
   mica_net_free(net);
   return status;
 }
@@ -258,9 +259,9 @@ static mica_status prepare(mica_claim_cell *cell, void **out) {
   if (status == MICA_OK) status = clothes(cell, MICA_PART_TEST, o->background, net, &s->background);
   if (status == MICA_OK) status = train_data(cell, &taught);
   if (status == MICA_OK) status = features(net, taught.x, &s->characters);
-  omniglot_free(&index);
-  omniglot_free(&questions);
-  omniglot_free(&taught);
+  mica_omniglot_free(&index);
+  mica_omniglot_free(&questions);
+  mica_omniglot_free(&taught);
   mica_net_free(net);
   if (status == MICA_OK)
     *out = s;
@@ -471,7 +472,7 @@ static const mica_paper_functions functions = {
     .claim =
         "Training on the domain's long tail beats features from elsewhere, and a background of "
         "pictures of nothing makes answers comparable where most questions show nothing",
-    .components = "classifier:cosine estimator:knn sampler:power",
+    .components = "layer:cosine estimator:knn sampler:power",
     .smoke = "seeds=1:characters=30:steps=40:images=300:epochs=1:shares=0,90",
     .recorded = MICA_VERDICT_NONE,
     .experiments = experiments};

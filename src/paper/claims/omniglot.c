@@ -12,7 +12,7 @@
 
 enum { FULL = 105, BLOCK = FULL / OMNIGLOT_SIDE };
 
-void omniglot_free(omniglot *o) {
+void mica_omniglot_free(omniglot *o) {
   mica_tensor_free(o->x);
   mica_tensor_free(o->labels);
   *o = (omniglot){0};
@@ -74,7 +74,7 @@ static mica_status read_all(const mica_zip *zip, omniglot *o) {
   return status;
 }
 
-mica_status omniglot_read(int set, omniglot *out) {
+mica_status mica_omniglot_read(int set, omniglot *out) {
   char name[64];
   mica_source source;
   mica_zip zip;
@@ -94,7 +94,7 @@ mica_status omniglot_read(int set, omniglot *out) {
     mica_zip_close(&zip);
   }
   mica_source_close(&source);
-  if (status != MICA_OK) omniglot_free(out);
+  if (status != MICA_OK) mica_omniglot_free(out);
   return status;
 }
 
@@ -122,8 +122,8 @@ static int64_t drawings(const omniglot *o, mica_key key, int64_t character, int6
   return n;
 }
 
-mica_status omniglot_take(const omniglot *o, mica_key key, int64_t n, const int64_t *character,
-                          const int64_t *each, omniglot *out, omniglot *rest) {
+mica_status mica_omniglot_take(const omniglot *o, mica_key key, int64_t n, const int64_t *character,
+                               const int64_t *each, omniglot *out, omniglot *rest) {
   *out = (omniglot){.characters = n};
   if (rest) *rest = (omniglot){.characters = n};
   int64_t *row = mica_calloc((size_t)o->n + 1, sizeof *row), taken = 0, left = 0;
@@ -148,8 +148,8 @@ mica_status omniglot_take(const omniglot *o, mica_key key, int64_t n, const int6
   }
   mica_free(row);
   if (status != MICA_OK) {
-    omniglot_free(out);
-    if (rest) omniglot_free(rest);
+    mica_omniglot_free(out);
+    if (rest) mica_omniglot_free(rest);
   }
   return status;
 }
@@ -200,8 +200,8 @@ static mica_status next(void *ctx, mica_batch *out) {
   return MICA_OK;
 }
 
-mica_status omniglot_shifts(const mica_stream *inner, int64_t pixels, uint64_t seed,
-                            mica_stream *out) {
+mica_status mica_omniglot_shifts(const mica_stream *inner, int64_t pixels, uint64_t seed,
+                                 mica_stream *out) {
   shifts *s = mica_calloc(1, sizeof *s);
   if (!s) return MICA_ERR_MEMORY;
   s->inner = inner;
@@ -211,7 +211,7 @@ mica_status omniglot_shifts(const mica_stream *inner, int64_t pixels, uint64_t s
   return MICA_OK;
 }
 
-void omniglot_shifts_free(mica_stream *stream) {
+void mica_omniglot_shifts_free(mica_stream *stream) {
   shifts *s = stream->ctx;
   if (!s) return;
   mica_tensor_free(s->x);

@@ -15,17 +15,17 @@ typedef struct omniglot {
 } omniglot;
 
 /* Set 1 or 2, of five alphabets each, from $MICA_DATA/omniglot. */
-mica_status omniglot_read(int set, omniglot *out);
-void omniglot_free(omniglot *o);
+mica_status mica_omniglot_read(int set, omniglot *out);
+void mica_omniglot_free(omniglot *o);
 /* The drawings of these characters [n] (labels: their place in the list), `each` of them, chosen
  * by a key for each character (0: all; more than there are: all); in the order of the list. What
  * is left out goes to `rest` likewise where that is not NULL. */
-mica_status omniglot_take(const omniglot *o, mica_key key, int64_t n, const int64_t *character,
-                          const int64_t *each, omniglot *out, omniglot *rest);
+mica_status mica_omniglot_take(const omniglot *o, mica_key key, int64_t n, const int64_t *character,
+                               const int64_t *each, omniglot *out, omniglot *rest);
 /* A stream that moves each picture of another by up to `pixels`, zeros outside, drawn by seed,
  * epoch and batch; `inner` must outlive it and be used by nobody else. */
-mica_status omniglot_shifts(const mica_stream *inner, int64_t pixels, uint64_t seed,
-                            mica_stream *out);
-void omniglot_shifts_free(mica_stream *stream);
+mica_status mica_omniglot_shifts(const mica_stream *inner, int64_t pixels, uint64_t seed,
+                                 mica_stream *out);
+void mica_omniglot_shifts_free(mica_stream *stream);
 
 #endif
