@@ -245,6 +245,12 @@ MICA_API mica_status mica_model_set_taps(mica_model *model, int64_t n, const cha
 /* How pictures are made to fit from now on (mica_preprocess). Likewise. */
 MICA_API mica_status mica_model_set_fit(mica_model *model, mica_image_fit fit);
 
+#define MICA_SCALES_MAX 16
+/* Take the features of pictures at several scales of their sides (0.01 to 100) from now on: each at
+ * length 1, their mean, at length 1 again; the network's own classifier does not answer then. n =
+ * 0: as they are. Not kept in the model file. To be done before other threads use the model. */
+MICA_API mica_status mica_model_set_scales(mica_model *model, int64_t n, const double *scales);
+
 /* ---- heads ---- */
 
 #define MICA_HEADS_MAX 64

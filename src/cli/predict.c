@@ -308,6 +308,20 @@ static mica_status embed_files(work *w, const char *out) {
   return status;
 }
 
+static mica_status set_scales(mica_model *model, const char *text) {
+  double scale[MICA_SCALES_MAX];
+  int64_t n = 0;
+  for (const char *at = text; *at && n < MICA_SCALES_MAX;) {
+    char *end;
+    scale[n++] = strtod(at, &end);
+    if (end == at || (*end && *end != ','))
+      return mica_fail(MICA_ERR_INVALID, "--scales '%s': expected numbers with commas between",
+                       text);
+    at = *end ? end + 1 : end;
+  }
+  return mica_model_set_scales(model, n, scale);
+}
+
 static int embed(const cli_args *a, work *w) {
   const bool data = cli_text(a, "--data") != NULL;
   const char *out = cli_text(a, "--out");
@@ -322,6 +336,8 @@ static int embed(const cli_args *a, work *w) {
   }
   mica_status status = begin(a, w, !data && !text);
   if (status == MICA_OK) status = cli_taps(a, w->model);
+  if (status == MICA_OK && cli_text(a, "--scales"))
+    status = set_scales(w->model, cli_text(a, "--scales"));
   if (status == MICA_OK && !data) rows = w->files.n;
   if (status == MICA_OK && text)
     status = cli_text_embed(w->model, w->session, text, out, &rows);
@@ -366,6 +382,8 @@ static const cli_flag embed_flags[] = {
     {"--out", "-o", "FILE", NULL,
      "features.npy, or with --data features.safetensors (or an .npz file)"},
     {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
+    {"--scales", NULL, "A,B", NULL,
+     "pictures: the mean of the features at several scales: 0.7071,1,1.4142"},
     {"--targets", NULL, NULL, NULL,
      "of features for a head that aligns two spaces: they are of the second space"},
     CLI_TAPS_FLAGS,

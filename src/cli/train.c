@@ -33,6 +33,12 @@ static const cli_flag flags[] = {
      "list scheme`"},
     {"--head", NULL, "SPEC", NULL,
      "another head on top: cosine:kind=arcface:dim=64; see `mica list layer`"},
+    {"--sampler", NULL, "SPEC", NULL,
+     "pictures: the order of each epoch: classes:examples=4, power:power=0.5, tuples; see `mica "
+     "list "
+     "sampler`"},
+    {"--predictions", NULL, "MODEL", NULL,
+     "pictures: tuples around this model's mistakes on the training part"},
     {"--subset", NULL, "FILE", NULL,
      "train on these of the training part alone: a list that `mica select` wrote"},
     {"--steps", NULL, "N", NULL,
@@ -248,6 +254,7 @@ static int train(job *j) {
     return EXIT_USAGE;
   mica_status status = cli_engine(a, &j->engine);
   if (status == MICA_OK) status = train_data_open(a, j->engine, batch, seed, &j->data);
+  if (status == MICA_OK) status = train_sampler(a, j->engine, &j->data);
   if (status == MICA_OK) status = train_change_steps(a, batch, &j->data, &o.epochs);
   if (status == MICA_OK) status = make_net(j, seed);
   if (status == MICA_OK) status = make_scheme(j);

@@ -32,6 +32,7 @@ typedef struct train_data {
   char *columns;                     /* of a table, for the model file */
   const char *loss;                  /* for data such as these, where none is given */
   mica_stream part[MICA_PART_COUNT]; /* ctx NULL: nothing in that part */
+  mica_sampler *sampler;             /* of the training part; NULL: it is shuffled */
   mica_stream steps;                 /* the training part in epochs of a given length; ctx NULL: as
                                         long as it is */
   int64_t whole;                     /* of the training part before a subset was taken */
@@ -49,6 +50,8 @@ mica_status train_data_hash(const train_data *d, const char *path, char hex[65])
 
 /* Wrong labels and a subset, as the flags say; before streams are made. */
 mica_status train_change_data(const cli_args *a, train_data *d);
+/* --sampler: let the training part come in another order. */
+mica_status train_sampler(const cli_args *a, mica_engine *engine, train_data *d);
 /* --steps: make data->steps, and *epochs as many as they are. */
 mica_status train_change_steps(const cli_args *a, int64_t batch, train_data *d, int64_t *epochs);
 /* What of these is to be known to repeat the run. */

@@ -40,6 +40,7 @@ void train_data_free(train_data *d) {
     else
       mica_dataset_stream_free(&d->part[k]);
   }
+  mica_sampler_free(d->sampler);
   mica_dataset_free(d->pictures);
   mica_data_table_free(d->table);
   mica_token_text_free(d->text);

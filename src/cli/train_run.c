@@ -118,6 +118,8 @@ mica_status train_run_record(const cli_args *a, const train_data *d, const mica_
   if (status == MICA_OK) status = mica_run_record_text(r, "optimiser", o->optimiser);
   if (status == MICA_OK) status = mica_run_record_text(r, "schedule", o->schedule);
   if (status == MICA_OK) status = record_stages(r, o);
+  if (status == MICA_OK && cli_text(a, "--sampler"))
+    status = mica_run_record_text(r, "sampler", cli_text(a, "--sampler"));
   if (status == MICA_OK)
     status = mica_run_record_text(r, "batch_size", cli_text(a, "--batch-size"));
   if (status == MICA_OK) status = mica_run_record_integer(r, "seed", seed);

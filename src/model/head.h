@@ -20,6 +20,8 @@ struct mica_model {
   char *training, *columns, *tokenizer;
   const char **classes; /* of the network's own classifier */
   int64_t n_classes;
+  double scale[MICA_SCALES_MAX]; /* of pictures whose features are averaged */
+  int n_scales;                  /* 0: one, as they are */
   /* Every class name ever given, so that a name read from an answer stays good. */
   char **texts;
   int64_t n_texts, room_texts;

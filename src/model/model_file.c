@@ -646,6 +646,20 @@ mica_status mica_model_open_memory(mica_engine *engine, const void *bytes, size_
 
 /* ---- what may be changed ---- */
 
+mica_status mica_model_set_scales(mica_model *m, int64_t n, const double *scales) {
+  if (n < 0 || n > MICA_SCALES_MAX)
+    return mica_fail(MICA_ERR_INVALID, "%lld scales, expected 0 to %d", (long long)n,
+                     MICA_SCALES_MAX);
+  if (n && !m->preprocess.height)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "the model reads no pictures that could be scaled");
+  for (int64_t i = 0; i < n; i++)
+    if (!(scales[i] >= 0.01 && scales[i] <= 100))
+      return mica_fail(MICA_ERR_INVALID, "scale %g, expected 0.01 to 100", scales[i]);
+  for (int64_t i = 0; i < n; i++) m->scale[i] = scales[i];
+  m->n_scales = (int)n;
+  return MICA_OK;
+}
+
 mica_status mica_model_set_taps(mica_model *m, int64_t n, const char *const *names) {
   const mica_status status = mica_net_set_taps(m->net, n, names);
   if (status == MICA_OK) mica_model_drop_heads(m);

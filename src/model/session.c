@@ -6,6 +6,8 @@
 #include "model/session.h"
 #include "model/head.h"
 
+#include <mica/ops.h>
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -159,6 +161,37 @@ static mica_var put(mica_session *s, const mica_view *x, int64_t begin, int64_t 
   return in;
 }
 
+static mica_view read_output(mica_session *s, mica_var y, const char *what) {
+  if (mica_ok(s->tape) && mica_is_none(y))
+    mica_latch(s->tape, MICA_ERR_UNSUPPORTED, "the model has no %s", what);
+  return mica_read(s->tape, y);
+}
+
+/* The mean of the features at each scale, all of them at length 1. */
+static void forward_scales(mica_session *s, mica_inputs in, mica_outputs *out) {
+  mica_tape *t = s->tape;
+  const mica_model *m = s->model;
+  const mica_preprocess *p = mica_model_preprocess(m);
+  const mica_var x = in.x;
+  mica_var sum = MICA_NONE;
+  for (int i = 0; i < m->n_scales && mica_ok(t); i++) {
+    const int64_t h = (int64_t)fmax(1, round((double)p->height * m->scale[i]));
+    const int64_t w = (int64_t)fmax(1, round((double)p->width * m->scale[i]));
+    mica_scope_begin(t, NULL);
+    if (h != p->height || w != p->width)
+      in.x = mica_resize(t, x, h, w, MICA_SMOOTH_BILINEAR, false);
+    else
+      in.x = x;
+    mica_net_forward_inputs(t, mica_model_net(m), &in, out);
+    const mica_view v = read_output(s, out->features, "features");
+    if (mica_ok(t) && v.shape.rank != 2)
+      mica_latch(t, MICA_ERR_UNSUPPORTED, "scales need features [N,D] of each picture");
+    const mica_var one = mica_scope_end(t, mica_l2_normalise(t, out->features, 1e-12));
+    sum = i ? mica_add(t, sum, one) : one;
+  }
+  *out = (mica_outputs){.features = mica_l2_normalise(t, sum, 1e-12)};
+}
+
 /* Examples [begin, end) to the network's outputs on the session's tape. */
 static void forward(mica_session *s, const mica_view *x, int64_t begin, int64_t end,
                     mica_outputs *out) {
@@ -170,7 +203,10 @@ static void forward(mica_session *s, const mica_view *x, int64_t begin, int64_t 
   if (problem->channels) in.x = put(s, x++, begin, end);
   if (problem->vocabulary && !(s->pictures && two_towers(s))) in.tokens = put(s, x++, begin, end);
   if (problem->fields) in.fields = put(s, x, begin, end);
-  mica_net_forward_inputs(t, mica_model_net(s->model), &in, out);
+  if (s->model->n_scales)
+    forward_scales(s, in, out);
+  else
+    mica_net_forward_inputs(t, mica_model_net(s->model), &in, out);
 }
 
 /* ---- what is made of them ---- */
@@ -184,12 +220,6 @@ typedef struct request {
   int64_t columns;
   float *features;
 } request;
-
-static mica_view read_output(mica_session *s, mica_var y, const char *what) {
-  if (mica_ok(s->tape) && mica_is_none(y))
-    mica_latch(s->tape, MICA_ERR_UNSUPPORTED, "the model has no %s", what);
-  return mica_read(s->tape, y);
-}
 
 /* The most likely class of each row of probabilities, where one is wanted. */
 static void take_best(const request *r, int64_t begin, int64_t n, const double *p, int64_t width,
