@@ -196,6 +196,9 @@ static mica_status step(training *r, int64_t number, const int64_t *index, int64
     status = mica_optimiser_step(
         r->optimiser, t,
         mica_schedule_rate(r->schedule, mica_optimiser_lr(r->optimiser), number, o->steps));
+  if (status == MICA_OK && functions_of(r->p)->after_step)
+    functions_of(r->p)->after_step(mica_node_find(mica_params_root(r->p->params), "head"),
+                                   mica_spec_options(r->p->head));
   if (status == MICA_OK && r->average)
     status = mica_average_update(r->average, r->p->params, o->average, t);
   return status;

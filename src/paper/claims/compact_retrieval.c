@@ -35,7 +35,7 @@ typedef struct history {
 static int note(void *ctx, const mica_train_metrics *m) {
   history *h = ctx;
   (void)m;
-  if (h->n < 256 && mica_nn_cosine_state(mica_net_classifier_node(h->net), &h->state[h->n])) h->n++;
+  if (h->n < 256 && mica_nn_cosine_state(mica_net_head(h->net), &h->state[h->n])) h->n++;
   return 0;
 }
 
@@ -53,13 +53,13 @@ static mica_status train(mica_claim_cell *cell, const omniglot *data, mica_net *
   t.report = note;
   t.report_ctx = h;
   mica_status status = mica_net_create(cell->engine, MODEL, &problem, seed, net);
-  if (status == MICA_OK) status = mica_net_set_classifier(*net, cell->arm->spec, data->characters);
+  if (status == MICA_OK) status = mica_net_set_head(*net, cell->arm->spec, data->characters);
   h->net = *net;
   if (status == MICA_OK)
     status = mica_memory_stream_create(data->x, data->labels, BATCH, true, true, t.seed, &inner);
-  if (status == MICA_OK) status = omniglot_shifts(&inner, 2, t.seed, &stream);
+  if (status == MICA_OK) status = mica_omniglot_shifts(&inner, 2, t.seed, &stream);
   if (status == MICA_OK) status = mica_claim_train(cell, *net, &stream, each * o->epochs, &t, NULL);
-  omniglot_shifts_free(&stream);
+  mica_omniglot_shifts_free(&stream);
   mica_memory_stream_free(&inner);
   return status;
 }
@@ -137,15 +137,15 @@ static mica_status run(mica_claim_cell *cell) {
   history h = {0};
   mica_net *net = NULL;
   mica_tensor *features = NULL;
-  mica_status status = omniglot_read(1, &all);
+  mica_status status = mica_omniglot_read(1, &all);
   int64_t *order = mica_calloc((size_t)all.characters + 1, sizeof *order);
   if (status == MICA_OK && !order) status = MICA_ERR_MEMORY;
   for (int64_t c = 0; c < all.characters && status == MICA_OK; c++) order[c] = c;
   if (status == MICA_OK)
-    status = omniglot_take(&all, cell->key,
-                           o->characters < all.characters ? o->characters : all.characters, order,
-                           NULL, &taught, NULL);
-  if (status == MICA_OK) status = omniglot_read(2, &asked);
+    status = mica_omniglot_take(&all, cell->key,
+                                o->characters < all.characters ? o->characters : all.characters,
+                                order, NULL, &taught, NULL);
+  if (status == MICA_OK) status = mica_omniglot_read(2, &asked);
   if (status == MICA_OK && cell->arm->spec) status = train(cell, &taught, &net, &h);
   if (status == MICA_OK) status = look(net, &asked, &features);
   if (status == MICA_OK) status = measure(cell, features, mica_tensor_data(asked.labels));
@@ -153,9 +153,9 @@ static mica_status run(mica_claim_cell *cell) {
   mica_free(order);
   mica_tensor_free(features);
   mica_net_free(net);
-  omniglot_free(&all);
-  omniglot_free(&taught);
-  omniglot_free(&asked);
+  mica_omniglot_free(&all);
+  mica_omniglot_free(&taught);
+  mica_omniglot_free(&asked);
   return status;
 }
 
@@ -227,7 +227,7 @@ static const mica_paper_functions functions = {
     .claim =
         "A scale and a margin that follow the batch's median cosine do as well as the best fixed "
         "ones, without a grid",
-    .components = "classifier:cosine loss:local_triplet sampler:tuples",
+    .components = "layer:cosine loss:local_triplet sampler:tuples",
     .smoke = "seeds=1:epochs=1:characters=20",
     .recorded = MICA_VERDICT_NONE,
     .experiments = experiments};

@@ -24,7 +24,7 @@ cp -r all/lie all/stand all/cross photos/
 common=(--data photos --size 16 --channels 1 --crop 1 --epochs 8 --batch-size 18 --lr 0.01 --seed 3)
 
 check "a margin is trained" "$mica" train convnet:widths=8,16:convolutions=1 "${common[@]}" \
-  --classifier cosine:kind=arcface:scale=12:margin=0.1:dim=8:norm:pool=gem -o arc.mica
+  --head cosine:kind=arcface:scale=12:margin=0.1:dim=8:norm:pool=gem -o arc.mica
 says() { grep -q "$1" "$2"; }
 check "the run's lines have the scale" says '"cosine_scale": *12' arc.mica.run/metrics.jsonl
 check "config.json has the classifier" says 'cosine:kind=arcface' arc.mica.run/config.json
@@ -37,20 +37,20 @@ check "the new class is known" says ',frame' answers
 check "and three old ones are" says 'lie\|stand\|cross\|frame' answers
 
 check "MadaCos is trained" "$mica" train convnet:widths=8,16:convolutions=1 "${common[@]}" \
-  --classifier cosine:kind=madacos:alpha=0.1:top_prob=0.99:floor=8:dim=8 -o mada.mica
+  --head cosine:kind=madacos:alpha=0.1:top_prob=0.99:floor=8:dim=8 -o mada.mica
 check "tuples around its mistakes" "$mica" train convnet:widths=8,16:convolutions=1 "${common[@]}" --init mada.mica \
-  --classifier cosine:kind=madacos:alpha=0.1:top_prob=0.99:floor=8:dim=8 --sampler tuples:tuple=6 --predictions mada.mica \
+  --head cosine:kind=madacos:alpha=0.1:top_prob=0.99:floor=8:dim=8 --sampler tuples:tuple=6 --predictions mada.mica \
   --loss ce+0.05*local_triplet:tuple=6 -o fine.mica
 check "triplets with several of a class" "$mica" train convnet:widths=8,16:convolutions=1 "${common[@]}" \
-  --classifier linear:dim=8 --sampler classes:examples=6 --loss triplet -o triplet.mica
+  --head linear:dim=8 --sampler classes:examples=6 --loss triplet -o triplet.mica
 check "means for all classes" "$mica" fit cosine --encoder triplet.mica --data photos -o means.mica
 check "classes by the root of their size" "$mica" train convnet:widths=8 "${common[@]}" --epochs 1 --sampler power -o tail.mica
 
 check "features at three scales" "$mica" embed arc.mica --data photos --scales 0.7071,1,1.4142 -o rows.npz
 check "their measures" "$mica" search eval rows.npz rows.npz --measures map,first@5,median-first@5
 
-refused "an unknown kind" "cosine" "$mica" train convnet "${common[@]}" --classifier cosine:kind=arc -o no.mica
-refused "an unknown classifier" "did you mean" "$mica" train convnet "${common[@]}" --classifier cosin -o no.mica
+refused "an unknown kind" "cosine" "$mica" train convnet "${common[@]}" --head cosine:kind=arc -o no.mica
+refused "an unknown head" "did you mean" "$mica" train convnet "${common[@]}" --head cosin -o no.mica
 refused "an unknown sampler" "did you mean" "$mica" train convnet "${common[@]}" --sampler clases -o no.mica
 refused "predictions alone" "sampler" "$mica" train convnet "${common[@]}" --predictions mada.mica -o no.mica
 refused "scales that are no numbers" "expected numbers" "$mica" embed arc.mica all/lie/1.pgm --scales 1,x -o no.npy
