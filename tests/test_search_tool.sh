@@ -120,7 +120,7 @@ refused "queries without labels" "have no labels" "$mica" search eval train.inde
 refused "mixed grades" "beside easy and hard" "$mica" search eval line.index line.npy --truth <(printf '0,1,easy\n0,2,3\n')
 refused "a pair twice" "twice" "$mica" search eval line.index line.npy --truth <(printf '0,1\n0,1\n')
 refused "another order of ties" "expected id or against" "$mica" search eval line.npz line.npz --ties random
-refused "an unknown action" "neither" "$mica" search find line.index
+refused "an unknown action" "none of build" "$mica" search find line.index
 refused "pictures without an encoder" "--encoder MODEL" "$mica" search query line.index picture.png
 
 for i in 0 1 2; do draw_thirds "photos/class$i" "$i" 8 "$((i + 1))"; done

@@ -36,8 +36,12 @@ MICA_API void mica_collection_free(mica_collection *collection);
 /* See what other processes have changed since. Changes of this process are seen at once. */
 MICA_API mica_status mica_collection_refresh(mica_collection *collection);
 
-/* Columns; rows that count; files they are in; the id that a row without one would get. */
+/* Columns. */
 MICA_API int64_t mica_collection_width(const mica_collection *collection);
+/* How rows are compared, and the specification; borrowed. */
+MICA_API mica_index_metric mica_collection_metric_of(const mica_collection *collection);
+MICA_API const char *mica_collection_spec(const mica_collection *collection);
+/* Rows that count; files they are in; the id that a row without one would get. */
 MICA_API int64_t mica_collection_count(mica_collection *collection);
 MICA_API int64_t mica_collection_segments(mica_collection *collection);
 MICA_API int64_t mica_collection_next_id(mica_collection *collection);

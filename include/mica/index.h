@@ -153,11 +153,14 @@ typedef struct mica_index_query_options {
   int32_t exact;             /* 1: every row is compared, whatever the index */
   const mica_view *coarse;   /* [Q, C]: the queries as the encoder of the codes has them, for an
                                 index whose codes are of another encoder; NULL: none */
+  const int64_t *only;       /* [n_only], ascending: the ids that may be in an answer, besides what
+                                `allowed` says; NULL: all */
+  int64_t n_only;
 } mica_index_query_options;
 #define MICA_INDEX_QUERY_OPTIONS                                                                   \
   {                                                                                                \
     sizeof(mica_index_query_options), 10, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0,    \
-        NULL                                                                                       \
+        NULL, NULL, 0                                                                              \
   }
 
 /* The k nearest rows of each query, best first: row [Q, k] (-1 after the last one) and score [Q, k]

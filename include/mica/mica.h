@@ -10,6 +10,7 @@
 #include <mica/dataset.h>
 #include <mica/embedding.h>
 #include <mica/engine.h>
+#include <mica/exchange.h>
 #include <mica/explain.h>
 #include <mica/feature.h>
 #include <mica/generate.h>

@@ -2,6 +2,7 @@
 #include "cli/search.h"
 
 #include "base/buffer.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/progress.h"
 #include "cli/features.h"
@@ -14,14 +15,14 @@
 
 #define PIECE 256 /* rows added at once */
 
-const char *search_score_name(const mica_index *index) {
+const char *search_score_name(const search_job *job) {
   static const char *const names[] = {"similarity", "distance", "product"};
-  return names[mica_index_metric_of(index)];
+  return names[job->metric];
 }
 
-double search_score(const mica_index *index, double score) {
+double search_score(const search_job *job, double score) {
   /* No minus in front of a distance of zero. */
-  return mica_index_metric_of(index) == MICA_INDEX_L2 ? fabs(score) : score;
+  return job->metric == MICA_INDEX_L2 ? fabs(score) : score;
 }
 
 static void tell(const cli_args *a, mica_time_left *left, const char *what, int64_t done,
@@ -33,8 +34,7 @@ static void tell(const cli_args *a, mica_time_left *left, const char *what, int6
   if (done >= total) fprintf(stderr, "\r\033[K");
 }
 
-/* The specification with --metric in it. */
-static char *index_spec(const cli_args *a) {
+char *search_spec(const cli_args *a) {
   const char *metric = cli_text(a, "--metric");
   mica_bytes b = {0};
   mica_bytes_text(&b, cli_text(a, "--spec"));
@@ -42,18 +42,27 @@ static char *index_spec(const cli_args *a) {
   return mica_bytes_take(&b);
 }
 
-/* All rows of a source into a builder. */
-static mica_status add_rows(const cli_args *a, row_source *s, mica_index_builder *b) {
+/* Room for so many rows of another encoder. */
+static void *coarse_room(const mica_tensor *coarse, int64_t rows) {
+  return mica_realloc_array(NULL, (size_t)rows,
+                            (size_t)mica_tensor_dim(coarse, 1) *
+                                mica_dtype_size(mica_tensor_dtype(coarse)));
+}
+
+mica_status search_add_rows(const cli_args *a, row_source *s, int64_t piece, bool numbered,
+                            const mica_tensor *coarse, search_take_fn take, void *ctx) {
   const size_t bytes = (size_t)s->width * mica_dtype_size(s->dtype);
-  char(*names)[512] = mica_realloc_array(NULL, PIECE, sizeof *names);
-  const char **name = mica_realloc_array(NULL, PIECE, sizeof *name);
-  int64_t *number = mica_realloc_array(NULL, 3 * PIECE, sizeof *number);
-  void *x = mica_realloc_array(NULL, PIECE, bytes);
-  mica_status status = names && name && number && x ? MICA_OK : MICA_ERR_MEMORY;
+  char(*names)[512] = mica_realloc_array(NULL, (size_t)piece, sizeof *names);
+  const char **name = mica_realloc_array(NULL, (size_t)piece, sizeof *name);
+  int64_t *number = mica_realloc_array(NULL, 3 * (size_t)piece, sizeof *number);
+  void *x = mica_realloc_array(NULL, (size_t)piece, bytes);
+  void *second = coarse ? coarse_room(coarse, piece) : NULL;
+  mica_status status =
+      names && name && number && x && (second || !coarse) ? MICA_OK : MICA_ERR_MEMORY;
   mica_time_left left = {0};
   for (int64_t cursor = 0, m = 1; m && !status;) {
-    int64_t *which = number, *id = which + PIECE, *label = id + PIECE;
-    status = row_source_next(s, &cursor, PIECE, x, which, &m);
+    int64_t *which = number, *id = which + piece, *label = id + piece;
+    status = row_source_next(s, &cursor, piece, x, which, &m);
     for (int64_t i = 0; i < m && !status; i++) {
       id[i] = s->id[which[i]];
       label[i] = s->label ? s->label[which[i]] : MICA_CLASS_NONE;
@@ -61,10 +70,11 @@ static mica_status add_rows(const cli_args *a, row_source *s, mica_index_builder
     }
     mica_index_batch batch = MICA_INDEX_BATCH;
     batch.x = mica_view_of(x, s->dtype, MICA_SHAPE(m, s->width));
-    batch.id = id;
+    batch.id = numbered ? id : NULL;
     batch.label = s->label ? label : NULL;
     batch.name = s->archive ? NULL : name;
-    if (!status && m) status = mica_index_builder_add(b, &batch);
+    if (coarse) search_coarse_rows(coarse, m, which, second, &batch.coarse);
+    if (!status && m) status = take(ctx, &batch);
     tell(a, &left, "rows", cursor, s->n);
     if (!status && cli_interrupted()) status = mica_fail(MICA_ERR_CANCELLED, "stopped");
   }
@@ -72,7 +82,12 @@ static mica_status add_rows(const cli_args *a, row_source *s, mica_index_builder
   mica_free(name);
   mica_free(number);
   mica_free(x);
+  mica_free(second);
   return status;
+}
+
+static mica_status to_builder(void *builder, const mica_index_batch *batch) {
+  return mica_index_builder_add(builder, batch);
 }
 
 /* An index of a source's rows; with `path` a file. `data` and `encoder` say where pictures are
@@ -81,14 +96,18 @@ static mica_status build_index(const cli_args *a, const mica_engine *engine, row
                                const char *data, const char *encoder, const char *path,
                                mica_index **out) {
   mica_index_builder *b = NULL;
-  char *spec = index_spec(a);
+  char *spec = search_spec(a);
   mica_status status =
       spec ? mica_index_builder_create(engine, spec, s->width, path, &b) : MICA_ERR_MEMORY;
   if (!status && s->classes) status = mica_index_builder_set_text(b, "classes", s->classes);
   if (!status && data) status = mica_index_builder_set_text(b, "data", data);
   if (!status && encoder) status = mica_index_builder_set_text(b, "encoder", encoder);
-  if (!status) status = add_rows(a, s, b);
+  mica_tensor *coarse = NULL;
+  if (!status) status = search_coarse_open(a, s->n, &coarse);
+  if (!status && coarse) status = search_coarse_fit(engine, spec, coarse, b);
+  if (!status) status = search_add_rows(a, s, PIECE, true, coarse, to_builder, b);
   if (!status) status = mica_index_builder_finish(b, out);
+  mica_tensor_free(coarse);
   mica_index_builder_free(b);
   mica_free(spec);
   return status;
@@ -124,6 +143,17 @@ static void print_built(const cli_args *a, const mica_index *index, const char *
   mica_free(spec);
 }
 
+mica_status search_open_rows(const cli_args *a, int first, search_job *job) {
+  const char *encoder = cli_text(a, "--encoder");
+  if (!encoder)
+    return row_source_features(a->operand[first], cli_text(a, "--labels"), cli_text(a, "--part"),
+                               &job->queries);
+  mica_status status = open_model(job->engine, encoder, &job->encoder);
+  return status ? status
+                : row_source_pictures(a, job->encoder, a->operand + first, a->n_operands - first,
+                                      cli_text(a, "--part"), &job->queries);
+}
+
 static int build(const cli_args *a) {
   search_job job = {.a = a};
   const char *encoder = cli_text(a, "--encoder"), *out = cli_text(a, "--out");
@@ -131,13 +161,7 @@ static int build(const cli_args *a) {
   if (a->n_operands > 2 && !encoder) return cli_usage(a, "build takes one file of features");
   if (!out) out = "features.index";
   mica_status status = cli_engine(a, &job.engine);
-  if (!status && encoder) status = open_model(job.engine, encoder, &job.encoder);
-  if (!status && encoder)
-    status = row_source_pictures(a, job.encoder, a->operand + 1, a->n_operands - 1,
-                                 cli_text(a, "--part"), &job.queries);
-  else if (!status)
-    status = row_source_features(a->operand[1], cli_text(a, "--labels"), cli_text(a, "--part"),
-                                 &job.queries);
+  if (!status) status = search_open_rows(a, 1, &job);
   if (!status)
     status = build_index(a, job.engine, &job.queries, encoder ? a->operand[1] : NULL, encoder, out,
                          &job.index);
@@ -150,9 +174,14 @@ static int build(const cli_args *a) {
 /* ---- an index and its queries ---- */
 
 /* A file of features serves as an index of them, made on the spot. */
-static mica_status open_index(const cli_args *a, search_job *job) {
+static mica_status open_index(const cli_args *a, bool collections, search_job *job) {
   const char *path = a->operand[1];
   mica_archive *archive = NULL;
+  if (mica_is_folder(path)) {
+    if (collections) return mica_collection_open(job->engine, path, &job->collection);
+    return mica_fail(MICA_ERR_INVALID, "%s: %s takes an index file, not a collection", path,
+                     a->operand[0]);
+  }
   mica_status status = mica_archive_open(path, &archive);
   if (status) return status;
   const bool index = mica_archive_metadata(archive, "index") != NULL;
@@ -168,7 +197,7 @@ static mica_status open_index(const cli_args *a, search_job *job) {
 
 /* Labels of queries as the index numbers its classes, by their names where both have some. */
 static mica_status match_labels(search_job *job) {
-  const char *own = mica_index_text(job->index, "classes");
+  const char *own = job->index ? mica_index_text(job->index, "classes") : NULL;
   row_source *q = &job->queries;
   if (!own || !q->classes || !q->label || strcmp(own, q->classes) == 0) return MICA_OK;
   mica_json_doc *a = NULL, *b = NULL;
@@ -193,7 +222,7 @@ static mica_status open_queries(const cli_args *a, search_job *job) {
   if (!encoder && is_feature_file(a->operand[2]))
     return row_source_features(a->operand[2], cli_text(a, "--labels"), cli_text(a, "--part"),
                                &job->queries);
-  if (!encoder) encoder = mica_index_text(job->index, "encoder");
+  if (!encoder && job->index) encoder = mica_index_text(job->index, "encoder");
   if (!encoder)
     return mica_fail(MICA_ERR_INVALID,
                      "%s: is no file of features; --encoder MODEL says what makes some of pictures",
@@ -219,34 +248,49 @@ static mica_status open_seen(search_job *job) {
 
 #define MOST_EFFORT (INT64_C(1) << 40)
 
-/* The rows whose ids --only lists, one a line. */
-static mica_status open_only(search_job *job) {
-  const char *path = cli_text(job->a, "--only");
-  const int64_t n = mica_index_count(job->index), *id = mica_index_ids(job->index);
-  int64_t *list = NULL, count = 0;
-  if (!path) return MICA_OK;
-  mica_status status = ids_read(path, &list, &count);
-  if (!status && !(job->allowed = mica_calloc((size_t)n / 64 + 1, sizeof *job->allowed)))
-    status = MICA_ERR_MEMORY;
-  for (int64_t i = 0; i < n && !status; i++)
-    if (ids_have(list, count, id[i])) job->allowed[i / 64] |= UINT64_C(1) << i % 64;
-  mica_free(list);
+/* The label that --label names: by its number, or as the index calls it. */
+static mica_status open_label(search_job *job) {
+  const char *name = cli_text(job->a, "--label");
+  const char *classes = job->index ? mica_index_text(job->index, "classes") : NULL;
+  job->want = -1;
+  if (!name) return MICA_OK;
+  mica_json_doc *doc = NULL;
+  mica_status status = classes ? mica_json_parse(classes, strlen(classes), &doc) : MICA_OK;
+  const mica_json *list = doc ? mica_json_root(doc) : NULL;
+  for (int64_t c = 0; list && c < mica_json_count(list) && !status; c++) {
+    const char *other = mica_json_string(mica_json_item(list, c));
+    if (other && strcmp(other, name) == 0) job->want = c;
+  }
+  mica_json_free(doc);
+  const size_t digits = job->want < 0 ? strspn(name, "0123456789") : 0;
+  if (digits && !name[digits] && digits < 18) job->want = strtoll(name, NULL, 10);
+  if (!status && job->want < 0)
+    status = mica_fail(MICA_ERR_NOT_FOUND, "--label is '%s', which is no number%s", name,
+                       list ? " and no class of the index" : "");
   return status;
 }
 
-mica_status search_open(const cli_args *a, search_job *job) {
+mica_status search_open(const cli_args *a, bool collections, search_job *job) {
   *job = (search_job){.a = a};
   cli_int(a, "--effort", 0, MOST_EFFORT, &job->effort); /* looked at by run */
   mica_status status = cli_engine(a, &job->engine);
-  if (!status) status = open_index(a, job);
+  if (!status) status = open_index(a, collections, job);
   if (!status) status = open_queries(a, job);
-  if (!status && job->queries.width != mica_index_width(job->index))
-    status =
-        mica_fail(MICA_ERR_SHAPE, "%s: rows of %lld columns, the index has %lld", a->operand[2],
-                  (long long)job->queries.width, (long long)mica_index_width(job->index));
+  const int64_t width = status       ? 0
+                        : job->index ? mica_index_width(job->index)
+                                     : mica_collection_width(job->collection);
+  if (!status && job->queries.width != width)
+    status = mica_fail(MICA_ERR_SHAPE, "%s: rows of %lld columns, the index has %lld",
+                       a->operand[2], (long long)job->queries.width, (long long)width);
+  if (status) return status;
+  job->metric =
+      job->index ? mica_index_metric_of(job->index) : mica_collection_metric_of(job->collection);
+  status = search_coarse_open(a, job->queries.n, &job->coarse);
   if (!status) status = match_labels(job);
   if (!status) status = open_seen(job);
-  if (!status) status = open_only(job);
+  if (!status) status = open_label(job);
+  if (!status && cli_text(a, "--only"))
+    status = ids_read(cli_text(a, "--only"), &job->only, &job->n_only);
   return status;
 }
 
@@ -254,8 +298,10 @@ void search_close(search_job *job) {
   row_source_close(&job->queries);
   mica_free(job->seen_at);
   mica_free(job->seen);
-  mica_free(job->allowed);
+  mica_free(job->only);
+  mica_tensor_free(job->coarse);
   mica_index_free(job->index);
+  mica_collection_free(job->collection);
   mica_model_free(job->encoder);
   mica_engine_free(job->engine);
 }
@@ -273,12 +319,21 @@ mica_status search_piece_begin(const search_job *job, int64_t most, search_piece
   out->which = mica_realloc_array(NULL, (size_t)most, sizeof *out->which);
   out->self = mica_realloc_array(NULL, (size_t)most, sizeof *out->self);
   out->at = mica_realloc_array(NULL, (size_t)most + 1, sizeof *out->at);
+  out->want = mica_realloc_array(NULL, (size_t)most, sizeof *out->want);
   void *x = mica_realloc_array(NULL, (size_t)most, (size_t)q->width * mica_dtype_size(q->dtype));
   out->x = mica_view_of(x, q->dtype, MICA_SHAPE(0, q->width));
   out->o.progress = on_progress;
   out->o.effort = job->effort;
-  out->o.allowed = job->allowed;
-  return out->which && out->self && out->at && x ? MICA_OK : MICA_ERR_MEMORY;
+  void *second = job->coarse ? coarse_room(job->coarse, most) : NULL;
+  out->coarse = mica_view_of(second, MICA_F32, MICA_SHAPE(0, 1));
+  if (job->coarse && !second) return MICA_ERR_MEMORY;
+  out->o.only = job->only;
+  out->o.n_only = job->n_only;
+  out->o.exact = cli_on(job->a, "--exact");
+  if (!(out->which && out->self && out->at && out->want && x)) return MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < most; i++) out->want[i] = job->want;
+  if (job->want >= 0) out->o.want_label = out->want;
+  return MICA_OK;
 }
 
 void search_piece_end(search_piece *piece) {
@@ -286,6 +341,8 @@ void search_piece_end(search_piece *piece) {
   mica_free(piece->self);
   mica_free(piece->at);
   mica_free(piece->seen);
+  mica_free(piece->want);
+  mica_free(piece->coarse.data);
   mica_free(piece->x.data);
 }
 
@@ -313,6 +370,10 @@ mica_status search_piece_next(search_job *job, search_piece *p) {
   if (status || !p->m) return status;
   p->x = mica_view_of(p->x.data, q->dtype, MICA_SHAPE(p->m, q->width));
   for (int64_t i = 0; i < p->m; i++) p->self[i] = q->id[p->which[i]];
+  if (job->coarse) {
+    search_coarse_rows(job->coarse, p->m, p->which, p->coarse.data, &p->coarse);
+    p->o.coarse = &p->coarse;
+  }
   if (cli_on(job->a, "--no-self")) p->o.self_id = p->self;
   return job->seen_at ? gather_seen(job, p) : MICA_OK;
 }
@@ -328,13 +389,21 @@ static int run(const cli_args *a) {
   if (strcmp(what, "query") == 0) return cli_search_query(a);
   if (strcmp(what, "eval") == 0) return cli_search_eval(a);
   if (strcmp(what, "curve") == 0) return cli_search_curve(a);
-  return cli_usage(a, "'%s' is neither build, query, eval nor curve", what);
+  if (strcmp(what, "add") == 0) return cli_search_add(a);
+  if (strcmp(what, "delete") == 0) return cli_search_delete(a);
+  if (strcmp(what, "compact") == 0) return cli_search_compact(a);
+  if (strcmp(what, "import") == 0) return cli_search_import(a);
+  if (strcmp(what, "export") == 0) return cli_search_export(a);
+  return cli_usage(
+      a, "'%s' is none of build, query, eval, curve, add, delete, compact, import and export",
+      what);
 }
 
 static const cli_flag flags[] = {
     {"--out", "-o", "FILE", NULL,
      "build: the index, features.index; query: neighbours as .csv, .npz or .safetensors; eval: the "
-     "measures of each query as .csv; curve: a figure, .svg"},
+     "measures of each query as .csv; curve: a figure, .svg; import: the index; export: a file of "
+     "FAISS, or .copy or .tsv for PostgreSQL"},
     {"--metric", NULL, "M", NULL, "cosine, l2 or inner; cosine unless the specification says"},
     {"--spec", NULL, "INDEX", "exact",
      "which index: `mica list index` tells them and their options"},
@@ -359,15 +428,23 @@ static const cli_flag flags[] = {
      "eval: of equal scores the lower id first, or `against`: wrong answers first"},
     {"--seed", NULL, "N", "0", "eval: of the intervals' resamples"},
     {"--effort", NULL, "N", "0",
-     "lists of an ivf, or candidates of an hnsw, that a query looks at; 0: as the index says"},
-    {"--only", NULL, "FILE", NULL, "the ids of rows that may be in an answer, one a line"},
+     "lists of an ivf, candidates of an hnsw, or rows of a pq, that a query looks at; 0: as the "
+     "index says"},
+    {"--only", NULL, "FILE", NULL,
+     "the ids of rows that may be in an answer, one a line; delete: of those to delete"},
+    {"--coarse", NULL, "FILE", NULL,
+     "what another encoder made of the same rows, or queries: codes (pq) are of that"},
+    {"--label", NULL, "NAME", NULL, "the label that an answer must have, by name or number"},
+    {"--exact", NULL, NULL, NULL, "query, eval: look at every row, whatever the index"},
+    {"--keep-ids", NULL, NULL, NULL,
+     "add: rows keep the numbers of their file, and take the place of rows that have them"},
     {"--seen", NULL, "FILE", NULL, "lines \"query,id\": rows to leave out of a query's answer"},
     {"--strict", NULL, NULL, NULL, "stop at a picture that cannot be read"},
     CLI_COMMON_FLAGS};
 
 const cli_verb verb_search = {
     "search",
-    "build|query|eval|curve FILE...",
+    "build|query|eval|curve|add|delete|compact|import|export FILE...",
     "find the rows of features, or the pictures, that are nearest to others",
     flags,
     1,
@@ -383,7 +460,12 @@ const cli_verb verb_search = {
     "          mica search query photos.index new.jpg\n"
     "          mica search query f.npy f.npy --no-self       without an index file\n"
     "          mica search build f.safetensors --spec hnsw -o g.index\n"
-    "          mica search curve g.index f.safetensors --part test -o curve.svg\n\n"
+    "          mica search curve g.index f.safetensors --part test -o curve.svg\n"
+    "          mica search add photos.collection f.safetensors      a folder that grows\n"
+    "          mica search query photos.collection f.safetensors --label 3\n"
+    "          mica search delete photos.collection 17 204\n"
+    "          mica search export g.index -o g.faiss                FAISS; rows.copy: PostgreSQL\n"
+    "          mica search import g.faiss -o g.index\n\n"
     "Files of features are .npy [N, D], or .npz or .safetensors with `features`, `labels` and "
     "`part`;\nthey and the index may be larger than memory. Rows are numbered as in their file, "
     "pictures as in\ntheir data set. Equal scores: the lower number comes first."};

@@ -9,38 +9,67 @@
 typedef struct search_job {
   const cli_args *a;
   mica_engine *engine;
-  mica_model *encoder; /* NULL: queries are features */
-  mica_index *index;
+  mica_model *encoder;         /* NULL: queries are features */
+  mica_index *index;           /* NULL: a collection */
+  mica_collection *collection; /* NULL: an index */
+  mica_index_metric metric;
   row_source queries;
   int64_t *seen_at, *seen; /* ids to leave out for each query; NULL: none */
-  uint64_t *allowed;       /* a bit a row; NULL: all may be in an answer */
+  mica_tensor *coarse;     /* [queries, C] as the encoder of the codes has them; NULL: none */
+  int64_t *only, n_only;   /* ids that may be in an answer; NULL: all */
+  int64_t want;            /* the label that an answer must have, -1: any */
   int64_t effort;
   mica_time_left left;
 } search_job;
 
-/* Open what the verb's operands and flags name: index and queries. */
-mica_status search_open(const cli_args *a, search_job *job);
+/* Open what the verb's operands and flags name: an index, or with `collections` one that grows, and
+ * queries. */
+mica_status search_open(const cli_args *a, bool collections, search_job *job);
 void search_close(search_job *job);
 
 /* The next queries, up to `most` at once, and what each leaves out of its answer. */
 typedef struct search_piece {
   int64_t most, cursor;
-  int64_t m;                  /* queries; 0 at the end */
-  int64_t *which;             /* [m] their places in job->queries */
-  mica_view x;                /* [m, width] */
-  mica_index_query_options o; /* all but k */
-  int64_t *self, *at, *seen;  /* what the options point to */
+  int64_t m;                        /* queries; 0 at the end */
+  int64_t *which;                   /* [m] their places in job->queries */
+  mica_view x;                      /* [m, width] */
+  mica_index_query_options o;       /* all but k */
+  int64_t *self, *at, *seen, *want; /* what the options point to */
+  mica_view coarse;                 /* likewise; its data is owned */
 } search_piece;
 mica_status search_piece_begin(const search_job *job, int64_t most, search_piece *out);
 mica_status search_piece_next(search_job *job, search_piece *piece);
 void search_piece_end(search_piece *piece);
 
 /* "similarity", "distance" or "product", and a score as that number. */
-const char *search_score_name(const mica_index *index);
-double search_score(const mica_index *index, double score);
+const char *search_score_name(const search_job *job);
+double search_score(const search_job *job, double score);
+
+/* The specification that --spec and --metric make; release with mica_free. */
+char *search_spec(const cli_args *a);
+/* What takes a batch of rows in: an index under construction, or a collection. */
+typedef mica_status (*search_take_fn)(void *ctx, const mica_index_batch *batch);
+/* All rows of a source, so many at a time; `numbered`: with the ids that they have there. */
+mica_status search_add_rows(const cli_args *a, row_source *s, int64_t piece, bool numbered,
+                            const mica_tensor *coarse, search_take_fn take, void *ctx);
+/* The features or pictures that operands from `first` on name. */
+mica_status search_open_rows(const cli_args *a, int first, search_job *job);
+
+/* The n rows of --coarse in memory, NULL without the flag; some of them, side by side in the
+ * buffer; a quantiser of them, as the specification says, for the builder's codes. */
+mica_status search_coarse_open(const cli_args *a, int64_t n, mica_tensor **out);
+void search_coarse_rows(const mica_tensor *coarse, int64_t m, const int64_t *which, void *buffer,
+                        mica_view *out);
+mica_status search_coarse_fit(const mica_engine *engine, const char *text,
+                              const mica_tensor *coarse, mica_index_builder *b);
 
 int cli_search_query(const cli_args *a);
 int cli_search_eval(const cli_args *a);
 int cli_search_curve(const cli_args *a);
+int cli_search_add(const cli_args *a);
+int cli_search_delete(const cli_args *a);
+int cli_search_compact(const cli_args *a);
+int cli_search_import(const cli_args *a);
+int cli_search_export(const cli_args *a);
 
 #endif

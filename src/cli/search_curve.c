@@ -37,6 +37,13 @@ static mica_status ask_one(const curve *c, const search_piece *p, int64_t i,
   mica_view x = p->x;
   x.data = (char *)p->x.data + (size_t)(i * p->x.row_stride) * mica_dtype_size(x.dtype);
   x.shape.dim[0] = 1;
+  mica_view coarse = p->coarse;
+  if (o.coarse) {
+    coarse.data =
+        (char *)coarse.data + (size_t)(i * coarse.row_stride) * mica_dtype_size(coarse.dtype);
+    coarse.shape.dim[0] = 1;
+    o.coarse = &coarse;
+  }
   if (o.self_id) o.self_id += i;
   if (o.seen_at) o.seen_at += i;
   return mica_index_query(c->job.index, &x, &o, row, score);
@@ -136,7 +143,7 @@ int cli_search_curve(const cli_args *a) {
   const char *out = cli_text(a, "--out");
   if (a->n_operands < 3) return cli_usage(a, "expected curve INDEX QUERIES");
   if (!cli_int(a, "-k", 1, 10000, &c.k)) return EXIT_USAGE;
-  mica_status status = search_open(a, &c.job);
+  mica_status status = search_open(a, false, &c.job);
   if (!status) status = take_queries(&c, 500, &p);
   if (!status) status = measure_all(&c, &p);
   if (!status) print(&c);

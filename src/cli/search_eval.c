@@ -22,8 +22,9 @@ typedef struct evaluation {
   search_job job;
   truth truth;
   int64_t depth, seed;
-  int64_t *asked; /* ids of the queries that could be read, in the order of rankings */
-  int rounds;     /* 1, or one for each protocol */
+  bool approximate; /* lists are not of all rows */
+  int64_t *asked;   /* ids of the queries that could be read, in the order of rankings */
+  int rounds;       /* 1, or one for each protocol */
   mica_retrieval *retrieval[3];
   mica_estimate *result[3];
 } evaluation;
@@ -120,8 +121,11 @@ static mica_status begin(const cli_args *a, evaluation *e) {
   if (strcmp(ties, "against") != 0 && strcmp(ties, "id") != 0)
     return mica_fail(MICA_ERR_INVALID, "--ties is '%s', expected id or against", ties);
   o.seed = (uint64_t)e->seed;
-  mica_status status = search_open(a, &e->job);
+  mica_status status = search_open(a, false, &e->job);
   if (!status) status = read_truth(e);
+  char *spec = status ? NULL : mica_index_spec(e->job.index);
+  e->approximate = spec && strncmp(spec, "exact", 5) != 0 && !cli_on(a, "--exact");
+  mica_free(spec);
   e->rounds = e->truth.revisited ? 3 : 1;
   /* What those sets are measured by, unless something else was asked for. */
   if (e->truth.revisited && strcmp(o.measures, MICA_RETRIEVAL_MEASURES) == 0)
@@ -188,6 +192,10 @@ static mica_status print_text(const evaluation *e) {
     if (e->depth && e->depth < mica_index_count(e->job.index))
       printf("; lists end at rank %lld: right answers beyond it count as not found",
              (long long)e->depth);
+    if (e->approximate)
+      printf(
+          "; the index is approximate: rows that it did not look at count as not found (--effort "
+          "looks harder, --exact at all)");
     printf("\n%s", text);
   }
   mica_free(text);
@@ -214,6 +222,8 @@ static mica_status print_json(const evaluation *e) {
   mica_json_begin_object(&w);
   mica_json_put_int(&w, "queries", mica_retrieval_queries(e->retrieval[0]));
   mica_json_put_int(&w, "rows", mica_index_count(e->job.index));
+  mica_json_write_name(&w, "approximate");
+  mica_json_write_bool(&w, e->approximate);
   for (int round = 0; round < e->rounds; round++) {
     if (e->rounds > 1) {
       mica_json_write_name(&w, protocols[round]);

@@ -170,8 +170,7 @@ static void fill_row(const search_grid *g, const books *b, const mica_json *clas
     at++;
     if (row < 0) continue;
     if (label) name_class(classes, label[row], t->caption[at], sizeof *t->caption);
-    snprintf(t->detail[at], sizeof *t->detail, "%.4g",
-             search_score(job->index, g->score[q * g->k + j]));
+    snprintf(t->detail[at], sizeof *t->detail, "%.4g", search_score(job, g->score[q * g->k + j]));
     if (label && own >= 0) t->tile[at].mark = label[row] == own ? MICA_MARK_RIGHT : MICA_MARK_WRONG;
     put_picture(t, at, row_picture(job, b, row, &t->picture[at]));
   }
@@ -209,7 +208,7 @@ static mica_status write_page(const search_grid *g, const mica_figure *figure) {
   snprintf(text, sizeof text,
            "%lld of %lld queries, evenly spaced; beside each its nearest rows with their %s, best "
            "first%s.",
-           (long long)g->n, (long long)g->job->queries.n, search_score_name(g->job->index),
+           (long long)g->n, (long long)g->job->queries.n, search_score_name(g->job),
            mica_index_labels(g->job->index) && g->job->queries.label
                ? ", framed by whether they are of the query's class"
                : "");

@@ -13,7 +13,8 @@
 typedef struct answers {
   search_piece piece;
   int64_t k;
-  int64_t *row; /* [piece.m, k], -1 after the last */
+  int64_t *row; /* [piece.m, k], -1 after the last; of an index */
+  int64_t *id, *label;
   double *score;
 } answers;
 
@@ -39,60 +40,66 @@ static const char *query_name(const search_job *job, int64_t at, char *buf, size
   return buf;
 }
 
-static bool has_names(const mica_index *index) {
+/* Rows of a collection may have labels and names, or come to have them. */
+static bool has_labels(const search_job *job) {
+  return job->collection || mica_index_labels(job->index);
+}
+
+static bool has_names(const search_job *job) {
   char name[2];
-  return *mica_index_name(index, 0, name, sizeof name) != 0;
+  return job->collection || *mica_index_name(job->index, 0, name, sizeof name) != 0;
+}
+
+/* The name of an answer, "" for none. */
+static const char *answer_name(const search_job *job, const answers *t, int64_t at, char *buf,
+                               size_t n) {
+  return job->collection ? mica_collection_name(job->collection, t->id[at], buf, n)
+                         : mica_index_name(job->index, t->row[at], buf, n);
 }
 
 /* One query's neighbours as CSV lines. */
 static void put_lines(const search_job *job, const answers *t, int64_t i, mica_bytes *b) {
   char query[512], name[512];
-  const int64_t *label = mica_index_labels(job->index);
   for (int64_t j = 0; j < t->k; j++) {
-    const int64_t row = t->row[i * t->k + j];
-    if (row < 0) break;
+    const int64_t at = i * t->k + j;
+    if (t->id[at] < 0) break;
     mica_bytes_csv(b, query_name(job, t->piece.which[i], query, sizeof query));
-    mica_bytes_printf(b, ",%lld,%lld,%.9g", (long long)j + 1,
-                      (long long)mica_index_ids(job->index)[row],
-                      search_score(job->index, t->score[i * t->k + j]));
-    if (label) mica_bytes_printf(b, ",%lld", (long long)label[row]);
-    if (has_names(job->index)) {
+    mica_bytes_printf(b, ",%lld,%lld,%.9g", (long long)j + 1, (long long)t->id[at],
+                      search_score(job, t->score[at]));
+    if (has_labels(job)) mica_bytes_printf(b, ",%lld", (long long)t->label[at]);
+    if (has_names(job)) {
       mica_bytes_byte(b, ',');
-      mica_bytes_csv(b, mica_index_name(job->index, row, name, sizeof name));
+      mica_bytes_csv(b, answer_name(job, t, at, name, sizeof name));
     }
     mica_bytes_byte(b, '\n');
   }
 }
 
 static void put_head(const search_job *job, mica_bytes *b) {
-  mica_bytes_printf(b, "query,rank,id,%s%s%s\n", search_score_name(job->index),
-                    mica_index_labels(job->index) ? ",label" : "",
-                    has_names(job->index) ? ",name" : "");
+  mica_bytes_printf(b, "query,rank,id,%s%s%s\n", search_score_name(job),
+                    has_labels(job) ? ",label" : "", has_names(job) ? ",name" : "");
 }
 
 /* The same as one JSON line. */
 static void put_json(const search_job *job, const answers *t, int64_t i, mica_bytes *b) {
   mica_json_writer w = {.out = b};
   char name[512];
-  const int64_t at = t->piece.which[i], *label = mica_index_labels(job->index);
+  const int64_t which = t->piece.which[i];
   mica_json_begin_object(&w);
-  row_source_name(&job->queries, at, name, sizeof name);
+  row_source_name(&job->queries, which, name, sizeof name);
   if (*name)
     mica_json_put_text(&w, "query", name);
   else
-    mica_json_put_int(&w, "query", job->queries.id[at]);
-  if (job->queries.label) mica_json_put_int(&w, "label", job->queries.label[at]);
+    mica_json_put_int(&w, "query", job->queries.id[which]);
+  if (job->queries.label) mica_json_put_int(&w, "label", job->queries.label[which]);
   mica_json_write_name(&w, "neighbours");
   mica_json_begin_array(&w);
-  for (int64_t j = 0; j < t->k && t->row[i * t->k + j] >= 0; j++) {
-    const int64_t row = t->row[i * t->k + j];
+  for (int64_t at = i * t->k; at < (i + 1) * t->k && t->id[at] >= 0; at++) {
     mica_json_begin_object(&w);
-    mica_json_put_int(&w, "id", mica_index_ids(job->index)[row]);
-    mica_json_put_double(&w, search_score_name(job->index),
-                         search_score(job->index, t->score[i * t->k + j]));
-    if (label) mica_json_put_int(&w, "label", label[row]);
-    if (has_names(job->index))
-      mica_json_put_text(&w, "name", mica_index_name(job->index, row, name, sizeof name));
+    mica_json_put_int(&w, "id", t->id[at]);
+    mica_json_put_double(&w, search_score_name(job), search_score(job, t->score[at]));
+    if (has_labels(job)) mica_json_put_int(&w, "label", t->label[at]);
+    if (has_names(job)) mica_json_put_text(&w, "name", answer_name(job, t, at, name, sizeof name));
     mica_json_end_object(&w);
   }
   mica_json_end_array(&w);
@@ -106,10 +113,10 @@ static mica_status put(output *o, const answers *t) {
     if (o->grid)
       search_grid_take(o->grid, t->piece.which[i], t->row + i * t->k, t->score + i * t->k);
     for (int64_t j = 0; j < t->k && o->arrays; j++) {
-      const int64_t row = t->row[i * t->k + j], to = t->piece.which[i] * t->k + j;
-      if (row < 0) continue;
-      o->id[to] = mica_index_ids(o->job->index)[row];
-      o->score[to] = search_score(o->job->index, t->score[i * t->k + j]);
+      const int64_t at = i * t->k + j, to = t->piece.which[i] * t->k + j;
+      if (t->id[at] < 0) continue;
+      o->id[to] = t->id[at];
+      o->score[to] = search_score(o->job, t->score[at]);
     }
     if (o->arrays) continue;
     if (cli_on(o->job->a, "--json") && !o->csv)
@@ -156,7 +163,7 @@ static mica_status end_output(output *o, int64_t k, const char *path) {
   const int64_t n = o->job->queries.n;
   const mica_named_view views[] = {
       {"ids", mica_view_of(o->id, MICA_I64, MICA_SHAPE(n, k))},
-      {search_score_name(o->job->index), mica_view_of(o->score, MICA_F64, MICA_SHAPE(n, k))},
+      {search_score_name(o->job), mica_view_of(o->score, MICA_F64, MICA_SHAPE(n, k))},
       {"queries", mica_view_of(o->job->queries.id, MICA_I64, MICA_SHAPE(n))}};
   return strcmp(ending(path), ".npz") == 0 ? mica_npz_write(path, views, 3, false)
                                            : mica_safetensors_write(path, views, 3, NULL, 0);
@@ -168,7 +175,24 @@ static mica_status begin_answers(const search_job *job, int64_t k, answers *t) {
   t->k = k;
   t->row = mica_realloc_array(NULL, (size_t)(most * k), sizeof *t->row);
   t->score = mica_realloc_array(NULL, (size_t)(most * k), sizeof *t->score);
-  return t->row && t->score ? search_piece_begin(job, most, &t->piece) : MICA_ERR_MEMORY;
+  t->id = mica_realloc_array(NULL, (size_t)(most * k), sizeof *t->id);
+  t->label = mica_realloc_array(NULL, (size_t)(most * k), sizeof *t->label);
+  return t->row && t->score && t->id && t->label ? search_piece_begin(job, most, &t->piece)
+                                                 : MICA_ERR_MEMORY;
+}
+
+static mica_status ask(const search_job *job, answers *t) {
+  const search_piece *p = &t->piece;
+  if (job->collection)
+    return mica_collection_query(job->collection, &p->x, &p->o, t->id, t->score, t->label);
+  mica_status status = mica_index_query(job->index, &p->x, &p->o, t->row, t->score);
+  const int64_t *id = mica_index_ids(job->index), *label = mica_index_labels(job->index);
+  for (int64_t i = 0; i < p->m * t->k && !status; i++) {
+    const int64_t row = t->row[i];
+    t->id[i] = row < 0 ? -1 : id[row];
+    t->label[i] = row < 0 || !label ? MICA_CLASS_NONE : label[row];
+  }
+  return status;
 }
 
 static mica_status answer_all(search_job *job, int64_t k, int64_t shown, const char *path) {
@@ -177,12 +201,14 @@ static mica_status answer_all(search_job *job, int64_t k, int64_t shown, const c
   mica_status status = begin_answers(job, k, &t);
   if (!status) status = begin_output(job, k, path, &o);
   const char *grid = cli_text(job->a, "--grid");
+  if (!status && grid && job->collection)
+    status = mica_fail(MICA_ERR_UNSUPPORTED, "--grid shows the answers of an index file");
   if (!status && grid) status = search_grid_begin(job, grid, k, shown, &o.grid);
   while (!status) {
     status = search_piece_next(job, &t.piece);
     if (status || !t.piece.m) break;
     t.piece.o.k = k;
-    status = mica_index_query(job->index, &t.piece.x, &t.piece.o, t.row, t.score);
+    status = ask(job, &t);
     if (!status) status = put(&o, &t);
   }
   if (!status) status = end_output(&o, k, path);
@@ -193,6 +219,8 @@ static mica_status answer_all(search_job *job, int64_t k, int64_t shown, const c
   mica_free(o.score);
   mica_free(t.row);
   mica_free(t.score);
+  mica_free(t.id);
+  mica_free(t.label);
   search_piece_end(&t.piece);
   return status;
 }
@@ -203,7 +231,7 @@ int cli_search_query(const cli_args *a) {
   const char *out = cli_text(a, "--out");
   if (a->n_operands < 3) return cli_usage(a, "expected query INDEX QUERIES");
   if (!cli_int(a, "-k", 1, 1000000, &k) || !cli_int(a, "--show", 1, 90, &shown)) return EXIT_USAGE;
-  mica_status status = search_open(a, &job);
+  mica_status status = search_open(a, true, &job);
   if (!status) status = answer_all(&job, k, shown, out);
   if (!status && out) cli_result(a, "neighbours", out);
   /* Behind lines on standard output there is no place for one of another kind. */

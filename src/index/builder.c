@@ -24,7 +24,8 @@ struct mica_index_builder {
   int64_t room, names_room; /* rows, bytes */
   int64_t code_room;        /* rows */
   bool labelled, named;
-  mica_status broken; /* the file could not be written */
+  mica_status broken;   /* the file could not be written */
+  mica_record *adopted; /* what the component loads instead of building; or NULL */
 };
 
 mica_status mica_index_builder_create(const mica_engine *engine, const char *spec, int64_t width,
@@ -46,8 +47,14 @@ void mica_index_builder_free(mica_index_builder *builder) {
   if (!builder) return;
   mica_writer_close(builder->writer);
   mica_index_free(builder->index);
+  mica_record_free(builder->adopted);
   mica_free(builder->path);
   mica_free(builder);
+}
+
+void mica_index_builder_adopt(mica_index_builder *builder, mica_record *record) {
+  mica_record_free(builder->adopted);
+  builder->adopted = record;
 }
 
 static mica_status used_up(void) {
@@ -346,9 +353,12 @@ static void settle(mica_index_builder *b) {
 }
 
 /* What the component makes of all rows, unless an earlier attempt has it, and its record. */
-static mica_status build(mica_index *x, mica_record **record) {
+static mica_status build(const mica_index_builder *b, mica_record **record) {
+  mica_index *x = b->index;
   mica_status status = MICA_OK;
-  if (x->fn->build && !x->state)
+  if (b->adopted && !x->state)
+    status = x->fn->load(x->engine, mica_index_options_of(x), &x->rows, b->adopted, &x->state);
+  else if (x->fn->build && !x->state)
     status = x->fn->build(x->engine, mica_index_options_of(x), &x->rows, &x->state);
   return status || !record ? status : mica_index_state(x, record);
 }
@@ -360,7 +370,7 @@ static mica_status finish_file(mica_index_builder *b) {
   mica_record *record = NULL;
   mica_status status = x->fn->build ? mica_writer_map(b->writer, &map) : MICA_OK;
   if (!status && map.bytes) x->rows.x = map.bytes + b->reserve;
-  if (!status) status = build(x, &record);
+  if (!status) status = build(b, &record);
   if (!status) status = b->broken = mica_index_file_end(x, record, b->writer, b->reserve);
   x->rows.x = NULL;
   mica_file_unmap(&map);
@@ -377,7 +387,7 @@ mica_status mica_index_builder_finish(mica_index_builder *builder, mica_index **
   if (!x->rows.n) return mica_fail(MICA_ERR_INVALID, "index: no rows were added");
   settle(builder);
   mica_status status = mica_index_complete(x);
-  if (!status) status = builder->writer ? finish_file(builder) : build(x, NULL);
+  if (!status) status = builder->writer ? finish_file(builder) : build(builder, NULL);
   if (status) return status;
   builder->index = NULL;
   if (!builder->writer) {

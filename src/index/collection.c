@@ -361,6 +361,19 @@ int64_t mica_collection_width(const mica_collection *collection) {
   return collection->width;
 }
 
+const char *mica_collection_spec(const mica_collection *collection) {
+  return collection->spec;
+}
+
+mica_index_metric mica_collection_metric_of(const mica_collection *collection) {
+  for (int m = MICA_INDEX_L2; m <= MICA_INDEX_INNER; m++) {
+    char text[32];
+    snprintf(text, sizeof text, "metric=%s", mica_index_metric_name((mica_index_metric)m));
+    if (strstr(collection->spec, text)) return (mica_index_metric)m;
+  }
+  return MICA_INDEX_COSINE;
+}
+
 int64_t mica_collection_count(mica_collection *collection) {
   mica_collection_state *s = mica_collection_state_take(collection);
   const int64_t rows = s->rows;

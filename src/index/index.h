@@ -60,6 +60,10 @@ mica_status mica_index_file_end(const mica_index *index, const mica_record *reco
 /* What the component keeps, NULL where it keeps nothing; the caller frees it. */
 mica_status mica_index_state(const mica_index *index, mica_record **record);
 
+/* The builder's index is loaded from this record, which the builder takes over also when it fails,
+ * instead of being built of its rows. */
+void mica_index_builder_adopt(mica_index_builder *builder, mica_record *record);
+
 /* Every row is compared: what mica_index_functions.query is to an exact index. */
 mica_status mica_exact_query(const mica_engine *engine, const mica_index_rows *rows,
                              mica_index_question *question);

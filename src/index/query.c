@@ -246,6 +246,9 @@ static mica_status check(const mica_index *index, const mica_view *x,
                      "coarse queries of an index %s, which has no codes of "
                      "another encoder",
                      mica_spec_component(index->spec)->name);
+  for (int64_t i = 1; o->only && i < o->n_only; i++)
+    if (o->only[i] < o->only[i - 1])
+      return mica_fail(MICA_ERR_INVALID, "only: ids that do not ascend");
   if (!o->seen_at) return MICA_OK;
   for (int64_t i = 0; i < x->shape.dim[0]; i++)
     if (o->seen_at[i] < 0 || o->seen_at[i] > o->seen_at[i + 1])
@@ -303,6 +306,28 @@ static mica_status load(mica_index_question *q, const mica_view *x, int64_t begi
 /* An approximate index would pass by many others to find them, or miss them. */
 static bool are_few(const mica_index *index, int64_t allowed, int64_t k) {
   return allowed <= 4 * k || allowed <= index->rows.n / 64;
+}
+
+/* The rows that are allowed and whose ids are listed. */
+static mica_status allow_listed(const mica_index *index, const mica_index_query_options *o,
+                                uint64_t **out) {
+  const int64_t n = index->rows.n;
+  uint64_t *bits = mica_calloc((size_t)n / 64 + 1, sizeof *bits);
+  if (!bits) return MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < n; i++) {
+    if (o->allowed && !(o->allowed[i / 64] >> i % 64 & 1)) continue;
+    int64_t lo = 0, hi = o->n_only;
+    while (lo < hi) {
+      const int64_t mid = lo + (hi - lo) / 2;
+      if (o->only[mid] < index->id[i])
+        lo = mid + 1;
+      else
+        hi = mid;
+    }
+    if (lo < o->n_only && o->only[lo] == index->id[i]) bits[i / 64] |= UINT64_C(1) << i % 64;
+  }
+  *out = bits;
+  return MICA_OK;
 }
 
 static mica_status list_allowed(const mica_index *index, const uint64_t *allowed, int64_t count,
@@ -378,8 +403,11 @@ mica_status mica_index_query(const mica_index *index, const mica_view *queries,
                              const mica_index_query_options *options, int64_t *row, double *score) {
   mica_index_query_options o = MICA_INDEX_QUERY_OPTIONS;
   if (options) memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+  uint64_t *listed = NULL;
   mica_status status = check(index, queries, &o);
+  if (!status && o.only) status = allow_listed(index, &o, &listed);
   if (status) return status;
+  if (listed) o.allowed = listed;
   const int64_t n = queries->shape.dim[0], d = index->rows.d;
   const int64_t k = o.k < index->rows.n ? o.k : index->rows.n, all = block_of(index, k);
   const int64_t block = all < n ? all : n;
@@ -416,6 +444,7 @@ mica_status mica_index_query(const mica_index *index, const mica_view *queries,
   }
   if (!status) status = mica_progress_end(&p);
   mica_free(few);
+  mica_free(listed);
   mica_free(q.x);
   mica_free(q.norm);
   mica_free(q.coarse);

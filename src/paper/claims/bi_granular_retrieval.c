@@ -677,7 +677,7 @@ static const mica_paper_functions functions = {
              "them, and dense vectors trained on what the codes confuse decide best",
     .components = "index:pq index:ivf",
     .smoke = "seeds=1:documents=1000:tests=100:epochs=1:code_epochs=1:parts=8",
-    .recorded = MICA_VERDICT_NONE,
+    .recorded = MICA_VERDICT_NOT_SHOWN,
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_bi_granular_retrieval;

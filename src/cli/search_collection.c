@@ -1,0 +1,126 @@
+/* mica search add, delete, compact: a folder of rows that grows. */
+#include "cli/search.h"
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/judgements.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PIECE 8192 /* rows added at once: each time is a change of the folder */
+
+/* What the folder holds now, after a change of so many rows. */
+static void print_state(const cli_args *a, mica_collection *c, const char *what, int64_t rows) {
+  const int64_t all = mica_collection_count(c), files = mica_collection_segments(c);
+  if (cli_on(a, "--json")) {
+    mica_bytes b = {0};
+    mica_json_writer w = {.out = &b};
+    mica_json_begin_object(&w);
+    mica_json_put_text(&w, "collection", a->operand[1]);
+    if (what) mica_json_put_int(&w, what, rows);
+    mica_json_put_int(&w, "rows", all);
+    mica_json_put_int(&w, "columns", mica_collection_width(c));
+    mica_json_put_int(&w, "files", files);
+    mica_json_put_text(&w, "spec", mica_collection_spec(c));
+    mica_json_end_object(&w);
+    if (!b.status) puts(b.data);
+    mica_bytes_free(&b);
+    return;
+  }
+  if (what) printf("%lld %s; ", (long long)rows, what);
+  printf("%lld rows of %lld columns in %lld files, %s\n", (long long)all,
+         (long long)mica_collection_width(c), (long long)files, mica_collection_spec(c));
+}
+
+static mica_status to_collection(void *collection, const mica_index_batch *batch) {
+  return mica_collection_add(collection, batch);
+}
+
+/* One that is there, or a new one of this width. */
+static mica_status open_or_make(const cli_args *a, search_job *job) {
+  const char *path = a->operand[1];
+  char *manifest = mica_path_join(path, "collection.json");
+  if (!manifest) return MICA_ERR_MEMORY;
+  const bool there = mica_file_exists(manifest);
+  mica_free(manifest);
+  if (there) return mica_collection_open(job->engine, path, &job->collection);
+  char *spec = search_spec(a);
+  mica_status status =
+      spec ? mica_collection_create(job->engine, path, spec, job->queries.width, &job->collection)
+           : MICA_ERR_MEMORY;
+  mica_free(spec);
+  return status;
+}
+
+int cli_search_add(const cli_args *a) {
+  search_job job = {.a = a};
+  int64_t before = 0;
+  if (a->n_operands < 3) return cli_usage(a, "expected add COLLECTION FEATURES");
+  if (a->n_operands > 3 && !cli_text(a, "--encoder"))
+    return cli_usage(a, "add takes one file of features");
+  mica_status status = cli_engine(a, &job.engine);
+  if (!status) status = search_open_rows(a, 2, &job);
+  if (!status) status = open_or_make(a, &job);
+  if (!status) before = mica_collection_count(job.collection);
+  if (!status)
+    status = search_add_rows(a, &job.queries, PIECE, cli_on(a, "--keep-ids"), NULL, to_collection,
+                             job.collection);
+  if (!status)
+    print_state(a, job.collection, "added", mica_collection_count(job.collection) - before);
+  const int code = status ? cli_failed(a) : EXIT_OK;
+  search_close(&job);
+  return code;
+}
+
+/* Ids of the operands and of the file of --only. */
+static mica_status ids_given(const cli_args *a, int64_t **out, int64_t *n) {
+  int64_t *list = NULL, count = 0;
+  const char *path = cli_text(a, "--only");
+  mica_status status = path ? ids_read(path, &list, &count) : MICA_OK;
+  int64_t *all = mica_realloc_array(NULL, (size_t)(count + a->n_operands), sizeof *all);
+  if (!status && !all) status = MICA_ERR_MEMORY;
+  if (!status && count) memcpy(all, list, (size_t)count * sizeof *all);
+  mica_free(list);
+  for (int i = 2; i < a->n_operands && !status; i++) {
+    const char *text = a->operand[i];
+    const size_t digits = strspn(text, "0123456789");
+    if (!digits || text[digits] || digits > 18)
+      status = mica_fail(MICA_ERR_INVALID, "'%s' is no id: a number of 0 or more", text);
+    else
+      all[count++] = strtoll(text, NULL, 10);
+  }
+  *out = all;
+  *n = count;
+  return status;
+}
+
+int cli_search_delete(const cli_args *a) {
+  search_job job = {.a = a};
+  int64_t *id = NULL, n = 0, deleted = 0;
+  if (a->n_operands < 2) return cli_usage(a, "expected delete COLLECTION ID...");
+  if (a->n_operands == 2 && !cli_text(a, "--only"))
+    return cli_usage(a, "delete which rows? Ids, or --only FILE");
+  mica_status status = ids_given(a, &id, &n);
+  if (!status) status = cli_engine(a, &job.engine);
+  if (!status) status = mica_collection_open(job.engine, a->operand[1], &job.collection);
+  if (!status) status = mica_collection_delete(job.collection, id, n, &deleted);
+  if (!status) print_state(a, job.collection, "deleted", deleted);
+  const int code = status ? cli_failed(a) : EXIT_OK;
+  mica_free(id);
+  search_close(&job);
+  return code;
+}
+
+int cli_search_compact(const cli_args *a) {
+  search_job job = {.a = a};
+  if (a->n_operands != 2) return cli_usage(a, "expected compact COLLECTION");
+  mica_status status = cli_engine(a, &job.engine);
+  if (!status) status = mica_collection_open(job.engine, a->operand[1], &job.collection);
+  if (!status) status = mica_collection_compact(job.collection);
+  if (!status) print_state(a, job.collection, NULL, 0);
+  const int code = status ? cli_failed(a) : EXIT_OK;
+  search_close(&job);
+  return code;
+}
