@@ -13,16 +13,32 @@ typedef struct encoding {
   mica_dtype dtype;
 } encoding;
 
+/* Where a x + b < 2^53 and p < 2 buckets, as the tables here have it: no division is needed. */
+static void hash_exactly(int64_t buckets, double x, int64_t k, const int64_t *slope,
+                         const int64_t *bias, const int64_t *prime, double *out) {
+  const double most = (double)buckets, last = most - 1;
+  for (int64_t j = 0; j < k; j++) {
+    const double p = (double)prime[j], v = (double)slope[j] * x + (double)bias[j];
+    double h = v - floor(v / p) * p; /* off by p at the most, where the quotient was rounded up */
+    h = h < 0 ? h + p : h;
+    h = h >= most ? h - most : h;
+    out[j] = h / last;
+  }
+}
+
 /* The k hash values of an id as numbers. */
 static void encode(const encoding *o, int64_t id, int64_t k, const int64_t *slope,
-                   const int64_t *bias, const int64_t *prime, double *out) {
+                   const int64_t *bias, const int64_t *prime, bool exact, double *out) {
   const uint64_t x = (uint64_t)id;
-  for (int64_t j = 0; j < k; j++) {
-    const uint64_t p = (uint64_t)prime[j];
-    /* Each step below p < 2^31, so no product leaves 64 bits. */
-    const uint64_t h = ((uint64_t)slope[j] % p * (x % p) + (uint64_t)bias[j]) % p;
-    out[j] = (double)(h % (uint64_t)o->buckets) / (double)(o->buckets - 1);
-  }
+  if (exact && id < (int64_t)1 << 32)
+    hash_exactly(o->buckets, (double)id, k, slope, bias, prime, out);
+  else
+    for (int64_t j = 0; j < k; j++) {
+      const uint64_t p = (uint64_t)prime[j];
+      /* Each step below p < 2^31, so no product leaves 64 bits. */
+      const uint64_t h = ((uint64_t)slope[j] % p * (x % p) + (uint64_t)bias[j]) % p;
+      out[j] = (double)(h % (uint64_t)o->buckets) / (double)(o->buckets - 1);
+    }
   if (!o->normal) {
     for (int64_t j = 0; j < k; j++) out[j] = 2 * out[j] - 1;
     return;
@@ -33,6 +49,14 @@ static void encode(const encoding *o, int64_t id, int64_t k, const int64_t *slop
     out[j] = r * cos(angle);
     out[j + 1] = r * sin(angle);
   }
+}
+
+/* Are slopes and biases below 2^20, and primes from the buckets to less than twice as many? */
+static bool small(const encoding *o, int64_t k, const int64_t *slope, const int64_t *bias,
+                  const int64_t *prime) {
+  for (int64_t j = 0; j < k; j++)
+    if (slope[j] >= 1 << 20 || bias[j] >= 1 << 20 || prime[j] >= 2 * o->buckets) return false;
+  return true;
 }
 
 static void encode_forward(mica_call *c) {
@@ -64,8 +88,10 @@ static void encode_forward(mica_call *c) {
   const mica_view *y = mica_call_output(c, o->dtype, shape);
   double *u = y ? mica_call_scratch(c, (size_t)k * sizeof *u) : NULL;
   if (!u) return;
+  const bool exact = small(o, k, c->in[1].data, c->in[2].data, prime);
   for (int64_t i = 0; i < n; i++) {
-    encode(o, ((const int64_t *)c->in[0].data)[i], k, c->in[1].data, c->in[2].data, prime, u);
+    encode(o, ((const int64_t *)c->in[0].data)[i], k, c->in[1].data, c->in[2].data, prime, exact,
+           u);
     if (o->dtype == MICA_F32)
       for (int64_t j = 0; j < k; j++) ((float *)y->data)[i * k + j] = (float)u[j];
     else
@@ -256,7 +282,7 @@ static void row(const mica_packed_embedding *p, int64_t field, int64_t id, float
   const float *from = mica_packed_data(p, 0);
   double u[DEEP_MOST];
   float x[DEEP_MOST], y[DEEP_MOST];
-  encode(&o, p->offset[field] + id, k, p->derived, p->derived + k, p->derived + 2 * k, u);
+  encode(&o, p->offset[field] + id, k, p->derived, p->derived + k, p->derived + 2 * k, true, u);
   for (int64_t j = 0; j < k; j++) x[j] = (float)u[j];
   for (int i = 0; i < BLOCKS; i++) {
     from = layer(from, i ? w : k, w, x, y);

@@ -24,6 +24,30 @@ static int64_t place(const windows *o, int64_t x, int64_t s, int64_t i, int64_t 
   return at % length;
 }
 
+/* The same for all elements of a vector: what depends on the element alone is in `step` (index,
+ * then sign), what does not is worked out once. Places with a minus as -1 - place. */
+static void places(const windows *o, const int64_t *step, int64_t x, int64_t s, int64_t length,
+                   int64_t *at) {
+  const int64_t *r = o->number, p = r[0], d = o->width;
+  const int64_t first = (x % p * r[3] % p + r[1] + r[4] * (s % p) % p) % p;
+  const int64_t sign = (x % p * r[7] % p + r[5] + r[8] * (s % p) % p) % p;
+  for (int64_t i = 0; i < d; i++) {
+    int64_t index = first + step[i], chance = sign + step[d + i];
+    index -= index >= p ? p : 0;
+    chance -= chance >= p ? p : 0;
+    const int64_t to = index % length;
+    at[i] = chance % 2 ? to : -1 - to;
+  }
+}
+
+static void steps_of(const windows *o, int64_t *step) {
+  const int64_t *r = o->number, p = r[0], w = o->width / o->pieces;
+  for (int64_t i = 0; i < o->width; i++) {
+    step[i] = (i % w + r[2] * (i / w) % p) % p;
+    step[o->width + i] = r[6] * (i % p) % p;
+  }
+}
+
 void mica_array_places(int64_t n, int64_t slots, const int64_t *ids, int64_t width, int64_t pieces,
                        const int64_t *numbers, int64_t length, int64_t *index, int64_t *sign) {
   windows o = {width, pieces, slots, {0}};
@@ -56,16 +80,15 @@ static void forward(mica_call *c) {
   /* The place of each element; those with a minus as -1 - place. */
   int64_t *at = y ? mica_call_saved(c, (size_t)(n * d) * sizeof *at) : NULL;
   if (!at) return;
+  int64_t *step = mica_call_scratch(c, (size_t)(2 * d) * sizeof *step);
+  if (!step) return;
+  steps_of(o, step);
   for (int64_t k = 0; k < n; k++) {
     if (id[k] < 0) {
       mica_call_fail(c, MICA_ERR_INVALID, "id %lld is negative:", (long long)id[k]);
       return;
     }
-    for (int64_t i = 0; i < d; i++) {
-      bool negative;
-      const int64_t from = place(o, id[k], k % slots, i, length, &negative);
-      at[k * d + i] = negative ? -1 - from : from;
-    }
+    places(o, step, id[k], k % slots, length, at + k * d);
   }
   if (y->dtype == MICA_F32) {
     const float *x = array->data;
