@@ -105,6 +105,11 @@ MICA_API mica_status mica_embedding_use(mica_embedding_table *table,
 MICA_API mica_status mica_packed_embedding_save(const mica_packed_embedding *packed,
                                                 const char *path);
 MICA_API mica_status mica_packed_embedding_open(const char *path, mica_packed_embedding **out);
+/* The same from a file's bytes in memory, which are not needed afterwards; `name` is for messages.
+ */
+MICA_API mica_status mica_packed_embedding_open_memory(const void *bytes, size_t n,
+                                                       const char *name,
+                                                       mica_packed_embedding **out);
 /* NULL does nothing. */
 MICA_API void mica_packed_embedding_free(mica_packed_embedding *packed);
 /* Vectors of n examples: ids [n, fields] -> out [n, fields, width], on the engine's threads. An id

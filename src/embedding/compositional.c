@@ -254,10 +254,14 @@ static mica_status check(mica_packed_embedding *p) {
   if (mica_packed_count(p, 0) != 2 * (fields + 1))
     return mica_packed_wrong(p, "the fields' places do not fit");
   const cut *plan = mica_packed_data(p, 0);
+  if (plan[0].first < 0 || plan[0].second < 0)
+    return mica_packed_wrong(p, "the fields' places do not fit");
   for (int64_t f = 0; f < fields; f++) {
+    if (plan[f + 1].first < plan[f].first || plan[f + 1].second < plan[f].second)
+      return mica_packed_wrong(p, "the fields' places do not rise");
     const int64_t q = plan[f + 1].first - plan[f].first, m = plan[f + 1].second - plan[f].second;
-    if (plan[f].first < 0 || plan[f].second < 0 || q < 1 || m < 0 || q > p->size[f] ||
-        m > p->size[f] || q < (m ? (p->size[f] + m - 1) / m : p->size[f]))
+    if (q < 1 || q > p->size[f] || m > p->size[f] ||
+        q < (m ? (p->size[f] + m - 1) / m : p->size[f]))
       return mica_packed_wrong(p, "the fields' places do not fit");
   }
   if (plan[fields].first * p->width > mica_packed_count(p, 1) ||

@@ -234,20 +234,17 @@ static mica_status read_packed(const mica_archive *a, const mica_packed_form *fo
   return status == MICA_OK ? form->check(*out) : status;
 }
 
-mica_status mica_packed_embedding_open(const char *path, mica_packed_embedding **out) {
-  mica_archive *a = NULL;
+static mica_status read_archive(const mica_archive *a, mica_packed_embedding **out) {
   mica_tensor *fields = NULL, *settings = NULL;
   mica_packed_embedding *p = NULL;
   const mica_packed_form *form = NULL;
-  *out = NULL;
-  mica_status status = mica_archive_open(path, &a);
-  if (status != MICA_OK) return status;
   const char *name = mica_archive_metadata(a, "mica.embedding");
+  mica_status status = MICA_OK;
   for (int i = 0; name && i < N_FORMS; i++)
     if (strcmp(forms[i]->name, name) == 0) form = forms[i];
   if (!form)
     status = mica_fail(name ? MICA_ERR_UNSUPPORTED : MICA_ERR_FORMAT,
-                       "%s: %s%s, expected a packed table", path,
+                       "%s: %s%.80s, expected a packed table", mica_archive_path(a),
                        name ? "a table of the form " : "no table", name ? name : "");
   if (status == MICA_OK) status = read_integers(a, "table.fields", 1, &fields);
   if (status == MICA_OK)
@@ -255,11 +252,31 @@ mica_status mica_packed_embedding_open(const char *path, mica_packed_embedding *
   if (status == MICA_OK) status = read_packed(a, form, fields, settings, &p);
   mica_tensor_free(fields);
   mica_tensor_free(settings);
-  mica_archive_close(a);
   if (status != MICA_OK) {
     mica_packed_embedding_free(p);
     return status;
   }
   *out = p;
   return MICA_OK;
+}
+
+static mica_status open_archive(mica_status status, mica_archive *a, mica_packed_embedding **out) {
+  *out = NULL;
+  if (status != MICA_OK) return status;
+  status = read_archive(a, out);
+  mica_archive_close(a);
+  return status;
+}
+
+mica_status mica_packed_embedding_open(const char *path, mica_packed_embedding **out) {
+  mica_archive *a = NULL;
+  const mica_status status = mica_archive_open(path, &a);
+  return open_archive(status, a, out);
+}
+
+mica_status mica_packed_embedding_open_memory(const void *bytes, size_t n, const char *name,
+                                              mica_packed_embedding **out) {
+  mica_archive *a = NULL;
+  const mica_status status = mica_archive_open_memory(bytes, n, name, &a);
+  return open_archive(status, a, out);
 }

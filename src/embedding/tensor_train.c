@@ -387,7 +387,7 @@ static mica_status check(mica_packed_embedding *p) {
   int64_t d[3];
   cut_width(p->width, d);
   for (int64_t f = 0; f < p->fields; f++) {
-    bool fits = plan[f].first >= 0 && plan[f].rank >= 0 && d[0] * d[1] * plan[f].rank <= TRAIN_MOST;
+    bool fits = plan[f].first >= 0 && plan[f].rank >= 0 && plan[f].rank <= TRAIN_MOST / d[0] / d[1];
     for (int k = 0; k < 3; k++) fits = fits && plan[f].n[k] >= 1 && plan[f].n[k] < 1 << 20;
     if (!fits || plan[f].n[0] * plan[f].n[1] < 1 ||
         (p->size[f] - 1) / plan[f].n[0] / plan[f].n[1] >= plan[f].n[2] ||
