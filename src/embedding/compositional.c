@@ -16,8 +16,8 @@ enum { QUOTIENT, REMAINDER, QUOTIENT_IDS, REMAINDER_IDS };
     const T *q = c->in[QUOTIENT].data, *r = c->in[REMAINDER].data;                                 \
     const int64_t *i = c->in[QUOTIENT_IDS].data, *j = c->in[REMAINDER_IDS].data;                   \
     for (int64_t k = 0; k < n; k++, y += d) {                                                      \
-      const T *a = q + i[k] * d, *b = r + j[k] * d;                                                \
-      if (j[k] < 0)                                                                                \
+      const T *a = q + i[k] * d, *b = j[k] < 0 ? NULL : r + j[k] * d;                              \
+      if (!b)                                                                                      \
         memcpy(y, a, (size_t)d * sizeof *y);                                                       \
       else if (multiply)                                                                           \
         for (int64_t x = 0; x < d; x++) y[x] = a[x] * b[x];                                        \
@@ -34,10 +34,10 @@ enum { QUOTIENT, REMAINDER, QUOTIENT_IDS, REMAINDER_IDS };
     int64_t rows = 0;                                                                              \
     for (int64_t k = 0; k < n; k++) {                                                              \
       if (own[k] < 0) continue;                                                                    \
-      const T *b = other + its[k] * d, *from = gy + k * d;                                         \
+      const T *b = multiply && its[k] >= 0 ? other + its[k] * d : NULL, *from = gy + k * d;        \
       T *to = g + rows * d;                                                                        \
       ids[rows++] = own[k];                                                                        \
-      if (!multiply || its[k] < 0)                                                                 \
+      if (!b)                                                                                      \
         memcpy(to, from, (size_t)d * sizeof *to);                                                  \
       else                                                                                         \
         for (int64_t x = 0; x < d; x++) to[x] = from[x] * b[x];                                    \
