@@ -89,6 +89,12 @@ static mica_var lookup(bed *b) {
 
 /* ---- budgets ---- */
 
+static void near(const char *spec, const float *a, const float *b, int64_t n, double bound) {
+  for (int64_t i = 0; i < n; i++)
+    if (!(fabs((double)a[i] - (double)b[i]) <= bound))
+      fail_msg("%s: element %lld is %.9g and %.9g", spec, (long long)i, (double)a[i], (double)b[i]);
+}
+
 static void test_budgets(void **state) {
   (void)state;
   for (int i = 0; i < METHODS; i++) {
@@ -113,6 +119,47 @@ static void test_budgets(void **state) {
     mica_packed_embedding_free(p);
     end(&b);
   }
+}
+
+/* Whatever the share, what is packed is what was trained: a table of many fields, row by row. */
+static void test_shares(void **state) {
+  (void)state;
+  enum { MANY = 8 };
+  static const int64_t size[MANY] = {94, 148, 63, 4, 23, 79, 73, 21};
+  static const char *const names[] = {"hash", "compositional", "tt", "mde", "autodim", "mgqe"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    for (int percent = 5; percent <= 100; percent += 5) {
+      mica_params *params = NULL;
+      mica_packed_embedding *p = NULL;
+      mica_tape *t = NULL;
+      char spec[80];
+      snprintf(spec, sizeof spec, "%s:bytes=%.2f", names[i], percent / 100.0);
+      assert_int_equal(mica_params_create(engine, 1, &params), MICA_OK);
+      mica_node *node = mica_node_child(mica_params_root(params), "table");
+      if (mica_embedding_init(node, spec, MANY, size, 16) == MICA_OK) {
+        int64_t id[MANY];
+        float out[MANY * 16];
+        assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+        assert_int_equal(mica_embedding_decide(mica_embedding_at(node)), MICA_OK);
+        assert_int_equal(mica_embedding_export(mica_embedding_at(node), &p), MICA_OK);
+        mica_embedding_facts f;
+        mica_packed_embedding_describe(p, &f);
+        if (f.rate > percent / 100.0 + 1e-9) fail_msg("%s takes %g", spec, f.rate);
+        for (int64_t k = 0; k < 150; k++) {
+          for (int j = 0; j < MANY; j++) id[j] = k % size[j];
+          const mica_view v = mica_view_of(id, MICA_I64, MICA_SHAPE(1, MANY));
+          mica_tape_reset(t);
+          const mica_view y = mica_read(t, mica_embedding_lookup(t, node, mica_borrow(t, &v)));
+          assert_int_equal(mica_packed_embedding_lookup(p, engine, 1, id, out), MICA_OK);
+          near(spec, y.data, out, MANY * 16, 2e-6);
+        }
+      } else if (!strstr(mica_last_error(), "is the least")) {
+        fail_msg("%s: %s", spec, mica_last_error());
+      }
+      mica_packed_embedding_free(p);
+      mica_tape_free(t);
+      mica_params_free(params);
+    }
 }
 
 static void test_too_small(void **state) {
@@ -154,12 +201,6 @@ static void train(bed *b, int steps) {
   mica_optimiser_free(opt);
   mica_tape_reset(b->t);
   mica_set_training(b->t, false);
-}
-
-static void near(const char *spec, const float *a, const float *b, int64_t n, double bound) {
-  for (int64_t i = 0; i < n; i++)
-    if (!(fabs((double)a[i] - (double)b[i]) <= bound))
-      fail_msg("%s: element %lld is %.9g and %.9g", spec, (long long)i, (double)a[i], (double)b[i]);
 }
 
 static void test_packed_gives_the_same(void **state) {
@@ -628,6 +669,7 @@ static void test_failing_allocations(void **state) {
 int main(void) {
   if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_budgets),
+                                     cmocka_unit_test(test_shares),
                                      cmocka_unit_test(test_too_small),
                                      cmocka_unit_test(test_packed_gives_the_same),
                                      cmocka_unit_test(test_lists),

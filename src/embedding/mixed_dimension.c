@@ -33,21 +33,29 @@ static int64_t field_bytes(const mica_embedding_table *e, int64_t f, int64_t w) 
   return 4 * (e->size[f] * w + (w < e->width ? w * e->width : 0));
 }
 
-static int64_t widths_bytes(const mica_embedding_table *e, int64_t *w) {
+/* Fields that a projection saves nothing for are as wide as the vector. */
+static int64_t useful(const mica_embedding_table *e, int64_t f, int64_t w) {
+  return field_bytes(e, f, w) < field_bytes(e, f, e->width) ? w : e->width;
+}
+
+static int64_t widths_bytes(const mica_embedding_table *e, const int64_t *w) {
   int64_t sum = 8 * e->fields;
-  for (int64_t f = 0; f < e->fields; f++) {
-    if (field_bytes(e, f, w[f]) >= field_bytes(e, f, e->width)) w[f] = e->width;
-    sum += field_bytes(e, f, w[f]);
-  }
+  for (int64_t f = 0; f < e->fields; f++) sum += field_bytes(e, f, w[f]);
   return sum;
+}
+
+/* The widths of an alpha. */
+static void widths_of(const mica_embedding_table *e, double alpha, int64_t *w) {
+  const mixed_options *o = e->options;
+  mica_mixed_dimensions(e->fields, e->size, e->width, alpha, o->power, w);
+  for (int64_t f = 0; f < e->fields; f++) w[f] = useful(e, f, w[f]);
 }
 
 /* Bytes fall with alpha, so the share is 1 - alpha. */
 static int64_t alpha_bytes(const void *ctx, double share) {
   const mica_embedding_table *e = ctx;
-  const mixed_options *o = e->options;
   int64_t *w = (int64_t *)e->plan + e->fields;
-  mica_mixed_dimensions(e->fields, e->size, e->width, 1 - share, o->power, w);
+  widths_of(e, 1 - share, w);
   return widths_bytes(e, w);
 }
 
@@ -61,7 +69,7 @@ static void fill(const mica_embedding_table *e, double alpha, int64_t *w) {
     double most = 0;
     for (int64_t f = 0; f < e->fields; f++) {
       if (w[f] >= e->width) continue;
-      const int64_t more = field_bytes(e, f, w[f] + 1) - field_bytes(e, f, w[f]);
+      const int64_t more = field_bytes(e, f, useful(e, f, w[f] + 1)) - field_bytes(e, f, w[f]);
       const double lack = wanted(e->width, least, e->size[f], alpha) / (double)w[f];
       if (sum + more > e->budget || lack <= most) continue;
       most = lack;
@@ -69,7 +77,7 @@ static void fill(const mica_embedding_table *e, double alpha, int64_t *w) {
       cost = more;
     }
     if (best < 0) return;
-    w[best]++;
+    w[best] = useful(e, best, w[best] + 1);
     sum += cost;
   }
 }
@@ -97,8 +105,7 @@ static mica_status mixed_init(mica_embedding_table *e) {
   if (!w) return MICA_ERR_MEMORY;
   const double share = mica_embedding_share(e->budget, alpha_bytes, e);
   if (share < 0) return mica_embedding_too_small(e, alpha_bytes(e, 0));
-  mica_mixed_dimensions(e->fields, e->size, e->width, 1 - share, o->power, w);
-  widths_bytes(e, w);
+  widths_of(e, 1 - share, w);
   if (o->fill) fill(e, 1 - share, w);
   mica_status status = MICA_OK;
   for (int64_t f = 0; f < e->fields && status == MICA_OK; f++) status = make_field(e, f, w[f]);
