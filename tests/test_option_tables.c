@@ -68,6 +68,8 @@ static const struct {
     WITH(MICA_KIND_OPTIMISER, "lamb", mica_lamb_options, MICA_LAMB_OPTIONS),
     WITH(MICA_KIND_OPTIMISER, "lars", mica_lars_options, MICA_LARS_OPTIONS),
     WITH(MICA_KIND_OPTIMISER, "rsgd", mica_rsgd_options, MICA_RSGD_OPTIONS),
+    WITH(MICA_KIND_LAYER, "bt2", mica_bt2_options, MICA_BT2_OPTIONS),
+    WITH(MICA_KIND_SCHEME, "compatible", mica_compatible_options, MICA_COMPATIBLE_OPTIONS),
     WITH(MICA_KIND_LAYER, "moment", mica_moment_options, MICA_MOMENT_OPTIONS),
     WITH(MICA_KIND_SCHEDULE, "polynomial", mica_schedule_options, MICA_SCHEDULE_OPTIONS),
     WITH(MICA_KIND_SCHEDULE, "inverse-sqrt", mica_schedule_options, MICA_SCHEDULE_OPTIONS),

@@ -32,9 +32,11 @@ typedef struct mica_layer_inputs {
 #define MICA_LAYER_PARTS 4
 
 typedef struct mica_layer_outputs {
-  mica_var logits;                 /* [N,classes] */
-  mica_var features;               /* another embedding in place of the features; MICA_NONE: none */
-  mica_var part[MICA_LAYER_PARTS]; /* what a loss made for this head reads besides */
+  mica_var logits;   /* [N,classes] */
+  mica_var features; /* another embedding in place of the features; MICA_NONE: none */
+  /* What a loss made for such heads reads besides: [0] the part for an older index, [1] what is
+   * like an independent network's features (mica/compatible.h). */
+  mica_var part[MICA_LAYER_PARTS];
 } mica_layer_outputs;
 
 /* The table of a component of kind MICA_KIND_LAYER. */
@@ -155,6 +157,55 @@ MICA_API mica_status mica_nn_recalibration_init(mica_node *node, int64_t channel
  * y. */
 MICA_API void mica_nn_recalibration(mica_tape *t, mica_node *node, mica_var x, mica_var *weight,
                                     mica_var *bias);
+
+/* ---- orthogonal weights ---- */
+
+/* How a free matrix becomes an orthogonal one. With S its strict lower triangle less its transpose:
+ * e^S, (1 - S/2)^-1 (1 + S/2), or the product of the Householder reflections that its columns below
+ * the diagonal describe. */
+typedef enum mica_orthogonal_map {
+  MICA_ORTHOGONAL_EXP,
+  MICA_ORTHOGONAL_CAYLEY,
+  MICA_ORTHOGONAL_HOUSEHOLDER
+} mica_orthogonal_map;
+
+/* A linear layer whose weight [out,in] has orthonormal columns (rows where out < in): the first
+ * columns of base Q, with Q made of the free matrix `original` and `base` a buffer, at first drawn
+ * orthogonal, where Q = 1 (PyTorch's orthogonal parametrisation, whose names these are:
+ * parametrizations.weight.original, .0.base). No bias. The free matrix does not decay: that would
+ * pull the weight to its base. */
+MICA_API mica_status mica_nn_orthogonal_init(mica_node *node, int64_t in, int64_t out);
+/* The weight [out,in], and x W^T. */
+MICA_API mica_var mica_nn_orthogonal_weight(mica_tape *t, mica_node *node, mica_orthogonal_map map);
+MICA_API mica_var mica_nn_orthogonal(mica_tape *t, mica_node *node, mica_orthogonal_map map,
+                                     mica_var x);
+/* Make the present weight the base and the free matrix what it was at first: far from its base a
+ * map has steep places. */
+MICA_API mica_status mica_nn_orthogonal_rebase(mica_node *node, mica_orthogonal_map map);
+
+/* ---- an embedding that an older one's index can be asked with ---- */
+
+/* Backward-compatible training by basis transformation (Zhou et al. 2022, arXiv 2211.03989), of
+ * features z [N, d + old], for an older embedding of `old` dimensions. With f = z[:d] / |z[:d]|, o
+ * the first `add` of fc3 (relu z), made of length 1, and orthogonal P and Q:
+ *     v = [o, P (scale f)],   b = Q v[:old],   embedding = [b, v[old:]] of d + add dimensions,
+ * logits = fc_out f. The first `old` dimensions are for the older index, all of them for its own.
+ */
+typedef struct mica_bt2_options {
+  uint32_t size;
+  int64_t old, add;
+  double scale;
+  int32_t map; /* mica_orthogonal_map */
+} mica_bt2_options;
+#define MICA_BT2_OPTIONS                                                                           \
+  { sizeof(mica_bt2_options), 16, 4, 2.0, MICA_ORTHOGONAL_EXP }
+/* Below node: fc3, fc_out, ortholinear_p, ortholinear_old2. MICA_ERR_INVALID where the dimensions
+ * do not fit: 1 <= old < features, add <= old <= d + add. */
+MICA_API mica_status mica_nn_bt2_init(mica_node *node, int64_t features, int64_t classes,
+                                      const mica_bt2_options *o);
+/* Embedding and logits; *old_part (may be NULL) is b, *new_part (may be NULL) is f. */
+MICA_API mica_var mica_nn_bt2(mica_tape *t, mica_node *node, const mica_bt2_options *o, mica_var z,
+                              mica_var *logits, mica_var *old_part, mica_var *new_part);
 
 #ifdef __cplusplus
 }

@@ -4,6 +4,7 @@
 #define MICA_LOSS_H
 
 #include <mica/component.h>
+#include <mica/layer.h>
 #include <mica/ops.h>
 #include <mica/param.h>
 
@@ -23,8 +24,10 @@ typedef struct mica_loss_inputs {
   mica_var targets;        /* float [N,..]: soft labels or regression targets */
   mica_var teacher_logits; /* [N,C], detached */
   mica_var teacher_features;
-  mica_var mask;        /* [N,L]: 1 where a position holds something, 0 elsewhere */
-  mica_var class_means; /* [C,Dt]: mean teacher features of each class, detached */
+  mica_var mask;                   /* [N,L]: 1 where a position holds something, 0 elsewhere */
+  mica_var class_means;            /* [C,Dt]: mean teacher features of each class, detached */
+  mica_var guide_features;         /* of a second teacher: an independent model of the same task */
+  mica_var part[MICA_LAYER_PARTS]; /* what the head gives besides (mica/layer.h) */
   /* Maps, tokens or vectors of the same places in both networks, first to last; the teacher's are
    * detached. */
   int taps;

@@ -5,6 +5,7 @@
 #include <mica/alignment.h>
 #include <mica/base.h>
 #include <mica/collection.h>
+#include <mica/compatible.h>
 #include <mica/component.h>
 #include <mica/data.h>
 #include <mica/dataset.h>

@@ -24,6 +24,7 @@ typedef struct mica_scheme_setting {
   const mica_preprocess *preprocess; /* of the stream's pictures; NULL: as the teacher's */
   const char *const *classes;        /* names of net's classes; NULL: not checked */
   const mica_net *teacher;           /* NULL: the one that the scheme's options name */
+  const mica_net *guide; /* a second one ("compatible": an independent new model), likewise */
 } mica_scheme_setting;
 
 /* The table of a component of kind MICA_KIND_SCHEME. Its descriptor's `provides` tells what it can
@@ -79,6 +80,16 @@ typedef struct mica_distil_options {
 } mica_distil_options;
 #define MICA_DISTIL_OPTIONS                                                                        \
   { sizeof(mica_distil_options), NULL, NULL, NULL }
+
+/* "compatible": an older model, and if wanted an independently trained new one (mica/compatible.h).
+ * Losses "influence" and "align" read their features, of length 1. */
+typedef struct mica_compatible_options {
+  uint32_t size;
+  const char *old, *new_; /* model files; options "old" and "new" */
+  bool cache;             /* each example is looked at once, by the ids of the batches */
+} mica_compatible_options;
+#define MICA_COMPATIBLE_OPTIONS                                                                    \
+  { sizeof(mica_compatible_options), NULL, NULL, false }
 
 #ifdef __cplusplus
 }

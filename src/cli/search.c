@@ -276,13 +276,17 @@ mica_status search_open(const cli_args *a, bool collections, search_job *job) {
   mica_status status = cli_engine(a, &job->engine);
   if (!status) status = open_index(a, collections, job);
   if (!status) status = open_queries(a, job);
-  const int64_t width = status       ? 0
-                        : job->index ? mica_index_width(job->index)
-                                     : mica_collection_width(job->collection);
-  if (!status && job->queries.width != width)
-    status = mica_fail(MICA_ERR_SHAPE, "%s: rows of %lld columns, the index has %lld",
-                       a->operand[2], (long long)job->queries.width, (long long)width);
+  /* A compatible model's rows begin with what the older one's index is asked with. */
+  const int64_t wide = job->queries.width;
+  const int64_t columns = status       ? wide
+                          : job->index ? mica_index_width(job->index)
+                                       : mica_collection_width(job->collection);
+  if (!status && wide != columns && !(cli_on(a, "--prefix") && wide > columns))
+    status = mica_fail(MICA_ERR_SHAPE, "%s: rows of %lld columns, the index has %lld%s",
+                       a->operand[2], (long long)wide, (long long)columns,
+                       wide > columns ? "; --prefix asks with the first of them" : "");
   if (status) return status;
+  job->width = columns;
   job->metric =
       job->index ? mica_index_metric_of(job->index) : mica_collection_metric_of(job->collection);
   status = search_coarse_open(a, job->queries.n, &job->coarse);
@@ -369,6 +373,7 @@ mica_status search_piece_next(search_job *job, search_piece *p) {
       row_source_next(&job->queries, &p->cursor, p->most, p->x.data, p->which, &p->m);
   if (status || !p->m) return status;
   p->x = mica_view_of(p->x.data, q->dtype, MICA_SHAPE(p->m, q->width));
+  p->x.shape.dim[1] = job->width; /* of wider rows the first columns */
   for (int64_t i = 0; i < p->m; i++) p->self[i] = q->id[p->which[i]];
   if (job->coarse) {
     search_coarse_rows(job->coarse, p->m, p->which, p->coarse.data, &p->coarse);
@@ -427,6 +432,8 @@ static const cli_flag flags[] = {
     {"--ties", NULL, "T", "id",
      "eval: of equal scores the lower id first, or `against`: wrong answers first"},
     {"--seed", NULL, "N", "0", "eval: of the intervals' resamples"},
+    {"--prefix", NULL, NULL, NULL,
+     "query, eval, curve: ask with the first columns of wider rows, as a compatible model gives"},
     {"--effort", NULL, "N", "0",
      "lists of an ivf, candidates of an hnsw, or rows of a pq, that a query looks at; 0: as the "
      "index says"},

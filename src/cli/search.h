@@ -13,6 +13,7 @@ typedef struct search_job {
   mica_index *index;           /* NULL: a collection */
   mica_collection *collection; /* NULL: an index */
   mica_index_metric metric;
+  int64_t width; /* columns of the index */
   row_source queries;
   int64_t *seen_at, *seen; /* ids to leave out for each query; NULL: none */
   mica_tensor *coarse;     /* [queries, C] as the encoder of the codes has them; NULL: none */

@@ -28,6 +28,8 @@ static const cli_flag flags[] = {
     {"--schedule", NULL, "SPEC", "cosine:warmup=0.05", "see `mica list schedule`"},
     {"--loss", NULL, "SPEC", NULL,
      "see `mica list loss`; a sum with weights is fine (ce, or mse for a numeric target)"},
+    {"--compatible-with", NULL, "FILE", NULL,
+     "a model whose index the new one is to answer from: the same as --scheme compatible:old=FILE"},
     {"--scheme", NULL, "SPEC", NULL,
      "what stands beside the network: distil:teacher=big.mica, with --loss ce+kd:T=4+nd; see `mica "
      "list scheme`"},
@@ -125,8 +127,13 @@ static mica_status make_net(job *j, int64_t seed) {
 }
 
 static mica_status make_scheme(job *j) {
-  const char *text = cli_text(j->a, "--scheme");
+  const char *text = cli_text(j->a, "--scheme"), *old = cli_text(j->a, "--compatible-with");
   const train_data *d = &j->data;
+  char compatible[4200];
+  if (text && old)
+    return mica_fail(MICA_ERR_INVALID, "--compatible-with is a scheme itself: not with --scheme");
+  if (old && snprintf(compatible, sizeof compatible, "compatible:old=(%s)", old) < 4200)
+    text = compatible;
   if (!text) return MICA_OK;
   const mica_scheme_setting s = {.size = sizeof s,
                                  .net = j->net,

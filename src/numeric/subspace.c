@@ -88,16 +88,22 @@ static void horizontal(int64_t dim, int64_t in, const double *s, double *g) {
     }
 }
 
-/* Along the geodesic: with g = u diag(v) w, s becomes u (cos(rate v) u^T s - sin(rate v) w). */
-static bool along_geodesic(int64_t dim, int64_t in, double rate, double *s, double *g,
+/* Along the geodesic: with g = u diag(v) w, s becomes u (cos(rate v) u^T s - sin(rate v) w). u and
+ * v^2 are those of g g^T, and v w = u^T g: what that loses of small v is as small in the result. */
+static bool along_geodesic(int64_t dim, int64_t in, double rate, double *s, const double *g,
                            double *work) {
-  double *v = work, *u = v + dim, *turned = u + dim * dim;
-  if (!mica_factor_svd(dim, in, g, v, u)) return false;
+  double *turned = work, *gram = turned + dim * in, *u = gram + dim * dim, *v = u + dim * dim;
+  for (int64_t i = 0; i < dim; i++)
+    for (int64_t j = 0; j < dim; j++) gram[i * dim + j] = mica_dot(g + i * in, g + j * in, in);
+  if (!mica_factor_eigen(dim, gram, v, u, v + dim)) return false;
   memset(turned, 0, (size_t)(dim * in) * sizeof *turned);
   for (int64_t i = 0; i < dim; i++) {
-    for (int64_t j = 0; j < dim; j++)
-      add_scaled(in, u[j * dim + i] * cos(rate * v[i]), s + j * in, turned + i * in);
-    add_scaled(in, -sin(rate * v[i]), g + i * in, turned + i * in);
+    const double length = sqrt(fmax(v[i], 0)), angle = rate * length;
+    const double along = length > 0 ? sin(angle) / length : rate;
+    for (int64_t j = 0; j < dim; j++) {
+      add_scaled(in, u[j * dim + i] * cos(angle), s + j * in, turned + i * in);
+      add_scaled(in, -u[j * dim + i] * along, g + j * in, turned + i * in);
+    }
   }
   memset(s, 0, (size_t)(dim * in) * sizeof *s);
   for (int64_t i = 0; i < dim; i++)
@@ -143,8 +149,8 @@ mica_status mica_subspaces_step(const mica_engine *engine, const mica_subspace_s
                                 const void *gradient, void *weight) {
   job j = {step, dtype, dim, in, gradient, weight};
   const int64_t n = dim * in;
-  return mica_chunks_run(engine, classes, (size_t)(3 * n + 2 * dim + dim * dim) * sizeof(double),
-                         step_class, &j);
+  return mica_chunks_run(
+      engine, classes, (size_t)(3 * n + 4 * dim + 2 * dim * dim) * sizeof(double), step_class, &j);
 }
 
 /* ---- looking at them ---- */

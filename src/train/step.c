@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Show a batch and its logits to whoever asked for them. */
 static void show(const mica_trainer *r, const mica_batch *batch, mica_var logits) {
@@ -25,6 +26,7 @@ static mica_var batch_loss(const mica_trainer *r, const mica_batch *batch, const
   const mica_inputs inputs = mica_batch_inputs(t, batch);
   in.mask = mica_mask(t);
   in.epoch = (double)r->state.epoch;
+  if (batch->ids) in.ids = mica_input(t, batch->ids);
   if (r->o->teacher) mica_teach(t, r->o->teacher, &inputs, NULL, &in);
   if (r->o->scheme)
     mica_scheme_forward(t, r->o->scheme, r->net, &inputs, &o, &in);
@@ -33,6 +35,7 @@ static mica_var batch_loss(const mica_trainer *r, const mica_batch *batch, const
   if (r->o->visit && mica_ok(t)) show(r, batch, o.logits);
   in.logits = o.logits;
   in.features = o.features;
+  memcpy(in.part, o.part, sizeof in.part);
   if (o.n_pyramid) in.map = o.pyramid[o.n_pyramid - 1];
   in.labels = mica_labels(t);
   if (batch->ids) in.ids = mica_input(t, batch->ids);

@@ -184,6 +184,8 @@ static mica_status one_batch(mica_tape *t, const mica_teacher *teacher, const mi
   mica_teach(t, teacher->net, &own, NULL, &in);
   if (mica_ok(t) && mica_is_none(in.teacher_features))
     mica_latch(t, MICA_ERR_UNSUPPORTED, "class means: the network has no features");
+  if (mica_ok(t) && teacher->unit)
+    in.teacher_features = mica_l2_normalise(t, in.teacher_features, 1e-12);
   if (!mica_ok(t)) return mica_tape_status(t);
   const mica_view x = mica_read(t, in.teacher_features);
   return add_rows(m, &x, batch);

@@ -16,6 +16,7 @@ void mica_teach(mica_tape *t, const mica_net *teacher, const mica_inputs *inputs
 typedef struct mica_teacher {
   mica_model *model; /* NULL: the caller's network */
   const mica_net *net;
+  bool unit;   /* its class means are of features of length 1 */
   bool scaled; /* x = scale x + shift, by channel */
   mica_tensor *scale, *shift;
 } mica_teacher;
