@@ -74,7 +74,7 @@ static const mica_option table[] = {
     ROW(map, CHOICE, "exp", 0, 0, "exp|cayley|householder", "how rotations are made"),
     {0}};
 
-static const mica_layer_functions functions = {init, forward, features};
+static const mica_layer_functions functions = {init, forward, features, NULL, NULL, NULL};
 
 extern const mica_component mica_component_layer_bt2;
 const mica_component mica_component_layer_bt2 = {
