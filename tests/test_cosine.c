@@ -275,7 +275,7 @@ static void class_vectors_stay_at_length_one(void **state) {
     assert_true(fabs(sum - 1) < 1e-5);
   }
   assert_int_equal(mica_net_features(net), 4);
-  assert_null(mica_params_find(mica_net_params(net), "head.fc.weight"));
+  assert_null(mica_params_find(mica_net_params(net), "head.weight"));
   mica_net_free(net);
 }
 

@@ -27,8 +27,8 @@ check "a margin is trained" "$mica" train convnet:widths=8,16:convolutions=1 "${
   --head cosine:kind=arcface:scale=12:margin=0.1:dim=8:norm:pool=gem -o arc.mica
 says() { grep -q "$1" "$2"; }
 check "the run's lines have the scale" says '"cosine_scale": *12' arc.mica.run/metrics.jsonl
-check "config.json has the classifier" says 'cosine:kind=arcface' arc.mica.run/config.json
-check "the file tells of it" says 'classifier.*cosine:kind=arcface' arc.mica
+check "config.json has the head" says 'cosine:kind=arcface' arc.mica.run/config.json
+check "the file tells of it" says 'head=cosine:kind=arcface' arc.mica
 check "it answers" "$mica" eval arc.mica --data photos
 check "it grows by a class" "$mica" fit --add-class frame --encoder arc.mica all/frame/[1-6].pgm -o grown.mica
 "$mica" predict grown.mica all/frame/7.pgm all/frame/8.pgm all/frame/9.pgm >answers 2>&1
