@@ -55,3 +55,27 @@ refused "an unknown sampler" "did you mean" "$mica" train convnet "${common[@]}"
 refused "predictions alone" "sampler" "$mica" train convnet "${common[@]}" --predictions mada.mica -o no.mica
 refused "scales that are no numbers" "expected numbers" "$mica" embed arc.mica all/lie/1.pgm --scales 1,x -o no.npy
 refused "a scale of nothing" "expected 0.01" "$mica" embed arc.mica all/lie/1.pgm --scales 0 -o no.npy
+
+# Answers in Google Landmarks' files: q1 and q2 right, q3 wrong though surest, q4 shows nothing and is answered, q5
+# has no prediction, q6 is ignored. GAP: (1/2 + 2/3) / 4 by scores 9 (wrong), 8 (right), 7 (right), 6 (nothing).
+printf 'id,landmarks,Usage\nq1,17 4,Public\nq2,5,Private\nq3,6,Public\nq4,None,Public\nq5,9,Private\nq6,1,Ignored\n' >solution.csv
+printf 'id,landmarks\nq3,1 9\nq1,4 8.0\nq2,5 7\nq4,5 6\nq5,\nq6,1 99\n' >predictions.csv
+near() { awk -v a="$(sed -n "s/.*\"$1\": *\([0-9.e-]*\).*/\1/p" log)" -v b="$2" 'BEGIN { d = a - b; exit !(d < 1e-9 && d > -1e-9) }'; }
+check "recognition is measured" "$mica" measure solution.csv predictions.csv --json
+check "its GAP" near gap 0.2916666666667
+check "its top-1" near 'cmc@1' 0.5
+check "one usage of it" "$mica" measure solution.csv predictions.csv --usage Private --json
+check "its GAP too" near gap 0.5
+printf 'id,images,Usage\nq1,a b,Public\nq2,None,Public\nq3,c,Private\n' >solution.csv
+printf 'id,images\nq1,x a a b\nq2,x\n' >predictions.csv
+check "retrieval is measured" "$mica" measure solution.csv predictions.csv --measures map@100,first@100 --json
+check "its mAP: an image that comes again is wrong, a missing query 0" near 'map@100' 0.25
+check "and first positions" near 'first@100' 51.5
+printf 'id,landmarks\nq1,4 high\n' >predictions.csv
+refused "images against landmarks" "one file is of landmarks" "$mica" measure solution.csv predictions.csv
+printf 'id,landmarks\nq1,4\n' >solution.csv
+refused "a score that is no number" "no class and score" "$mica" measure solution.csv predictions.csv
+printf 'id,landmarks\nq1,4 1\nq1,5 1\n' >predictions.csv
+refused "an id that is there twice" "twice" "$mica" measure solution.csv predictions.csv
+printf 'name,class\n' >predictions.csv
+refused "another file" "expected a first line" "$mica" measure solution.csv predictions.csv

@@ -9,6 +9,7 @@
 static const measure_subject subjects[] = {
     {"a file of features (.npy, .npz, .safetensors)", measure_takes_features, measure_features},
     {"a model file (.mica)", measure_takes_model, measure_network},
+    {"a solution of Google Landmarks (.csv)", measure_takes_landmarks, measure_landmarks},
     {NULL, NULL, NULL},
 };
 // clang-format on
@@ -28,6 +29,8 @@ static const cli_flag flags[] = {
     {"--measures", NULL, "LIST", NULL,
      "of features: specifications between commas, see `mica list measure`; all that the files have "
      "what it takes for"},
+    {"--usage", NULL, "WORD", NULL,
+     "of a solution: the queries of this Usage, Public or Private; all but Ignored otherwise"},
     {"--labels", NULL, "FILE.npy", NULL, "labels of the rows, where their file has none"},
     {"--part", NULL, "P", "all", "rows to look at: train, val, test or all"},
     {"--report", NULL, "DIR", NULL,
@@ -40,7 +43,7 @@ static const cli_flag flags[] = {
 
 const cli_verb verb_measure = {
     "measure",
-    "FEATURES [FEATURES] | MODEL",
+    "FEATURES [FEATURES] | MODEL | SOLUTION PREDICTIONS",
     "what features are like: lengths, rank, classes; how alike two encoders are",
     flags,
     1,
@@ -51,7 +54,8 @@ const cli_verb verb_measure = {
     "          mica measure f.safetensors --measures norms,rank:centre=false\n"
     "          mica measure f.safetensors g.safetensors --measures "
     "cka,cka:kernel=rbf,procrustes\n"
-    "          mica measure net.mica --data photos/ --report inside\n\n"
+    "          mica measure net.mica --data photos/ --report inside\n"
+    "          mica measure recognition_solution_v2.1.csv predictions.csv\n\n"
     "Two files hold features of the same rows in the same order. Classes are looked at where the "
     "first\nhas labels. Measures of all pairs take a random sample of `rows` rows where there are "
     "more and\nsay so; all others look at every row."};

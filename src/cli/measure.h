@@ -38,4 +38,9 @@ mica_status measure_report(const measure_job *job, const char *folder);
 bool measure_takes_model(const char *path);
 int measure_network(const cli_args *a);
 
+/* ---- answers in Google Landmarks' files ---- */
+
+bool measure_takes_landmarks(const char *path);
+int measure_landmarks(const cli_args *a);
+
 #endif
