@@ -6,6 +6,8 @@
  * clicks    MovieLens 100K with what is known of users and items: likes (ratings above 3) against
  *           dislikes (below 3); a deep and cross network on vectors of 16 numbers
  */
+#include "train/item_stream.h"
+
 #include <mica/paper.h>
 #include <mica/train_embedding.h>
 
@@ -23,7 +25,8 @@ typedef struct settings {
  */
 
 typedef struct shared {
-  mica_data_table *part[3];
+  mica_data_table *table;
+  int64_t *item[3], n[3]; /* rows of each part, rising */
   mica_stream stream[3];
   int64_t *count;   /* of each id in the training part */
   int64_t *clicked; /* and how often with a click */
@@ -36,9 +39,10 @@ static void release(void *given) {
   shared *s = given;
   if (!s) return;
   for (int k = 0; k < 3; k++) {
-    if (s->stream[k].ctx) mica_table_stream_free(&s->stream[k]);
-    mica_data_table_free(s->part[k]);
+    if (s->stream[k].ctx) mica_item_stream_free(&s->stream[k]);
+    mica_free(s->item[k]);
   }
+  mica_data_table_free(s->table);
   mica_free(s->count);
   mica_free(s->clicked);
   mica_free(s);
@@ -53,7 +57,7 @@ static mica_status open_table(const char *path, mica_data_table **out) {
 
 /* Count ids, and ids with a click, over the training rows. */
 static mica_status count_ids(shared *s) {
-  const mica_data_table *t = s->part[0];
+  const mica_data_table *t = s->table;
   const mica_columns *c = mica_data_table_columns(t);
   const int64_t *label = mica_data_table_labels(t);
   int64_t ids[64], offset[65] = {0};
@@ -66,10 +70,10 @@ static mica_status count_ids(shared *s) {
   s->count = mica_calloc((size_t)s->rows, sizeof *s->count);
   s->clicked = mica_calloc((size_t)s->rows, sizeof *s->clicked);
   if (!s->count || !s->clicked) return MICA_ERR_MEMORY;
-  for (int64_t i = 0; i < mica_data_table_count(t); i++) {
-    if (mica_data_table_part_of(t, i) != MICA_PART_TRAIN) continue;
+  s->trained = s->n[0];
+  for (int64_t k = 0; k < s->n[0]; k++) {
+    const int64_t i = s->item[0][k];
     mica_data_table_row_fields(t, i, NULL, ids);
-    s->trained++;
     s->clicks += label[i];
     for (int64_t f = 0; f < s->fields; f++) {
       s->count[offset[f] + ids[f]]++;
@@ -79,27 +83,56 @@ static mica_status count_ids(shared *s) {
   return MICA_OK;
 }
 
+static void fill(void *ctx, int64_t item, float *x, int64_t *fields, float *target) {
+  (void)target;
+  mica_data_table_row_fields(ctx, item, x, fields);
+}
+
+static void keep_table(void *ctx) {
+  (void)ctx; /* it is the unit's */
+}
+
+/* Rows of the part whose mark is k, as a stream. */
+static mica_status make_part(shared *s, int k, const uint8_t *mark, int64_t all, int64_t batch,
+                             uint64_t seed) {
+  s->item[k] = mica_malloc((size_t)(all + 1) * sizeof *s->item[k]);
+  if (!s->item[k]) return MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < all; i++)
+    if (mark[i] == k) s->item[k][s->n[k]++] = i;
+  const mica_columns *c = mica_data_table_columns(s->table);
+  const mica_item_stream_options o = {.n = s->n[k],
+                                      .item = s->item[k],
+                                      .example = MICA_SHAPE(mica_columns_width(c)),
+                                      .fields = mica_columns_fields(c),
+                                      .batch = k ? 2000 : batch,
+                                      .shuffle = k == 0,
+                                      .seed = seed,
+                                      .labels = mica_data_table_labels(s->table),
+                                      .fill = fill,
+                                      .free = keep_table,
+                                      .ctx = s->table};
+  return mica_item_stream_create(&o, &s->stream[k]);
+}
+
 static mica_status prepare(mica_claim_cell *cell, void **out) {
   const settings *o = cell->options;
   shared *s = mica_calloc(1, sizeof *s);
   char *path = s ? mica_claim_find_data("movielens-100k") : NULL;
-  mica_status status = path ? MICA_OK : mica_last_status();
-  for (int k = 0; k < 3 && status == MICA_OK; k++) status = open_table(path, &s->part[k]);
+  mica_status status = path ? open_table(path, &s->table) : mica_last_status();
   mica_free(path);
-  const int64_t all = status == MICA_OK ? mica_data_table_count(s->part[0]) : 0;
+  const int64_t all = status == MICA_OK ? mica_data_table_count(s->table) : 0;
   const int64_t n = o->rows && o->rows < all ? o->rows : all;
-  int64_t *order = status == MICA_OK ? mica_calloc((size_t)all, sizeof *order) : NULL;
-  if (status == MICA_OK && !order) status = MICA_ERR_MEMORY;
-  if (status == MICA_OK)
+  int64_t *order = mica_calloc((size_t)all + 1, sizeof *order);
+  uint8_t *mark = mica_malloc((size_t)all + 1);
+  if (status == MICA_OK && (!order || !mark)) status = MICA_ERR_MEMORY;
+  if (status == MICA_OK) {
     mica_random_permutation(mica_key_fold_name(cell->key, "parts"), all, order);
-  const int64_t cut[4] = {0, n * 8 / 10, n * 9 / 10, n};
-  for (int k = 0; k < 3 && status == MICA_OK; k++) {
-    status =
-        mica_data_table_subset(s->part[k], MICA_PART_TRAIN, cut[k + 1] - cut[k], order + cut[k]);
-    if (status == MICA_OK)
-      status = mica_table_stream_create(s->part[k], MICA_PART_TRAIN, k ? 2000 : o->batch, k == 0,
-                                        (uint64_t)cell->seed, &s->stream[k]);
+    for (int64_t i = 0; i < all; i++)
+      mark[order[i]] = i < n * 8 / 10 ? 0 : i < n * 9 / 10 ? 1 : i < n ? 2 : 3;
   }
+  for (int k = 0; k < 3 && status == MICA_OK; k++)
+    status = make_part(s, k, mark, all, o->batch, (uint64_t)cell->seed);
+  mica_free(mark);
   mica_free(order);
   if (status == MICA_OK) status = count_ids(s);
   if (status == MICA_OK)
@@ -127,23 +160,23 @@ static const arm_about whole = {.bytes = 1}, usual = {0}, coarse = {.most = 0.1}
  * each drawn towards the mean by 5 further examples. */
 static mica_status run_rates(mica_claim_cell *cell) {
   const shared *s = cell->shared;
-  const mica_data_table *t = s->part[2];
-  const int64_t n = mica_data_table_part_count(t, MICA_PART_TRAIN);
+  const mica_data_table *t = s->table;
+  const int64_t n = s->n[2];
   const int64_t *label = mica_data_table_labels(t);
   const double mean = (double)s->clicks / (double)s->trained;
   double *score = mica_calloc((size_t)n, sizeof *score);
   bool *clicked = mica_calloc((size_t)n, sizeof *clicked);
   mica_status status = score && clicked ? MICA_OK : MICA_ERR_MEMORY;
-  int64_t k = 0, ids[64];
-  for (int64_t i = 0; i < mica_data_table_count(t) && status == MICA_OK; i++) {
-    if (mica_data_table_part_of(t, i) != MICA_PART_TRAIN) continue;
+  int64_t ids[64];
+  for (int64_t k = 0; k < n && status == MICA_OK; k++) {
+    const int64_t i = s->item[2][k];
     mica_data_table_row_fields(t, i, NULL, ids);
     for (int64_t f = 0, first = 0; f < 2; first += s->size[f++]) {
       const double p =
           ((double)s->clicked[first + ids[f]] + 5 * mean) / ((double)s->count[first + ids[f]] + 5);
       score[k] += log(p / (1 - p));
     }
-    clicked[k++] = label[i] != 0;
+    clicked[k] = label[i] != 0;
   }
   mica_estimate e = {0};
   if (status == MICA_OK) status = mica_auroc(n, score, clicked, 0.95, &e);
