@@ -66,6 +66,14 @@ class Cca(Aligner):
         variance: float = 1.0,
     ) -> None: ...
 
+class Cosine(Classifier):
+    def __init__(
+        self,
+        *,
+        scale: float = 10.0,
+        reject: float = 0.0,
+    ) -> None: ...
+
 class Gaussian(Classifier):
     def __init__(
         self,
@@ -104,9 +112,10 @@ class Knn(Classifier):
         *,
         k: int = 5,
         metric: Literal["cosine", "euclidean"] = 'cosine',
-        weights: Literal["uniform", "distance", "softmax"] = 'uniform',
+        weights: Literal["uniform", "distance", "softmax", "similarity"] = 'uniform',
         temperature: float = 0.07,
         reject: float = 0.0,
+        background: int = -1,
     ) -> None: ...
 
 class LinearSvm(Classifier):
@@ -159,6 +168,23 @@ class OneClassSvmDetector(Detector):
         max_iter: int = 10000000,
         boundary: bool = False,
         reject: float = 0.05,
+    ) -> None: ...
+
+class Probe(Classifier):
+    def __init__(
+        self,
+        *,
+        head: Optional[str] = 'linear',
+        optimiser: Optional[str] = 'adamw:lr=3e-3',
+        schedule: Optional[str] = 'cosine',
+        steps: int = 300,
+        batch: int = 64,
+        channels: int = 0,
+        class_token: bool = False,
+        smoothing: float = 0.0,
+        average: float = 0.0,
+        seed: int = 0,
+        reject: float = 0.0,
     ) -> None: ...
 
 class Prototypes(Classifier):
