@@ -109,6 +109,7 @@ static void test_no_component_is_listed_twice(void **state) {
 static const char *const without_table[] = {
     "ATTENTION",        //
     "BAR_CHART",        //
+    "CLEAN",            //
     "CONFUSION",        //
     "CONV",             //
     "CONV3D",           //

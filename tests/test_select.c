@@ -234,13 +234,48 @@ static void test_failing_memory(void **state) {
   mica_net_free(net);
 }
 
+/* Two groups of directions; the last example carries the other group's label. */
+static bool never_nine(void *ctx, int64_t i, int64_t j) {
+  ++*(int *)ctx;
+  return i != 9 && j != 9;
+}
+
+static void test_clean_labels(void **state) {
+  (void)state;
+  float rows[11 * 2];
+  int64_t own[11], support[11];
+  bool keep[11];
+  int asked = 0;
+  mica_clean_options o = MICA_CLEAN_OPTIONS;
+  for (int i = 0; i < 11; i++) {
+    rows[2 * i] = i < 5 ? 1 : 0.02f * (float)i;
+    rows[2 * i + 1] = i < 5 ? 0.02f * (float)i : 1;
+    own[i] = i < 5 || i == 10 ? 0 : 1;
+  }
+  const mica_view v = mica_view_of(rows, MICA_F32, MICA_SHAPE(11, 2));
+  o.k = 4;
+  o.least = 2;
+  assert_int_equal(mica_clean_labels(engine, &v, own, &o, keep, support), MICA_OK);
+  for (int i = 0; i < 11; i++) assert_true(keep[i] == (i < 10));
+  assert_true(support[10] == 0 && support[0] == 2);
+  o.verify = never_nine;
+  o.verify_ctx = &asked;
+  assert_int_equal(mica_clean_labels(engine, &v, own, &o, keep, NULL), MICA_OK);
+  assert_true(asked > 0 && !keep[9] && !keep[10] && keep[5]);
+  o.least = 5;
+  assert_int_equal(mica_clean_labels(engine, &v, own, &o, keep, NULL), MICA_ERR_INVALID);
+  o.least = 0;
+  assert_int_equal(mica_clean_labels(engine, &v, own, &o, keep, NULL), MICA_ERR_INVALID);
+}
+
 int main(void) {
   if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
   make_data();
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_scores),      cmocka_unit_test(test_forgetting),
-      cmocka_unit_test(test_subsets),     cmocka_unit_test(test_noise),
-      cmocka_unit_test(test_correlation), cmocka_unit_test(test_failing_memory)};
+      cmocka_unit_test(test_scores),        cmocka_unit_test(test_forgetting),
+      cmocka_unit_test(test_subsets),       cmocka_unit_test(test_noise),
+      cmocka_unit_test(test_correlation),   cmocka_unit_test(test_clean_labels),
+      cmocka_unit_test(test_failing_memory)};
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   mica_engine_free(engine);
   return failed;

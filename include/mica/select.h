@@ -97,6 +97,27 @@ typedef struct mica_noise_report {
 MICA_API mica_status mica_score_noise(int64_t n, const double *score, const bool *wrong, int64_t k,
                                       mica_noise_report *out);
 
+/* ---- labels that their neighbours share ---- */
+
+typedef struct mica_clean_options {
+  uint32_t size;
+  int64_t k;     /* neighbours of each example, by cosine, that are looked at */
+  int64_t least; /* so many of them must have its label (and be verified) */
+  /* Is it so that examples i and j show the same, by other means (a geometric check)? Asked of
+   * neighbours with the same label alone, until `least` are found. NULL: it is. */
+  bool (*verify)(void *ctx, int64_t i, int64_t j);
+  void *verify_ctx;
+} mica_clean_options;
+#define MICA_CLEAN_OPTIONS                                                                         \
+  { sizeof(mica_clean_options), 100, 3, NULL, NULL }
+/* Which examples of a noisily labelled set [N, D] with labels [N] to keep: those of whose k nearest
+ * at least so many carry their label, as the clean part of Google Landmarks was made (Weyand et al.
+ * 2020). keep [N]; support [N] (may be NULL) says how many were found, counting ended at `least`.
+ * Memory: 16 k bytes an example of a block. */
+MICA_API mica_status mica_clean_labels(const mica_engine *engine, const mica_view *features,
+                                       const int64_t *label, const mica_clean_options *options,
+                                       bool *keep, int64_t *support);
+
 #ifdef __cplusplus
 }
 #endif

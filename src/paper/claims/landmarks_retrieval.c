@@ -451,7 +451,7 @@ static const mica_claim_experiment experiments[] = {
     {0}};
 
 static const mica_option options[] = {
-    {"seeds", MICA_OPTION_INT, "5", 1, 1000, NULL, "seeds", offsetof(settings, seeds)},
+    {"seeds", MICA_OPTION_INT, "3", 1, 1000, NULL, "seeds", offsetof(settings, seeds)},
     {"characters", MICA_OPTION_INT, "136", 2, 136, NULL, "trained", offsetof(settings, characters)},
     {"steps", MICA_OPTION_INT, "400", 1, 100000, NULL, "of training", offsetof(settings, steps)},
     {"images", MICA_OPTION_INT, "6000", 100, 60000, NULL, "of clothes, to train elsewhere",
