@@ -20,11 +20,11 @@
 
 extern const workload machine_workloads[], network_workloads[], generation_workloads[],
     click_workloads[], attention_workloads[], bandwidth_workloads[], neighbour_workloads[],
-    data_workloads[], large_kernel_workloads[];
+    data_workloads[], large_kernel_workloads[], approximate_workloads[];
 static const workload *const tables[] = {
-    machine_workloads,   network_workloads,   generation_workloads,
-    click_workloads,     attention_workloads, bandwidth_workloads,
-    neighbour_workloads, data_workloads,      large_kernel_workloads,
+    machine_workloads,      network_workloads,     generation_workloads, click_workloads,
+    attention_workloads,    bandwidth_workloads,   neighbour_workloads,  data_workloads,
+    large_kernel_workloads, approximate_workloads,
 };
 
 void need(mica_status status) {

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 LAYOUTS = [[], ["--channels-last"]]
 COMPILED_LAYOUTS = [["--compiled"], ["--compiled", "--channels-last"]]
 FOREACH = [[], ["--foreach"]]
+GRAPHS = ("faiss", "hnswlib", "usearch")
 
 
 @dataclass
@@ -130,6 +131,13 @@ WORKLOADS = [
     *[Workload("neighbours", phase, 0, 1000, "queries/s", 2 * 1000 * 1e5 * 128, 0, False, program,
                python="system") for phase in ("l2", "inner") for program in
       ("faiss_neighbours.py", "sklearn_neighbours.py")[:2 if phase == "l2" else 1]],
+    *[Workload("approximate", phase, 0, examples, unit, 0, 0, False, "approximate.py", [["--" + peer]], python="system",
+               memory=phase.endswith("-build"))
+      for phase, examples, unit, peers in
+      (("hnsw", 1000, "queries/s", GRAPHS), ("hnsw-one", 100, "queries/s", GRAPHS),
+       ("hnsw-build", 50000, "rows/s", GRAPHS), ("ivfpq", 1000, "queries/s", GRAPHS[:1]),
+       ("ivfpq-one", 100, "queries/s", GRAPHS[:1]), ("ivfpq-build", 50000, "rows/s", GRAPHS[:1]),
+       ("pq-train", 16384, "rows/s", GRAPHS[:1])) for peer in peers],
     *[Workload("pictures", phase, 0, examples, "pictures/s", 0, 0, False, "pillow_pictures.py", settings,
                python="system", files=True) for phase, examples, settings in
       (("png", 64, [[]]), ("jpeg", 64, [[], ["--draft"]]), ("jpeg-large", 16, [[], ["--draft"]]),

@@ -18,7 +18,7 @@
 #include "numeric/chunks.h"
 #include "tensor/dtype.h"
 #include "tensor/kernel/kernel.h"
-#include "tensor/kernel/reduce.h"
+#include "tensor/kernel/search.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -72,7 +72,7 @@ static int32_t *links_of(const state *s, int64_t row, int64_t layer, int64_t *ro
 typedef struct {
   const state *s;
   const mica_index_rows *rows;
-  const mica_reduce_kernels *reduce;
+  const mica_search_kernels *kernels;
 } graph;
 
 /* A row, or a query under cosine of length 1, as float32. */
@@ -92,11 +92,11 @@ static point point_of(const graph *g, int64_t row, float *scratch) {
 /* The smaller the nearer. */
 static float distance(const graph *g, point a, point b) {
   const int64_t d = g->rows->d;
-  if (g->rows->metric == MICA_INDEX_L2) return (float)g->reduce->squared_distance(d, a.x, b.x);
-  const double dot = g->reduce->dot(d, a.x, b.x);
-  if (g->rows->metric == MICA_INDEX_INNER) return -(float)dot;
+  if (g->rows->metric == MICA_INDEX_L2) return g->kernels->near_squares(d, a.x, b.x);
+  const float dot = g->kernels->near_dot(d, a.x, b.x);
+  if (g->rows->metric == MICA_INDEX_INNER) return -dot;
   const double lengths = a.norm * b.norm;
-  return lengths > 0 ? -(float)(dot / lengths) : 0;
+  return lengths > 0 ? -(float)((double)dot / lengths) : 0;
 }
 
 /* ---- heaps ---- */
@@ -206,11 +206,13 @@ static void keep(walk *w, int64_t most, near item) {
 }
 
 static void prefetch_row(const graph *g, int32_t row) {
-  if ((uint64_t)(int64_t)row >= (uint64_t)g->rows->n) return;
   const size_t bytes = (size_t)g->rows->d * mica_dtype_size(g->rows->dtype);
   const char *at = (const char *)g->rows->x + (size_t)row * bytes;
   for (size_t b = 0; b < bytes && b < 512; b += 64) __builtin_prefetch(at + b);
 }
+
+/* Rows asked for before they are compared. */
+enum { ahead = 3 };
 
 /* Is it a row of this layer? */
 static bool belongs(const state *s, int32_t row, int64_t layer) {
@@ -233,14 +235,17 @@ static mica_status walk_layer(const graph *g, walk *w, point q, near from, int64
     int64_t room;
     const int32_t *link = links_of(g->s, c.row, layer, &room);
     if ((status = make_room(w, room))) break;
-    prefetch_row(g, link[0]);
-    for (int64_t i = 0; i < room && link[i] >= 0; i++) {
-      if (i + 1 < room) prefetch_row(g, link[i + 1]);
-      if (!belongs(g->s, link[i], layer) || !meet(w, link[i])) continue;
-      const near met = {distance(g, q, point_of(g, link[i], w->scratch)), link[i]};
+    /* Most links lead to rows that were met before; only the others are asked for. */
+    const int64_t first = w->listed;
+    for (int64_t i = 0; i < room && link[i] >= 0; i++)
+      if (belongs(g->s, link[i], layer) && meet(w, link[i]) && w->listed - first <= ahead)
+        prefetch_row(g, link[i]);
+    for (int64_t i = first; i < w->listed; i++) {
+      if (i + ahead < w->listed) prefetch_row(g, w->list[i + ahead]);
+      const near met = {distance(g, q, point_of(g, w->list[i], w->scratch)), w->list[i]};
       if (w->count == most && !nearer(met, w->kept[0])) continue;
       push(w->candidate, &w->candidates, met, false);
-      if (!best || mica_index_wanted(best, link[i])) keep(w, most, met);
+      if (!best || mica_index_wanted(best, met.row)) keep(w, most, met);
     }
   }
   forget(w);
@@ -316,13 +321,13 @@ enum { chunk_rows = 8 };
 static void link_row(const batch *b, walk *w, int64_t i, int64_t layer, near *candidate) {
   const graph *g = &b->g;
   const point q = point_of(g, i, w->scratch + 2 * g->rows->d);
-  int64_t n = w->count, room;
-  memcpy(candidate, w->kept, (size_t)n * sizeof *candidate);
+  int64_t room;
   for (int64_t j = b->begin; j < i; j++)
     if (g->s->layer[j] >= layer)
-      candidate[n++] = (near){distance(g, q, point_of(g, j, w->scratch)), (int32_t)j};
+      keep(w, b->width, (near){distance(g, q, point_of(g, j, w->scratch)), (int32_t)j});
+  const int64_t n = w->count;
+  memcpy(candidate, w->kept, (size_t)n * sizeof *candidate);
   qsort(candidate, (size_t)n, sizeof *candidate, by_distance);
-  if (n > b->width) n = b->width;
   int32_t *link = links_of(g->s, i, layer, &room);
   const int64_t count = choose(g, w->scratch, candidate, n, g->s->links, link);
   for (int64_t j = count; j < room; j++) link[j] = -1;
@@ -403,7 +408,7 @@ static int64_t list_edges(const batch *b, edge *edge_, int64_t *group, int64_t *
 enum { most_batch = 512 };
 
 static mica_status put_in(const mica_engine *engine, batch *b, edge *edges, int64_t *group) {
-  const size_t candidates = (size_t)(b->width + most_batch + 1) * sizeof(near);
+  const size_t candidates = (size_t)(b->width + 1) * sizeof(near);
   const size_t points = (size_t)(3 * b->g.rows->d) * sizeof(float);
   mica_status status = mica_chunks_run(engine, mica_chunks_of(b->end - b->begin, chunk_rows),
                                        candidates, find_chunk, b);
@@ -475,7 +480,7 @@ static mica_status build(const mica_engine *engine, const void *options_,
   for (int64_t begin = 1, end; begin < rows->n && !status; begin = end) {
     end = begin + (begin / 8 < 1 ? 1 : begin / 8 > most_batch ? most_batch : begin / 8);
     if (end > rows->n) end = rows->n;
-    batch b = {.g = {s, rows, mica_kernels_of(engine, MICA_F32)->reduce},
+    batch b = {.g = {s, rows, mica_kernels_of(engine, MICA_F32)->search},
                .begin = begin,
                .end = end,
                .width = o->build > o->links ? o->build : o->links};
@@ -578,7 +583,7 @@ static mica_status look(void *ctx, const mica_index_question *question, int64_t 
 static mica_status query(const mica_engine *engine, const void *options_, const void *state_,
                          const mica_index_rows *rows, mica_index_question *question) {
   const int64_t effort = mica_index_question_effort(question), k = mica_index_question_k(question);
-  search s = {{state_, rows, mica_kernels_of(engine, MICA_F32)->reduce},
+  search s = {{state_, rows, mica_kernels_of(engine, MICA_F32)->search},
               effort ? effort : ((const options *)options_)->candidates};
   if (s.width < k) s.width = k;
   return mica_index_work(engine, question, query_rows, 1, (size_t)rows->d * sizeof(float), look,

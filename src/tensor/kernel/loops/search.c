@@ -42,6 +42,36 @@ static double squares(int64_t d, const double *x, const float *y) {
   return add_lanes(lane);
 }
 
+/* ---- in float32 ---- */
+
+/* A row of a hundred numbers is a few registers; adding up the lanes of the last one after the
+ * other would take longer than all before, so halves are added to halves. */
+#define WIDE 32
+
+#define NEAR_OVER(d, TERM)                                                                         \
+  float lane[WIDE] = {0}, rest = 0;                                                                \
+  int64_t j = 0;                                                                                   \
+  for (; j + WIDE <= (d); j += WIDE) SIMD for (int l = 0; l < WIDE; l++) lane[l] += TERM(j + l);   \
+  for (; j < (d); j++) rest += TERM(j);                                                            \
+  SIMD for (int l = 0; l < 16; l++) lane[l] += lane[l + 16];                                       \
+  SIMD for (int l = 0; l < 8; l++) lane[l] += lane[l + 8];                                         \
+  SIMD for (int l = 0; l < 4; l++) lane[l] += lane[l + 4];                                         \
+  return ((lane[0] + lane[2]) + (lane[1] + lane[3])) + rest
+
+static float near_dot(int64_t d, const float *x, const float *y) {
+#define TERM(j) (x[j] * y[j])
+  NEAR_OVER(d, TERM);
+#undef TERM
+}
+
+static float near_squares(int64_t d, const float *x, const float *y) {
+#define TERM(j) ((x[j] - y[j]) * (x[j] - y[j]))
+  NEAR_OVER(d, TERM);
+#undef TERM
+}
+
+/* ---- codes ---- */
+
 static void entries(int64_t columns, int64_t words, const float *x, const float *word,
                     float *entry) {
   SIMD for (int64_t w = 0; w < words; w++) entry[w] = x[0] * word[w];
@@ -96,7 +126,8 @@ static void sum_16(int64_t n, int64_t parts, const uint8_t *code, const float *t
   }
 }
 
-const mica_search_kernels MICA_KERNEL(search) = {dot, squares, entries, sum, sum_16};
+const mica_search_kernels MICA_KERNEL(search) = {dot,     squares, near_dot, near_squares,
+                                                 entries, sum,     sum_16};
 #else
 const mica_search_kernels MICA_KERNEL(search) = {0};
 #endif
