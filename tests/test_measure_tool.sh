@@ -54,7 +54,7 @@ check "as on one" "$mica" measure f.npz turned.npy --json -j 1
 check "bit for bit" cmp log three
 check "writes a report" "$mica" measure f.npz turned.npy --report page
 check "tells where" grep -qx 'report: page/report.html' log
-for figure in spectrum_2 norms class_norms class_mean_cosines_6 map map_other; do
+for figure in spectrum_2 norms class_norms class_mean_cosines_7 map map_other; do
   check "with the figure $figure" grep -q '<svg' page/$figure.svg
 done
 check "and numbers for programs" python3 -c '
