@@ -47,6 +47,7 @@
 #include <mica/train_embedding.h>
 #include <mica/train_many.h>
 #include <mica/training_report.h>
+#include <mica/transform.h>
 #include <mica/zero_shot.h>
 
 #ifndef MICA_NO_WHERE

@@ -1,17 +1,22 @@
-/* Linear support vector machine, one class against the rest, by dual coordinate descent.
+/* Linear support vector machines, one class against the rest or every two classes against each
+ * other, by dual coordinate descent.
  *
- * For each class c, with y = 1 for its rows and -1 for the others, minimise
+ * For each machine, with y = 1 for the rows of its class and -1 for the others, minimise
  *   |w|^2 / 2 + C sum_i weight_i loss(1 - y_i w . x_i),   loss(z) = max(z, 0) or its square,
  * through its dual, one variable a row (Hsieh et al. 2008): alpha_i moves to its optimum between 0
  * and its bound while w = sum_i alpha_i y_i x_i is kept. The intercept is a further feature of
  * constant value, as in LIBLINEAR: it is penalised like a weight, less the larger `intercept` is.
  * The fit ends when the projected gradients of a whole pass lie within `tol` of each other; the
- * duality gap at the end is reported as the objective's distance from the optimum.
+ * duality gap at the end is reported as the objective's distance from the optimum. With `bias=free`
+ * the intercept is not penalised, as in LIBSVM: the dual then has sum_i alpha_i y_i = 0, and the
+ * two variables that violate optimality most move together (Keerthi et al. 2001), each step reading
+ * all rows: for some thousands of them.
  *
  * Classes are fitted side by side, each on one thread in an order of rows drawn by `seed`, so the
  * bits do not depend on the threads. Memory: 8 N (D + 1) bytes for the rows and 25 N bytes a
  * thread.
  */
+#include "feature/class_scores.h"
 #include "feature/linear_head.h"
 #include "numeric/chunks.h"
 #include "numeric/rows.h"
@@ -23,11 +28,13 @@
 typedef struct options {
   uint32_t size;
   double C, tol, intercept, reject;
-  int32_t loss, class_weight;
+  int32_t loss, class_weight, bias, scheme;
   int64_t max_iter, seed;
 } options;
 
 enum { HINGE, SQUARED_HINGE };
+enum { PENALISED, FREE };
+enum { AGAINST_REST, PAIRS };
 
 static const mica_option option_table[] = {
     {"C", MICA_OPTION_FLOAT, "1", 1e-12, 1e12, NULL, "cost of a row on the wrong side",
@@ -40,6 +47,11 @@ static const mica_option option_table[] = {
      offsetof(options, max_iter)},
     {"intercept", MICA_OPTION_FLOAT, "1", 0, 1e6, NULL,
      "value of the feature that stands for the bias; 0: no bias", offsetof(options, intercept)},
+    {"bias", MICA_OPTION_CHOICE, "penalised", 0, 0, "penalised|free",
+     "free: the intercept costs nothing, for small sets", offsetof(options, bias)},
+    {"scheme", MICA_OPTION_CHOICE, "ova", 0, 0, "ova|ovo",
+     "one class against the rest, or every two against each other, which vote",
+     offsetof(options, scheme)},
     {"class_weight", MICA_OPTION_CHOICE, "none", 0, 0, "none|balanced",
      "balanced: every class counts the same", offsetof(options, class_weight)},
     {"seed", MICA_OPTION_INT, "0", 0, 9e15, NULL, "of the order of the rows",
@@ -60,18 +72,34 @@ typedef struct problem {
   const double *x;      /* [n, d] */
   const double *square; /* [n] |x_i|^2 */
   const double *weight; /* [classes] of the class's rows */
-  double *w;            /* [classes, d] */
-  int64_t *passes;      /* [classes] */
-  double *primal, *gap; /* [classes] */
-  bool *converged;      /* [classes] */
+  double *w;            /* [machines, d] */
+  double *bias;         /* [machines], of a free one */
+  int64_t *passes;      /* [machines] */
+  double *primal, *gap; /* [machines] */
+  bool *converged;      /* [machines] */
 } problem;
 
-/* Of one class's dual: the variables, and the rows that are still looked at. */
+/* Of one machine's dual: its classes, the variables, and the rows that are still looked at. */
 typedef struct dual {
+  int64_t positive, negative; /* negative -1: all others */
   double *alpha;
   int64_t *active;
-  int64_t n;
+  int64_t n, all; /* rows looked at, and rows there are */
 } dual;
+
+static int64_t machines_of(const options *o, int64_t classes) {
+  return o->scheme == PAIRS ? classes * (classes - 1) / 2 : classes;
+}
+
+/* The classes of machine m: pairs in the order (0, 1), (0, 2), .. */
+static void classes_of(const options *o, int64_t classes, int64_t m, int64_t *positive,
+                       int64_t *negative) {
+  *positive = m;
+  *negative = -1;
+  if (o->scheme != PAIRS) return;
+  for (*positive = 0; m >= classes - 1 - *positive; ++*positive) m -= classes - 1 - *positive;
+  *negative = *positive + 1 + m;
+}
 
 /* Bound of a variable, and what the squared loss adds to the diagonal. */
 static double bound_of(const problem *p, double cost) {
@@ -83,9 +111,9 @@ static double extra_of(const problem *p, double cost) {
 
 /* One pass in a fresh order; the range of the projected gradients. Rows that sit at a bound and
  * push beyond it are left out until the rest has converged (shrinking). */
-static void pass(const problem *p, int64_t class_, mica_key key, dual *s, double limit_hi,
+static void pass(const problem *p, int64_t machine, mica_key key, dual *s, double limit_hi,
                  double limit_lo, double *hi, double *lo) {
-  double *w = p->w + class_ * p->d;
+  double *w = p->w + machine * p->d;
   *hi = -INFINITY;
   *lo = INFINITY;
   for (int64_t k = 0; k < s->n; k++) {
@@ -93,7 +121,7 @@ static void pass(const problem *p, int64_t class_, mica_key key, dual *s, double
     const int64_t i = s->active[other];
     s->active[other] = s->active[k];
     s->active[k] = i;
-    const double y = p->data->label[i] == class_ ? 1 : -1;
+    const double y = p->data->label[i] == s->positive ? 1 : -1;
     const double cost = p->o->C * p->weight[p->data->label[i]];
     const double bound = bound_of(p, cost), extra = extra_of(p, cost);
     const double *x = p->x + i * p->d;
@@ -125,15 +153,20 @@ static void pass(const problem *p, int64_t class_, mica_key key, dual *s, double
   }
 }
 
+static bool has(const dual *s, int64_t label) {
+  return label == s->positive || s->negative < 0 || label == s->negative;
+}
+
 /* The primal value at w, and how far the dual is below it. */
-static void values(const problem *p, int64_t class_, const dual *s, double *primal, double *gap) {
-  const double *w = p->w + class_ * p->d;
+static void values(const problem *p, int64_t machine, const dual *s, double *primal, double *gap) {
+  const double *w = p->w + machine * p->d;
   const double half = 0.5 * mica_sum_squares(w, p->d);
   double loss = 0, lower = -half;
   for (int64_t i = 0; i < p->n; i++) {
-    const double y = p->data->label[i] == class_ ? 1 : -1;
+    if (!has(s, p->data->label[i])) continue;
+    const double y = p->data->label[i] == s->positive ? 1 : -1;
     const double cost = p->o->C * p->weight[p->data->label[i]];
-    const double margin = fmax(0, 1 - y * mica_dot(w, p->x + i * p->d, p->d));
+    const double margin = fmax(0, 1 - y * (mica_dot(w, p->x + i * p->d, p->d) + p->bias[machine]));
     loss += cost * (p->o->loss == HINGE ? margin : margin * margin);
     lower += s->alpha[i] - 0.5 * extra_of(p, cost) * s->alpha[i] * s->alpha[i];
   }
@@ -141,24 +174,20 @@ static void values(const problem *p, int64_t class_, const dual *s, double *prim
   *gap = *primal - lower;
 }
 
-static mica_status fit_class(void *ctx, int64_t class_, void *scratch) {
-  problem *p = ctx;
-  dual s = {scratch, (int64_t *)(void *)((double *)scratch + p->n), p->n};
-  const mica_key key = mica_key_fold(mica_key_seed((uint64_t)p->o->seed), (uint64_t)class_);
+static void descend(problem *p, int64_t machine, dual *s) {
+  const mica_key key = mica_key_fold(mica_key_seed((uint64_t)p->o->seed), (uint64_t)machine);
   double limit_hi = INFINITY, limit_lo = -INFINITY;
-  memset(s.alpha, 0, (size_t)p->n * sizeof *s.alpha);
-  for (int64_t i = 0; i < p->n; i++) s.active[i] = i;
   int64_t k = 0;
   for (; k < p->o->max_iter; k++) {
     double hi, lo;
-    pass(p, class_, mica_key_fold(key, (uint64_t)k), &s, limit_hi, limit_lo, &hi, &lo);
+    pass(p, machine, mica_key_fold(key, (uint64_t)k), s, limit_hi, limit_lo, &hi, &lo);
     if (!(hi - lo > p->o->tol)) {
-      if (s.n == p->n) {
-        p->converged[class_] = true;
+      if (s->n == s->all) {
+        p->converged[machine] = true;
         break;
       }
       /* What was left out gets a last look. */
-      s.n = p->n;
+      s->n = s->all;
       limit_hi = INFINITY;
       limit_lo = -INFINITY;
       continue;
@@ -166,8 +195,84 @@ static mica_status fit_class(void *ctx, int64_t class_, void *scratch) {
     limit_hi = hi > 0 ? hi : INFINITY;
     limit_lo = lo < 0 ? lo : -INFINITY;
   }
-  p->passes[class_] = k;
-  values(p, class_, &s, &p->primal[class_], &p->gap[class_]);
+  p->passes[machine] = k;
+}
+
+/* What a row wants the bias to be, and whether it may still raise or lower it. */
+typedef struct wish {
+  double bias;
+  bool up, down;
+} wish;
+static wish wish_of(const problem *p, const dual *s, const double *f, int64_t i) {
+  const double y = p->data->label[i] == s->positive ? 1 : -1;
+  const double cost = p->o->C * p->weight[p->data->label[i]], alpha = s->alpha[i];
+  const bool below = alpha<bound_of(p, cost), above = alpha> 0;
+  return (wish){y * (1 - extra_of(p, cost) * alpha) - f[i], y > 0 ? below : above,
+                y > 0 ? above : below};
+}
+
+/* Pairs of variables with a free bias; f [n] is w . x. */
+static void move_pairs(problem *p, int64_t machine, dual *s, double *f) {
+  double *w = p->w + machine * p->d;
+  const int64_t most = p->o->max_iter * (s->all > 0 ? s->all : 1);
+  int64_t step = 0;
+  double hi = 0, lo = 0;
+  for (; step < most; step++) {
+    int64_t i = -1, j = -1;
+    for (int64_t k = 0; k < s->all; k++) {
+      const int64_t at = s->active[k];
+      const wish v = wish_of(p, s, f, at);
+      if (v.up && (i < 0 || v.bias > hi)) i = at, hi = v.bias;
+      if (v.down && (j < 0 || v.bias < lo)) j = at, lo = v.bias;
+    }
+    if (i < 0 || j < 0 || !(hi - lo > p->o->tol)) {
+      p->converged[machine] = true;
+      break;
+    }
+    const double *xi = p->x + i * p->d, *xj = p->x + j * p->d;
+    const double ci = p->o->C * p->weight[p->data->label[i]];
+    const double cj = p->o->C * p->weight[p->data->label[j]];
+    const double yi = p->data->label[i] == s->positive ? 1 : -1;
+    const double yj = p->data->label[j] == s->positive ? 1 : -1;
+    const double bend = p->square[i] + p->square[j] - 2 * mica_dot(xi, xj, p->d) + extra_of(p, ci) +
+                        extra_of(p, cj);
+    double t = (hi - lo) / fmax(bend, 1e-12);
+    t = fmin(t, yi > 0 ? bound_of(p, ci) - s->alpha[i] : s->alpha[i]);
+    t = fmin(t, yj > 0 ? s->alpha[j] : bound_of(p, cj) - s->alpha[j]);
+    s->alpha[i] = fmin(fmax(s->alpha[i] + yi * t, 0), bound_of(p, ci));
+    s->alpha[j] = fmin(fmax(s->alpha[j] - yj * t, 0), bound_of(p, cj));
+    for (int64_t k = 0; k < p->d; k++) w[k] += t * (xi[k] - xj[k]);
+    for (int64_t k = 0; k < s->all; k++) {
+      const double *x = p->x + s->active[k] * p->d;
+      f[s->active[k]] += t * (mica_dot(x, xi, p->d) - mica_dot(x, xj, p->d));
+    }
+  }
+  p->passes[machine] = s->all ? (step + s->all - 1) / s->all : 0;
+  /* Rows on the margin say what the bias is; without one anything between will do. */
+  double sum = 0;
+  int64_t on = 0;
+  for (int64_t k = 0; k < s->all; k++) {
+    const wish v = wish_of(p, s, f, s->active[k]);
+    if (v.up && v.down) sum += v.bias, on++;
+  }
+  p->bias[machine] = on ? sum / (double)on : (hi + lo) / 2;
+}
+
+static mica_status fit_machine(void *ctx, int64_t machine, void *scratch) {
+  problem *p = ctx;
+  dual s = {.alpha = scratch};
+  double *f = s.alpha + p->n;
+  s.active = (int64_t *)(void *)(f + p->n);
+  classes_of(p->o, p->data->classes, machine, &s.positive, &s.negative);
+  memset(scratch, 0, (size_t)p->n * 2 * sizeof(double));
+  for (int64_t i = 0; i < p->n; i++)
+    if (has(&s, p->data->label[i])) s.active[s.all++] = i;
+  s.n = s.all;
+  if (p->o->bias == FREE)
+    move_pairs(p, machine, &s, f);
+  else
+    descend(p, machine, &s);
+  values(p, machine, &s, &p->primal[machine], &p->gap[machine]);
   return MICA_OK;
 }
 
@@ -190,18 +295,30 @@ static bool has_rows(const mica_fit_data *data, int64_t n, int64_t class_) {
   return false;
 }
 
+/* A machine that lacks one of its classes: it never names it. */
+static bool lacks(const problem *p, int64_t machine, double *bias) {
+  int64_t positive, negative;
+  classes_of(p->o, p->data->classes, machine, &positive, &negative);
+  const bool first = has_rows(p->data, p->n, positive);
+  const bool second = negative < 0 || has_rows(p->data, p->n, negative);
+  *bias = negative < 0 ? -INFINITY : first ? 1 : -1;
+  return !first || !second;
+}
+
 static mica_status run(const mica_engine *engine, problem *p, const mica_fit_data *data,
                        double intercept, mica_linear_head *head, mica_fit_report *report) {
   mica_status status =
-      mica_chunks_run(engine, data->classes, (size_t)p->n * 2 * sizeof(double), fit_class, p);
+      mica_chunks_run(engine, head->outputs, (size_t)p->n * 3 * sizeof(double), fit_machine, p);
   double objective = 0, gap = 0;
-  for (int64_t c = 0; c < data->classes && status == MICA_OK; c++) {
+  (void)data;
+  for (int64_t c = 0; c < head->outputs && status == MICA_OK; c++) {
     const double *w = p->w + c * p->d;
+    double bias;
     memcpy(head->weight + c * head->features, w, (size_t)head->features * sizeof *w);
-    head->bias[c] = intercept > 0 ? intercept * w[p->d - 1] : 0;
-    if (!has_rows(data, p->n, c)) {
+    head->bias[c] = p->o->bias == FREE ? p->bias[c] : intercept > 0 ? intercept * w[p->d - 1] : 0;
+    if (lacks(p, c, &bias)) {
       memset(head->weight + c * head->features, 0, (size_t)head->features * sizeof *w);
-      head->bias[c] = -INFINITY;
+      head->bias[c] = bias;
       continue;
     }
     objective += p->primal[c];
@@ -222,20 +339,22 @@ static mica_status fit(const mica_engine *engine, const void *given, const mica_
                        mica_fitted *fitted, mica_fit_report *report, void **state) {
   const options *o = given;
   const int64_t n = mica_rows_n(&data->x), own = mica_rows_d(&data->x);
-  const int64_t d = own + (o->intercept > 0), k = data->classes;
+  const double intercept = o->bias == FREE ? 0 : o->intercept;
+  const int64_t d = own + (intercept > 0), k = data->classes, m = machines_of(o, k);
+  const int64_t room = m > k ? m : k;
   double *x = mica_calloc((size_t)(n * (d + 1)), sizeof *x);
-  double *w = mica_calloc((size_t)(k * (d + 3)), sizeof *w);
-  int64_t *passes = mica_calloc((size_t)k, sizeof *passes);
-  bool *converged = mica_calloc((size_t)k, sizeof *converged);
+  double *w = mica_calloc((size_t)(room * (d + 4)) + 1, sizeof *w);
+  int64_t *passes = mica_calloc((size_t)m + 1, sizeof *passes);
+  bool *converged = mica_calloc((size_t)m + 1, sizeof *converged);
   mica_linear_head *head = NULL;
   mica_status status = x && w && passes && converged ? MICA_OK : MICA_ERR_MEMORY;
-  if (status == MICA_OK) status = mica_linear_head_create(own, k, &head);
-  if (status == MICA_OK) status = weigh(o, data, n, w + k * d);
+  if (status == MICA_OK) status = weigh(o, data, n, w + room * d);
+  if (status == MICA_OK) status = mica_linear_head_create(own, m, &head);
   if (status == MICA_OK) {
     double *square = x + n * d;
     for (int64_t i = 0; i < n; i++) {
       mica_rows_load(&data->x, i, i + 1, NULL, x + i * d);
-      if (o->intercept > 0) x[i * d + own] = o->intercept;
+      if (intercept > 0) x[i * d + own] = intercept;
       square[i] = mica_sum_squares(x + i * d, d);
     }
     problem p = {.o = o,
@@ -244,13 +363,14 @@ static mica_status fit(const mica_engine *engine, const void *given, const mica_
                  .d = d,
                  .x = x,
                  .square = square,
-                 .weight = w + k * d,
+                 .weight = w + room * d,
                  .w = w,
                  .passes = passes,
-                 .primal = w + k * (d + 1),
-                 .gap = w + k * (d + 2),
+                 .primal = w + room * (d + 1),
+                 .gap = w + room * (d + 2),
+                 .bias = w + room * (d + 3),
                  .converged = converged};
-    status = run(engine, &p, data, o->intercept, head, report);
+    status = run(engine, &p, data, intercept, head, report);
   }
   mica_free(x);
   mica_free(w);
@@ -275,10 +395,50 @@ static double outside(const double *score, int64_t classes) {
   return -top;
 }
 
-static mica_status predict(const mica_engine *engine, const void *o, const void *state,
+/* Votes of the pairs: the first class where the decision is above 0, else the second. The label is
+ * the first class of the most votes. */
+static mica_status vote(const mica_engine *engine, const options *o, const mica_linear_head *head,
+                        const mica_view *x, mica_prediction *out) {
+  const int64_t n = mica_rows_n(x), m = head->outputs;
+  int64_t k = 2;
+  while (k * (k - 1) / 2 < m) k++;
+  double *own, *score = mica_scores_begin(n, k, out, &own);
+  double *decision = score ? mica_malloc((size_t)(n * m) * sizeof *decision) : NULL;
+  mica_status status =
+      decision ? mica_linear_head_scores(engine, head, x, decision) : MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < n && status == MICA_OK; i++) {
+    memset(score + i * k, 0, (size_t)k * sizeof *score);
+    for (int64_t p = 0; p < m; p++) {
+      int64_t first, second;
+      classes_of(o, k, p, &first, &second);
+      score[i * k + (decision[i * m + p] > 0 ? first : second)]++;
+    }
+    if (out->anomaly) out->anomaly[i] = outside(score + i * k, k);
+  }
+  if (status == MICA_OK) mica_scores_answer(n, k, 1, score, out);
+  mica_free(decision);
+  mica_free(own);
+  return status;
+}
+
+static mica_status predict(const mica_engine *engine, const void *given, const void *state,
                            const mica_view *x, mica_prediction *out) {
-  (void)o;
+  const options *o = given;
+  if (o->scheme == PAIRS) return vote(engine, o, state, x, out);
   return mica_linear_head_predict(engine, state, x, outside, out);
+}
+
+static mica_status load(const mica_engine *engine, const void *given, const mica_fitted *fitted,
+                        const mica_record *record, void **state) {
+  mica_fitted machines = *fitted;
+  machines.outputs = machines_of(given, fitted->classes);
+  return mica_linear_head_load(engine, given, &machines, record, state);
+}
+
+static mica_status linear(const void *given, const void *state, double *weight, double *bias) {
+  if (((const options *)given)->scheme == PAIRS)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "linear_svm: pairs that vote are no linear map");
+  return mica_linear_head_linear(given, state, weight, bias);
 }
 
 static const mica_estimator_functions functions = {
@@ -289,8 +449,8 @@ static const mica_estimator_functions functions = {
     .free = mica_linear_head_free,
     .predict = predict,
     .save = mica_linear_head_save,
-    .load = mica_linear_head_load,
-    .linear = mica_linear_head_linear,
+    .load = load,
+    .linear = linear,
 };
 
 extern const mica_component mica_component_estimator_linear_svm;
@@ -298,7 +458,7 @@ const mica_component mica_component_estimator_linear_svm = {
     MICA_COMPONENT_HEAD,
     MICA_KIND_ESTIMATOR,
     "linear_svm",
-    "linear support vector machine, one class against the rest",
+    "linear support vector machines, one class against the rest or in pairs",
     NULL,
     option_table,
     sizeof(options),
