@@ -139,6 +139,7 @@ static const char *const without_table[] = {
     "LEARNING_CURVE",   //
     "LINE_CHART",       //
     "LOAD",             //
+    "LOW_RANK",         //
     "LONG_CONVOLUTION", //
     "MAP",              //
     "MIXED_STREAM",     //

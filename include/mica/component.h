@@ -98,7 +98,8 @@ enum {
   MICA_NEED_FIELDS = 1u << 13,
   MICA_NEED_PAIRS = 1u << 14, /* logits are similarities [N,N] of two things of each example */
   MICA_NEED_CLASS_MEANS = 1u << 15, /* the teacher's mean features of each class */
-  MICA_NEED_TAPS = 1u << 16         /* places inside the network and the teacher */
+  MICA_NEED_TAPS = 1u << 16,        /* places inside the network and the teacher */
+  MICA_NEED_FACTORS = 1u << 17      /* the network has weights in two factors (mica_low_rank) */
 };
 /* The names of these bits ("logits, two_views") into buf, "" for none; returns buf. */
 MICA_API const char *mica_needs_text(uint32_t needs, char *buf, size_t n);

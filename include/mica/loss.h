@@ -33,7 +33,8 @@ typedef struct mica_loss_inputs {
   int taps;
   mica_var tap[MICA_LOSS_TAPS], teacher_tap[MICA_LOSS_TAPS];
   double epoch;               /* whole passes over the stream that are done */
-  const mica_params *teacher; /* its parameters; NULL: none */
+  mica_params *params;        /* the network's own; NULL: not given */
+  const mica_params *teacher; /* the teacher's; NULL: none */
   mica_node *teacher_head;    /* its last linear layer; NULL: none */
   mica_var map;               /* [N,H,W,C]: the last map of the architecture */
 } mica_loss_inputs;

@@ -178,6 +178,19 @@ MICA_API mica_status mica_params_save(const mica_params *params, const char *pat
  * weights, as the sign of the vocabulary's size says. Every size is checked against the file's
  * before memory is taken: MICA_ERR_FORMAT names the field. */
 MICA_API mica_status mica_net_read_llama2c(mica_engine *engine, const char *path, mica_net **out);
+/* Write what the adapters of one name train to a safetensors file, with the modules, the texts and
+ * a hash of each weight; `bases`: what they keep besides, too. MICA_ERR_STATE while merged. */
+MICA_API mica_status mica_adapter_save(const mica_params *params, const char *name,
+                                       const char *path, bool bases);
+/* Attach what such a file has, under another name where `as` is one. Bases that the file lacks are
+ * worked out from the weights, which must be those that the adapter was trained on, to the bit:
+ * MICA_ERR_INVALID otherwise, and then nothing is attached. Equal singular values have no vectors
+ * of their own, so only the same build finds the same bases for a weight that has some. */
+MICA_API mica_status mica_adapter_load(mica_params *params, const char *path, const char *as);
+/* Change a fresh network as the model file at `path` was changed against its architecture: weights
+ * in two factors, folded norms, adapters. Values stay to be loaded. A file
+ * without changes, or of tensors alone, changes nothing. */
+MICA_API mica_status mica_net_change_as(mica_net *net, const char *path);
 /* The shape that an entry has in interchange files. */
 MICA_API mica_shape mica_param_reference_shape(const mica_param *q);
 /* A fresh tensor with the entry's value in the reference layout, and the reverse: take the value
@@ -211,6 +224,13 @@ MICA_API mica_status mica_model_open_memory(mica_engine *engine, const void *byt
 /* Write the model with all its heads as a safetensors file in the reference layout, whose metadata
  * "mica" is one JSON object; atomically. Other threads may predict meanwhile. */
 MICA_API mica_status mica_model_save(const mica_model *model, const char *path);
+/* Let mica_model_save write matrices and kernels as int8 with a scale for each output, a quarter of
+ * the bytes. What opens the file has float32 again, of those values. Not kept in the file. */
+MICA_API void mica_model_set_int8(mica_model *model, bool int8);
+/* Fold the batch norms that follow a convolution into its weights; *count (may be NULL) says how
+ * many. What evaluation gives stays the same within rounding, and the entries of the norms go.
+ * MICA_ERR_STATE for a convolution with an adapter: merge it first. */
+MICA_API mica_status mica_net_fold(mica_net *net, int64_t *count);
 /* Sessions must be freed first. */
 MICA_API void mica_model_free(mica_model *model);
 /* Write a network without heads as a model file, as mica_model_create and mica_model_save do. */

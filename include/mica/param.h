@@ -387,6 +387,55 @@ typedef struct mica_basis_options {
   int64_t band; /* svft: elements on either side of the diagonal, or as many at random */
 } mica_basis_options;
 
+/* ---- weights in two factors ----
+ *
+ * A layer's weight [O, the rest] may be given up for two of fewer elements: LAYER.0.weight [r, the
+ * rest] and LAYER.1.weight [O, r], and LAYER.1.bias. Both are layers of their own, which adapters
+ * may be attached to. Linear layers and convolutions do two products; others multiply the factors.
+ */
+
+/* The rank of each layer is what `rank` says, or the fewest singular values that hold `energy` of
+ * the sum of squares, or floor(O I / (ratio (O + I))), at least 1, of which one is given; `keep` is
+ * 1 / ratio. A layer whose pair would not be smaller stays as it is. */
+typedef struct mica_low_rank_options {
+  uint32_t size;
+  double ratio, keep, energy; /* 0: not given */
+  int64_t rank;               /* likewise */
+  const char *include;        /* patterns of layers; NULL: linear layers and convolutions */
+  const char *exclude;        /* patterns that stay, besides output layers; NULL: none */
+  int64_t least_outputs;      /* layers of fewer outputs stay */
+  bool random;                /* factors that know nothing of the weight (a control) */
+} mica_low_rank_options;
+#define MICA_LOW_RANK_OPTIONS                                                                      \
+  { sizeof(mica_low_rank_options), 0, 0, 0, 0, NULL, NULL, 10, false }
+
+/* What became of a layer. */
+typedef struct mica_low_rank_layer {
+  char *name;
+  int64_t outputs, inputs, rank; /* rank 0: it stays */
+  double largest, frobenius; /* of W1 W0 - W: its largest element, and its norm over that of W */
+} mica_low_rank_layer;
+typedef struct mica_low_rank_report {
+  mica_low_rank_layer *layer; /* the layers that were looked at */
+  int64_t layers, replaced;
+  int64_t before, after; /* parameters of the whole tree */
+} mica_low_rank_report;
+
+/* Replace weights by W1 W0 of the singular value decomposition, the values split evenly between the
+ * factors; the bias goes to the second. `report` may be NULL; clear it afterwards. Layers with
+ * adapters are MICA_ERR_STATE, and so is everything left half done only when memory is short. */
+MICA_API mica_status mica_low_rank(mica_params *p, const mica_low_rank_options *options,
+                                   mica_low_rank_report *report);
+MICA_API void mica_low_rank_report_clear(mica_low_rank_report *report);
+/* Is any layer's weight in two factors? And this one's? */
+MICA_API bool mica_params_factored(const mica_params *p);
+MICA_API bool mica_node_low_rank(const mica_node *node);
+/* The product of the factors [O, the rest]. */
+MICA_API mica_var mica_low_rank_weight(mica_tape *t, mica_node *node);
+
+/* Does a convolution's weight do the work of this batch norm, which then has no entries left? */
+MICA_API bool mica_node_folded(const mica_node *node);
+
 /* Remove the selected entries, buffers included; *count (may be NULL) says how many. What reads
  * them fails from then on. */
 MICA_API mica_status mica_params_remove(mica_params *p, const char *selection, int64_t *count);

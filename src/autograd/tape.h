@@ -150,6 +150,9 @@ struct mica_tape {
   VEC(tap) taps;
   mica_relu_fn relu_fn; /* who looks on at rectifiers */
   void *relu_ctx;
+  /* Told of each convolution (a mica_node) and the norm behind it. */
+  void (*pair_fn)(void *ctx, void *conv, void *norm, double eps);
+  void *pair_ctx;
   VEC(override) overrides;
   draw_table draws, spare_draws; /* the spare serves recomputations */
 };

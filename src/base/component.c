@@ -18,7 +18,7 @@ const char *mica_needs_text(uint32_t needs, char *buf, size_t n) {
   static const char *const names[] = {"logits",      "features", "two_views", "teacher", "ids",
                                       "mask",        "ragged",   "labels",    "pyramid", "tokens",
                                       "images",      "rows",     "targets",   "fields",  "pairs",
-                                      "class_means", "taps"};
+                                      "class_means", "taps",     "factors"};
   size_t used = 0;
   if (n) buf[0] = '\0';
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

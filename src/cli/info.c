@@ -24,6 +24,8 @@ typedef struct account {
   char trouble[512];                    /* why it does not load */
   mica_head_facts head[MICA_HEADS_MAX]; /* of a model file */
   int64_t heads;
+  mica_adapter_facts adapter[16]; /* likewise */
+  int64_t adapters, adapters_shown;
 } account;
 
 /* Names and texts come from outside: what is no printing character must not reach a terminal. */
@@ -123,6 +125,11 @@ static void try_to_load(const cli_args *a, const mica_archive *f, const architec
       out->report.share = 1;
       for (; out->heads < mica_model_heads(model) && out->heads < MICA_HEADS_MAX; out->heads++)
         mica_model_head(model, out->heads, &out->head[out->heads]);
+      const mica_params *params = mica_net_params(mica_model_net(model));
+      out->adapters = mica_adapters(params);
+      while (out->adapters_shown < 16 &&
+             mica_adapter_at(params, out->adapters_shown, &out->adapter[out->adapters_shown]))
+        out->adapters_shown++;
     }
   } else if (status == MICA_OK) {
     const mica_load_options o = {sizeof o, NULL, true, true};
@@ -190,6 +197,14 @@ static void print_architecture(const architecture_guess *g, const account *k, co
       const mica_head_facts *h = &k->head[i];
       printf("  head %s: %s, %" PRId64 " classes%s\n", h->name, h->estimator, h->classes,
              h->answers ? ", which answers" : "");
+    }
+    for (int64_t i = 0; i < k->adapters_shown; i++) {
+      const mica_adapter_facts *f = &k->adapter[i];
+      printf("  adapter %s: %s on %" PRId64 " modules, %" PRId64 " trained, %" PRId64 " stored%s\n",
+             f->name, f->spec, f->modules, f->trained, f->stored,
+             f->merged ? ", merged"
+             : f->on   ? ""
+                       : ", off");
     }
     if (strcmp(g->names, "mica") == 0 && p->vocabulary && !p->classes)
       printf("  mica generate %s --prompt TEXT\n", path);
@@ -272,6 +287,23 @@ static void write_architecture(mica_json_writer *w, const architecture_guess *g,
     mica_json_put_int(w, "classes", k->head[i].classes);
     mica_json_write_name(w, "answers");
     mica_json_write_bool(w, k->head[i].answers);
+    mica_json_end_object(w);
+  }
+  mica_json_end_array(w);
+  mica_json_write_name(w, "adapters");
+  mica_json_begin_array(w);
+  for (int64_t i = 0; i < k->adapters_shown; i++) {
+    const mica_adapter_facts *f = &k->adapter[i];
+    mica_json_begin_object(w);
+    mica_json_put_text(w, "name", f->name);
+    mica_json_put_text(w, "spec", f->spec);
+    mica_json_put_int(w, "modules", f->modules);
+    mica_json_put_int(w, "trained", f->trained);
+    mica_json_put_int(w, "stored", f->stored);
+    mica_json_write_name(w, "on");
+    mica_json_write_bool(w, f->on);
+    mica_json_write_name(w, "merged");
+    mica_json_write_bool(w, f->merged);
     mica_json_end_object(w);
   }
   mica_json_end_array(w);

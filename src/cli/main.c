@@ -23,6 +23,7 @@ extern const cli_verb verb_select;
 extern const cli_verb verb_measure;
 extern const cli_verb verb_generate;
 extern const cli_verb verb_explain;
+extern const cli_verb verb_export;
 extern const cli_verb verb_paper;
 extern const cli_verb verb_info;
 extern const cli_verb verb_model;
@@ -41,6 +42,7 @@ const cli_verb *const cli_verbs[] = {
     &verb_measure,
     &verb_generate,
     &verb_explain,
+    &verb_export,
     &verb_paper,
     &verb_info,
     &verb_model,

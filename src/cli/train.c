@@ -61,6 +61,12 @@ static const cli_flag flags[] = {
      "and patterns, joined by ',' or '&', '!' for not: 'bn,output', 'conv&!layer1.*'"},
     {"--also", NULL, "SELECTION", NULL, "train these too"},
     {"--freeze", NULL, "SELECTION", NULL, "parameters not to train: 'layer[1-3].*'"},
+    {"--adapter", NULL, "SPEC", NULL,
+     "train what is added to frozen weights, and the output layer: svfit, lora:rank=8, "
+     "'blocks.*.qkv=pissa'; several for several patterns; see `mica list adapter`"},
+    {"--adapter-name", NULL, "NAME", "default", "what the adapters are called in the model file"},
+    {"--adapter-out", NULL, "FILE", NULL, "write the adapters alone, too"},
+    {"--merge", NULL, NULL, NULL, "fold the adapters into the weights of the model file"},
     {"--mask", NULL, "RULES", NULL,
      "train single elements: 'conv=random:count=2'; see `mica list mask`"},
     {"--decay", NULL, "SELECTION", NULL,
@@ -114,7 +120,11 @@ static mica_status make_net(job *j, int64_t seed) {
     mica_load_report r;
     o.strip = cli_text(a, "--strip");
     o.partial = cli_on(a, "--partial");
-    status = mica_params_load(mica_net_params(j->net), from, &o, &r);
+    status = mica_net_change_as(j->net, from);
+    if (status == MICA_OK)
+      status = mica_params_load(mica_net_params(j->net), from, &o, &r);
+    else
+      r = (mica_load_report){0};
     fprintf(stderr,
             "%s: %lld tensors loaded (%.1f%% of the parameters), %lld missing, %lld unexpected, "
             "%lld of "
@@ -123,6 +133,7 @@ static mica_status make_net(job *j, int64_t seed) {
             (long long)r.reshaped, r.text ? r.text : "");
     mica_free(r.text);
   }
+  if (status == MICA_OK) status = train_params_adapt(a, mica_net_params(j->net), seed);
   return status == MICA_OK ? train_params_choose(a, mica_net_params(j->net), seed) : status;
 }
 
@@ -174,6 +185,7 @@ static mica_status write_model(job *j, const train_outcome *r, const char *path)
   if (!record) return MICA_ERR_MEMORY;
   /* What losses trained for themselves is no part of it. */
   mica_status status = mica_params_remove(mica_net_params(j->net), "loss.*,stage.*,stream.*", NULL);
+  if (status == MICA_OK) status = train_params_end(j->a, mica_net_params(j->net));
   if (status == MICA_OK)
     status = mica_model_create(j->net, &j->data.preprocess, j->data.classes, record, &j->model);
   mica_free(record);

@@ -14,6 +14,10 @@
 /* Initial values as the flags say. */
 mica_status train_params_initialise(const cli_args *a, mica_params *params);
 /* What is trained, and what decays, as the flags say. */
+/* Attach the adapters of --adapter; everything but them and the output layer is frozen then. */
+mica_status train_params_adapt(const cli_args *a, mica_params *params, int64_t seed);
+/* What becomes of them after training: a file of their own, or the weights. */
+mica_status train_params_end(const cli_args *a, mica_params *params);
 mica_status train_params_choose(const cli_args *a, mica_params *params, int64_t seed);
 /* Say how much of the network is trained. */
 void train_params_describe(const char *name, const mica_params *params);

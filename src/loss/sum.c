@@ -90,6 +90,7 @@ static uint32_t missing(uint32_t needs, const mica_loss_inputs *in) {
   if (needs & MICA_NEED_TEACHER && needs & MICA_NEED_LOGITS && mica_is_none(in->teacher_logits))
     without |= MICA_NEED_TEACHER | MICA_NEED_LOGITS;
   if (in->taps) without &= ~(uint32_t)MICA_NEED_TAPS;
+  if (in->params) without &= ~(uint32_t)MICA_NEED_FACTORS; /* the loss itself looks for them */
   if (needs & MICA_NEED_TEACHER && mica_is_none(in->teacher_logits) &&
       mica_is_none(in->teacher_features))
     without |= MICA_NEED_TEACHER;

@@ -9,6 +9,7 @@
 #include "base/buffer.h"
 #include "data/archive.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- layouts ---- */
@@ -105,28 +106,128 @@ mica_status mica_param_from_reference(mica_param *q, const mica_tensor *value) {
   return MICA_OK;
 }
 
+/* ---- int8 ---- */
+
+#define SMALLEST 256 /* fewer elements are not worth a scale */
+
+static bool worth_int8(const mica_param *q) {
+  const mica_tensor *value = mica_param_value(q);
+  return !(mica_param_flags(q) & MICA_PARAM_BUFFER) && mica_tensor_dtype(value) == MICA_F32 &&
+         mica_tensor_shape(value)->rank > 1 && mica_tensor_count(value) >= SMALLEST;
+}
+
+/* q = round(w / scale), scale = the row's largest |w| / 127; *scale in a tensor of its own. */
+static mica_status to_int8(mica_tensor **value, mica_tensor **scale) {
+  const mica_shape shape = *mica_tensor_shape(*value);
+  const int64_t rows = shape.dim[0], row = mica_shape_count(&shape) / rows;
+  mica_tensor *small = NULL;
+  mica_status status = mica_tensor_create(MICA_I8, shape, &small);
+  if (status == MICA_OK) status = mica_tensor_create(MICA_F32, MICA_SHAPE(rows), scale);
+  for (int64_t r = 0; r < rows && status == MICA_OK; r++) {
+    const float *w = (const float *)mica_tensor_data(*value) + r * row;
+    float most = 0;
+    for (int64_t i = 0; i < row; i++) most = fmaxf(most, fabsf(w[i]));
+    const float unit = most > 0 ? most / 127 : 1;
+    ((float *)mica_tensor_data(*scale))[r] = unit;
+    for (int64_t i = 0; i < row; i++)
+      ((int8_t *)mica_tensor_data(small))[r * row + i] = (int8_t)lrintf(w[i] / unit);
+  }
+  if (status != MICA_OK) {
+    mica_tensor_free(small);
+    return status;
+  }
+  mica_tensor_free(*value);
+  *value = small;
+  return MICA_OK;
+}
+
+static const char scale_of[] = ".scale";
+
+/* Is it the name of the scales of an entry? */
+static bool is_scale(const mica_params *params, const char *name) {
+  const size_t n = strlen(name), end = sizeof scale_of - 1;
+  char stem[512];
+  if (n <= end || n - end >= sizeof stem || strcmp(name + n - end, scale_of) != 0) return false;
+  memcpy(stem, name, n - end);
+  stem[n - end] = 0;
+  return mica_params_find(params, stem) != NULL;
+}
+
+/* The numbers behind int8, in float32. */
+static mica_status from_int8(const mica_archive *archive, const char *name, mica_tensor **value) {
+  mica_bytes full = {0};
+  mica_tensor *scale = NULL, *wide = NULL;
+  mica_bytes_printf(&full, "%s%s", name, scale_of);
+  mica_status status = full.status;
+  const int64_t at = status == MICA_OK ? mica_archive_find(archive, full.data) : -1;
+  const mica_shape *shape = mica_tensor_shape(*value);
+  if (status == MICA_OK && at < 0) {
+    mica_bytes_free(&full); /* plain integers */
+    return MICA_OK;
+  }
+  if (status == MICA_OK) status = mica_archive_read(archive, at, &scale);
+  if (status == MICA_OK && (mica_tensor_dtype(scale) != MICA_F32 || shape->rank < 1 ||
+                            mica_tensor_count(scale) != shape->dim[0]))
+    status = mica_fail(MICA_ERR_FORMAT, "tensor '%s': no scale for each of %lld rows", full.data,
+                       (long long)(shape->rank ? shape->dim[0] : 0));
+  const mica_view view = mica_tensor_view(*value);
+  if (status == MICA_OK) status = mica_tensor_from_view(&view, MICA_F32, &wide);
+  if (status == MICA_OK) {
+    const int64_t n = mica_tensor_count(wide), rows = shape->dim[0];
+    const float *s = mica_tensor_data(scale);
+    for (int64_t i = 0; i < n; i++) ((float *)mica_tensor_data(wide))[i] *= s[i / (n / rows)];
+    mica_tensor_free(*value);
+    *value = wide;
+  }
+  mica_tensor_free(scale);
+  mica_bytes_free(&full);
+  return status;
+}
+
 /* ---- saving ---- */
+
+static mica_status save(const mica_params *params, bool int8, const mica_named_view *more,
+                        int64_t n_more, const char *path, const mica_text_pair *metadata,
+                        int64_t m) {
+  const int64_t n = mica_params_count(params);
+  mica_named_view *views = mica_calloc((size_t)(2 * n + n_more) + 1, sizeof *views);
+  mica_tensor **copies = mica_calloc((size_t)n + 1, 2 * sizeof *copies);
+  mica_bytes *names = mica_calloc((size_t)n + 1, sizeof *names);
+  mica_status status = views && copies && names ? MICA_OK : MICA_ERR_MEMORY;
+  int64_t k = 0;
+  for (int64_t i = 0; i < n && status == MICA_OK; i++) {
+    const mica_param *q = mica_params_at(params, i);
+    status = mica_param_to_reference(q, &copies[2 * i]);
+    if (status == MICA_OK && int8 && worth_int8(q)) {
+      status = to_int8(&copies[2 * i], &copies[2 * i + 1]);
+      mica_bytes_printf(&names[i], "%s%s", mica_param_path(q), scale_of);
+      if (status == MICA_OK) status = names[i].status;
+      if (status == MICA_OK)
+        views[k++] = (mica_named_view){names[i].data, mica_tensor_view(copies[2 * i + 1])};
+    }
+    if (status == MICA_OK)
+      views[k++] = (mica_named_view){mica_param_path(q), mica_tensor_view(copies[2 * i])};
+  }
+  for (int64_t i = 0; i < n_more && status == MICA_OK; i++) views[k++] = more[i];
+  if (status == MICA_OK) status = mica_safetensors_write(path, views, k, metadata, m);
+  for (int64_t i = 0; copies && i < 2 * n; i++) mica_tensor_free(copies[i]);
+  for (int64_t i = 0; names && i < n; i++) mica_bytes_free(&names[i]);
+  mica_free(names);
+  mica_free(copies);
+  mica_free(views);
+  return status;
+}
 
 mica_status mica_params_save_with(const mica_params *params, const mica_named_view *more,
                                   int64_t n_more, const char *path, const mica_text_pair *metadata,
                                   int64_t m) {
-  const int64_t n = mica_params_count(params);
-  mica_named_view *views = mica_calloc((size_t)(n + n_more) + 1, sizeof *views);
-  mica_tensor **copies = mica_calloc((size_t)n + 1, sizeof *copies);
-  mica_status status = views && copies ? MICA_OK : MICA_ERR_MEMORY;
-  for (int64_t i = 0; i < n && status == MICA_OK; i++) {
-    const mica_param *q = mica_params_at(params, i);
-    status = mica_param_to_reference(q, &copies[i]);
-    if (status == MICA_OK)
-      views[i] = (mica_named_view){mica_param_path(q), mica_tensor_view(copies[i])};
-  }
-  for (int64_t i = 0; i < n_more && status == MICA_OK; i++) views[n + i] = more[i];
-  if (status == MICA_OK) status = mica_safetensors_write(path, views, n + n_more, metadata, m);
-  if (copies)
-    for (int64_t i = 0; i < n; i++) mica_tensor_free(copies[i]);
-  mica_free(copies);
-  mica_free(views);
-  return status;
+  return save(params, false, more, n_more, path, metadata, m);
+}
+
+mica_status mica_params_save_int8(const mica_params *params, const mica_named_view *more,
+                                  int64_t n_more, const char *path, const mica_text_pair *metadata,
+                                  int64_t m) {
+  return save(params, true, more, n_more, path, metadata, m);
 }
 
 mica_status mica_params_save(const mica_params *params, const char *path,
@@ -228,7 +329,8 @@ static void plan_load(mica_params *params, const char *prefix, bool new_head, lo
     for (int64_t k = 0; k < mica_params_ties(params) && !ours && !tied; k++)
       tied = strncmp(name, prefix, skip) == 0 &&
              strcmp(mica_params_tie_at(params, k, NULL), name + skip) == 0;
-    if (ours || tied) continue;
+    if (ours || tied || (strncmp(name, prefix, skip) == 0 && is_scale(params, name + skip)))
+      continue;
     r->unexpected++;
     mica_bytes_printf(text, "unexpected  %s\n", name);
   }
@@ -288,6 +390,8 @@ mica_status mica_params_load_from(mica_params *params, const mica_archive *archi
     if (mica_archive_dtype(archive, p.source[i]) == dtype)
       status = borrow(archive, p.source[i], q, &lent[i]);
     if (status == MICA_OK && !lent[i]) status = mica_archive_read(archive, p.source[i], &values[i]);
+    if (status == MICA_OK && values[i] && mica_tensor_dtype(values[i]) == MICA_I8)
+      status = from_int8(archive, mica_archive_name(archive, p.source[i]), &values[i]);
     if (status == MICA_OK && values[i]) status = convert(&values[i], dtype);
   }
   char *words = report ? mica_bytes_take(&text) : NULL;

@@ -18,6 +18,7 @@ struct mica_model {
   mica_net *net;
   mica_preprocess preprocess;
   char *training, *columns, *tokenizer;
+  bool int8;            /* weights are written as int8 */
   const char **classes; /* of the network's own classifier */
   int64_t n_classes;
   double scale[MICA_SCALES_MAX]; /* of pictures whose features are averaged */

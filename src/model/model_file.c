@@ -8,6 +8,7 @@
  */
 #include "base/json.h"
 #include "data/archive.h"
+#include "model/changes.h"
 #include "model/checkpoint.h"
 #include "model/head.h"
 #include "model/net.h"
@@ -19,7 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FORMAT      2 /* what has nothing of the second is written as the first, for older readers */
+#define FORMAT      3 /* what has nothing of the second is written as the first, for older readers */
 #define CLASSES_MAX 1000000
 #define FIELDS_MAX  65536
 #define HEAD_PREFIX "mica.head."
@@ -208,7 +209,10 @@ static mica_status write_json(const mica_model *m, const mica_net *net, const he
   char *architecture = mica_net_text(net);
   if (!architecture) return MICA_ERR_MEMORY;
   mica_json_begin_object(&w);
-  mica_json_put_int(&w, "format", taps->n ? 2 : 1);
+  mica_json_put_int(&w, "format",
+                    mica_changes_any(mica_net_params(net)) || m->int8 ? 3
+                    : taps->n                                         ? 2
+                                                                      : 1);
   mica_json_put_text(&w, "version", mica_version());
   mica_json_put_text(&w, "architecture", architecture);
   mica_json_write_name(&w, "input");
@@ -244,10 +248,11 @@ static mica_status write_json(const mica_model *m, const mica_net *net, const he
   for (int64_t i = 0; i < h->n; i++) write_head(&w, h->head[i], h->record[i]);
   mica_json_end_array(&w);
   mica_json_put_text(&w, "answers", h->answering < 0 ? NULL : h->head[h->answering]->name);
+  const mica_status status = mica_changes_write(mica_net_params(net), &w);
   mica_json_end_object(&w);
   mica_free(architecture);
   mica_bytes_byte(text, 0);
-  return text->status;
+  return status == MICA_OK ? text->status : status;
 }
 
 static mica_status save(const mica_model *m, const mica_net *net, const char *path) {
@@ -272,7 +277,8 @@ static mica_status save(const mica_model *m, const mica_net *net, const char *pa
   if (m->columns) pairs[n_pairs++] = (mica_text_pair){"mica.columns", m->columns};
   if (m->tokenizer) pairs[n_pairs++] = (mica_text_pair){"mica.tokenizer", m->tokenizer};
   if (status == MICA_OK)
-    status = mica_params_save_with(mica_net_params(net), views, k, path, pairs, n_pairs);
+    status = (m->int8 ? mica_params_save_int8 : mica_params_save_with)(mica_net_params(net), views,
+                                                                       k, path, pairs, n_pairs);
   mica_bytes_free(&text);
   mica_free(names);
   mica_free(views);
@@ -431,9 +437,18 @@ static mica_status parse(mica_engine *engine, mica_model *m, const mica_archive 
   if (status == MICA_OK && problem.height) status = read_preprocess(preprocess, &m->preprocess);
   problem.classes = m->n_classes;
   if (status == MICA_OK)
-    status = mica_net_create_within(engine, architecture, &problem, MICA_SEED_NONE,
-                                    elements_allowed(archive), &m->net);
+    status = mica_net_create_within(
+        engine, architecture, &problem, MICA_SEED_NONE,
+        elements_allowed(archive) + mica_changes_elements(root, archive), &m->net);
   mica_free(sizes);
+  if (status == MICA_OK) {
+    /* Factors and adapters come beside the weights that they are for. */
+    mica_params *params = mica_net_params(m->net);
+    mica_params_set_limit(params,
+                          4 * elements_allowed(archive) + 2 * mica_changes_elements(root, archive));
+    status = mica_changes_read(params, root);
+    mica_params_set_limit(params, 0);
+  }
   if (status == MICA_OK && mica_json_get(root, "taps"))
     status = read_taps(mica_json_get(root, "taps"), m->net);
   return status;
@@ -664,6 +679,10 @@ mica_status mica_model_set_taps(mica_model *m, int64_t n, const char *const *nam
   const mica_status status = mica_net_set_taps(m->net, n, names);
   if (status == MICA_OK) mica_model_drop_heads(m);
   return status;
+}
+
+void mica_model_set_int8(mica_model *m, bool int8) {
+  m->int8 = int8;
 }
 
 mica_status mica_model_set_fit(mica_model *m, mica_image_fit fit) {

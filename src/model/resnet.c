@@ -142,8 +142,9 @@ static mica_var block(mica_tape *t, mica_node *node, mica_var x) {
     mica_nn_enter(t, down);
     skip = mica_scope_end(t, conv_norm(t, down, "0", "1", 1, stride, MICA_IDENTITY, x, MICA_NONE));
   } else if (stride > 1) {
-    const mica_param *w = mica_node_param(mica_node_find(node, "conv2"), "weight");
-    skip = shortcut_a(t, x, mica_tensor_dim(mica_param_value(w), 0));
+    mica_node *conv = mica_node_find(node, "conv2");
+    if (conv && mica_node_low_rank(conv)) conv = mica_node_find(conv, "1");
+    skip = shortcut_a(t, x, mica_tensor_dim(mica_param_value(mica_node_param(conv, "weight")), 0));
   }
   if (bottleneck) {
     h = conv_norm(t, node, "conv1", "bn1", 1, 1, MICA_RELU, x, MICA_NONE);

@@ -89,7 +89,22 @@ mica_status mica_nn_conv_transpose3d_init(mica_node *node, int64_t in, int64_t o
     return mica_scope_end(t, mica_##form(t, x, w, mica_weight_optional(t, node, "bias"), o));      \
   }
 FORWARD(conv1d, mica_conv_options)
-FORWARD(conv2d, mica_conv_options)
+
+/* A kernel in two factors is two convolutions: the first as this one, to fewer channels, the second
+ * of single pixels. Of groups the product is used. */
+mica_var mica_nn_conv2d(mica_tape *t, mica_node *node, const mica_conv_options *o, mica_var x) {
+  mica_conv_options same = MICA_CONV_OPTIONS;
+  mica_nn_enter(t, node);
+  const bool pair = node && mica_node_low_rank(node);
+  if (pair && (!o || o->groups == 1)) {
+    const mica_var h = mica_nn_conv2d(t, mica_node_find(node, "0"), o, x);
+    return mica_scope_end(t, mica_nn_conv2d(t, mica_node_find(node, "1"), &same, h));
+  }
+  const mica_var w = mica_adapted_weight(t, node, "weight");
+  mica_node *at = pair ? mica_node_find(node, "1") : node;
+  return mica_scope_end(t, mica_conv2d(t, x, w, mica_weight_optional(t, at, "bias"), o));
+}
+
 FORWARD(conv3d, mica_conv3d_options)
 FORWARD(conv_transpose1d, mica_conv_options)
 FORWARD(conv_transpose2d, mica_conv_options)

@@ -19,6 +19,11 @@
 /* The entries that go into the folded weights. */
 enum { WEIGHT, CONV_BIAS, GAIN, BIAS, MEAN, VAR, ENTRIES };
 
+/* A norm that was folded into the convolution's own weights has no entries left. */
+static bool is_folded(const mica_node *norm) {
+  return norm && mica_node_folded(norm);
+}
+
 typedef struct folding {
   const mica_engine *engine;
   mica_param *entry[ENTRIES]; /* CONV_BIAS may be NULL */
@@ -52,12 +57,16 @@ static mica_status fold(void *ctx, void **object) {
   if (f) f->bias = mica_malloc((size_t)v->o * sizeof *f->bias);
   mica_status status = f && f->bias && scaled ? MICA_OK : MICA_ERR_MEMORY;
   for (int64_t o = 0; o < v->o && status == MICA_OK; o++) {
+    const bool plain = !g->entry[VAR];
     const double gain =
-        (double)values(g->entry[GAIN])[o] / sqrt((double)values(g->entry[VAR])[o] + g->eps);
+        plain ? 1
+              : (double)values(g->entry[GAIN])[o] / sqrt((double)values(g->entry[VAR])[o] + g->eps);
     for (int64_t i = 0; i < width; i++)
       scaled[o * width + i] = (float)(gain * (double)w[o * width + i]);
-    f->bias[o] = (float)((double)values(g->entry[BIAS])[o] +
-                         gain * ((b ? (double)b[o] : 0) - (double)values(g->entry[MEAN])[o]));
+    const double own = b ? (double)b[o] : 0;
+    f->bias[o] = (float)(plain ? own
+                               : (double)values(g->entry[BIAS])[o] +
+                                     gain * (own - (double)values(g->entry[MEAN])[o]));
   }
   if (status == MICA_OK) status = mica_convolution_pack(g->engine, v, scaled, &f->packed);
   mica_free_aligned(scaled);
@@ -112,7 +121,7 @@ static bool plan(mica_tape *t, mica_node *conv, mica_node *norm, const mica_conv
       w.shape.dim[3] * o->groups != in.shape.dim[3])
     return false;
   for (int i = CONV_BIAS; i < ENTRIES; i++) {
-    if (i == CONV_BIAS && !g->entry[i]) continue;
+    if ((i == CONV_BIAS || is_folded(norm)) && !g->entry[i]) continue;
     if (!g->entry[i]) return false;
     const mica_view v = mica_tensor_view(mica_param_value(g->entry[i]));
     if (v.dtype != MICA_F32 || mica_view_count(&v) != w.shape.dim[0]) return false;
@@ -186,6 +195,7 @@ mica_var mica_nn_conv2d_norm_with(mica_tape *t, mica_node *conv, mica_node *norm
                                   mica_activation act, mica_var x, mica_var residual) {
   const mica_norm_options n = mica_norm_options_of(given);
   folding g;
+  if (t && t->pair_fn && mica_ok(t)) t->pair_fn(t->pair_ctx, conv, norm, n.eps);
   if (plan(t, conv, norm, o, x, residual, &g)) {
     g.eps = n.eps;
     mica_derived *held = NULL;
@@ -205,6 +215,10 @@ mica_var mica_nn_conv2d_norm_with(mica_tape *t, mica_node *conv, mica_node *norm
     if (!mica_is_none(y)) mica_release(t, y);
   }
   mica_var y = mica_nn_conv2d(t, conv, o, x);
+  if (is_folded(norm)) {
+    if (!mica_is_none(residual)) y = mica_replace(t, y, mica_add(t, y, residual));
+    return act == MICA_IDENTITY ? y : mica_replace(t, y, mica_activate(t, act, y));
+  }
   if (mica_is_none(residual))
     return mica_replace(t, y, mica_nn_batch_norm_with(t, norm, &n, act, y));
   if (adds_at_once(t, norm))

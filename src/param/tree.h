@@ -52,6 +52,8 @@ struct mica_node {
   struct mica_adapting *adapter;
   int32_t n_adapter;
   int64_t cap_adapter;
+  bool low_rank;     /* its weight is the product of those of its children 1 and 0 */
+  mica_node *folded; /* the convolution whose weights do the work of this norm; NULL: none */
 };
 
 /* An adapter of a node. */

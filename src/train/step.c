@@ -27,6 +27,7 @@ static mica_var batch_loss(const mica_trainer *r, const mica_batch *batch, const
   in.mask = mica_mask(t);
   in.epoch = (double)r->state.epoch;
   if (batch->ids) in.ids = mica_input(t, batch->ids);
+  in.params = mica_net_params(r->net);
   if (r->o->teacher) mica_teach(t, r->o->teacher, &inputs, NULL, &in);
   if (r->o->scheme)
     mica_scheme_forward(t, r->o->scheme, r->net, &inputs, &o, &in);
@@ -117,6 +118,7 @@ static uint32_t provided(const mica_trainer *r, const mica_batch *b) {
          (r->o->teacher ? MICA_NEED_TEACHER : 0) | (b->labels ? MICA_NEED_LABELS : 0) |
          (b->ids ? MICA_NEED_IDS : 0) | (b->targets ? MICA_NEED_TARGETS : 0) |
          (b->mask ? MICA_NEED_MASK : 0) |
+         (mica_params_factored(mica_net_params(r->net)) ? MICA_NEED_FACTORS : 0) |
          (r->o->scheme ? mica_scheme_component(r->o->scheme)->provides : 0);
 }
 

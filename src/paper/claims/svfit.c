@@ -74,12 +74,12 @@ static const domain rolled = {"fashion-mnist", roll, false};
 static const domain blurred = {"fashion-mnist", blur, false};
 static const domain inverted = {"cifar-10", invert, true};
 
-static void model_of(const settings *o, const domain *d, char spec[80]) {
+static void model_of(const settings *o, const domain *d, char spec[120]) {
   const long long w = (long long)o->width;
   if (d->photos)
-    snprintf(spec, 80, "convnet:widths=%lld,%lld,%lld", w / 8, w / 4, w / 2);
+    snprintf(spec, 120, "convnet:widths=%lld,%lld,%lld:convolutions=1", w / 16, w / 8, w / 4);
   else
-    snprintf(spec, 80, "mlp:hidden=%lld,%lld,%lld", w, w, w);
+    snprintf(spec, 120, "mlp:hidden=%lld,%lld,%lld", w, w, w);
 }
 
 /* What cells of a unit share. */
@@ -130,7 +130,7 @@ static mica_status train_on_photos(mica_claim_cell *cell, const domain *d, mica_
   mica_stream stream = {0};
   mica_train_options t = MICA_TRAIN_OPTIONS;
   const mica_key key = mica_key_fold_name(cell->key, "pre-training");
-  char spec[80];
+  char spec[120];
   model_of(o, d, spec);
   t.optimiser = "adamw:lr=0.003:weight_decay=0.01";
   t.schedule = "cosine";
@@ -156,7 +156,7 @@ static mica_status prepare(mica_claim_cell *cell, const domain *d, void **out) {
     if (status == MICA_OK) status = train_on_photos(cell, d, base, base_label, &s->net);
   } else {
     mica_pretraining recipe = MICA_PRETRAINING;
-    char spec[80];
+    char spec[120];
     model_of(o, d, spec);
     recipe.model = spec;
     recipe.data = d->data;
@@ -321,6 +321,17 @@ static const rate third = {0.3}, tenth = {0.1}, thirtieth = {0.03}, hundredth = 
   }
 
 static const mica_claim_arm main_arms[] = {MAIN_ARMS, {0}};
+static const mica_claim_arm blur_arms[] = {
+    {"head.1", "the last layer, rate 0.01", MICA_ARM_BASELINE, NULL, &hundredth},
+    {"head.2", "the last layer, rate 0.003", MICA_ARM_BASELINE, NULL, &threehundredth},
+    {"lora-8.1", "LoRA of rank 8, rate 0.01", MICA_ARM_BASELINE, "lora:rank=8:alpha=8", &hundredth},
+    {"lora-8.2", "LoRA of rank 8, rate 0.003", MICA_ARM_BASELINE, "lora:rank=8:alpha=8",
+     &threehundredth},
+    {"svfit-full.1", "all singular values, rate 0.1", MICA_ARM_METHOD, "svfit:energy=0", &tenth},
+    {"svfit-full.2", "all singular values, rate 0.03", MICA_ARM_METHOD, "svfit:energy=0",
+     &thirtieth},
+    {"unchanged", "the network as it was", MICA_ARM_TRIVIAL, "none", NULL},
+    {0}};
 
 static const mica_claim_arm family_arms[] = {
     {"top", "the first 32 singular values", MICA_ARM_METHOD, "svfit:rank=32", &tenth},
@@ -413,7 +424,7 @@ static const mica_claim_experiment experiments[] = {
      .run = run},
     {.name = "blur",
      .title = "The same for a mild blur, as a control",
-     .arms = main_arms,
+     .arms = blur_arms,
      .measures = measures,
      .checks = blur_checks,
      .prepare = prepare_blurred,
@@ -433,8 +444,8 @@ static const mica_claim_experiment experiments[] = {
 #define ROW(name, def, lo, hi, help)                                                               \
   { #name, MICA_OPTION_INT, def, lo, hi, NULL, help, offsetof(settings, name) }
 static const mica_option options[] = {
-    ROW(seeds, "8", 1, 1000, "seeds"),
-    ROW(width, "256", 16, 4096, "of the hidden layers; colours: an eighth, a quarter and a half"),
+    ROW(seeds, "5", 1, 1000, "seeds"),
+    ROW(width, "256", 16, 4096, "of the hidden layers; colours: a 16th, an eighth and a quarter"),
     ROW(images, "30000", 100, 60000, "images of the pre-training"),
     ROW(epochs, "3", 1, 1000, "epochs of the pre-training"),
     ROW(labelled, "500", 64, 60000, "labelled images of the shifted domain"),
