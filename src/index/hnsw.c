@@ -586,8 +586,8 @@ static mica_status query(const mica_engine *engine, const void *options_, const 
   search s = {{state_, rows, mica_kernels_of(engine, MICA_F32)->search},
               effort ? effort : ((const options *)options_)->candidates};
   if (s.width < k) s.width = k;
-  return mica_index_work(engine, question, query_rows, 1, (size_t)rows->d * sizeof(float), look,
-                         &s);
+  return mica_index_work_light(engine, question, query_rows, 1, (size_t)rows->d * sizeof(float),
+                               look, &s);
 }
 
 static const mica_index_functions functions = {.size = sizeof functions,

@@ -64,6 +64,11 @@ mica_status mica_index_state(const mica_index *index, mica_record **record);
  * instead of being built of its rows. */
 void mica_index_builder_adopt(mica_index_builder *builder, mica_record *record);
 
+/* mica_index_work for an fn without matrix products: few questions wake no thread. */
+mica_status mica_index_work_light(const mica_engine *engine, mica_index_question *question,
+                                  int64_t block, int64_t parts, size_t scratch_bytes,
+                                  mica_index_work_fn fn, void *ctx);
+
 /* Every row is compared: what mica_index_functions.query is to an exact index. */
 mica_status mica_exact_query(const mica_engine *engine, const mica_index_rows *rows,
                              mica_index_question *question);

@@ -288,7 +288,7 @@ static mica_status query(const mica_engine *engine, const void *options_, const 
   if ((double)q.parts > 1 + bytes / (1 << 20)) q.parts = 1 + (int64_t)(bytes / (1 << 20));
   if (!status)
     status = s->codes
-                 ? mica_index_work(engine, question, block, q.parts, scan_bytes(&q), scan, &q)
+                 ? mica_index_work_light(engine, question, block, q.parts, scan_bytes(&q), scan, &q)
                  : mica_index_work(engine, question, block, q.parts, lay_out(&q).total, look, &q);
   mica_free(q.query);
   mica_free(q.list);

@@ -339,8 +339,8 @@ static mica_status query(const mica_engine *engine, const void *o_, const void *
   const int64_t most = mica_chunks_of(s->n, 16 * scanned_rows), parts = most < 8 ? most : 8;
   q.part_rows = mica_chunks_of(mica_chunks_of(s->n, parts), scanned_rows) * scanned_rows;
   if (!status)
-    status = mica_index_work(engine, question, query_rows, mica_chunks_of(s->n, q.part_rows),
-                             scan_bytes(&q), scan, &q);
+    status = mica_index_work_light(engine, question, query_rows, mica_chunks_of(s->n, q.part_rows),
+                                   scan_bytes(&q), scan, &q);
   mica_free(own);
   mica_free(q.table);
   return status;

@@ -279,8 +279,11 @@ static mica_status table_chunk(void *ctx, int64_t chunk, void *scratch) {
 mica_status mica_quantiser_table(const mica_quantiser *quantiser, const float *query, int64_t n,
                                  float *table) {
   tables t = {quantiser, query, n, table};
-  return mica_chunks_run(quantiser->engine, mica_chunks_of(n, table_rows),
-                         (size_t)(table_rows * quantiser->d) * sizeof(float), table_chunk, &t);
+  const int64_t chunks = mica_chunks_of(n, table_rows);
+  const size_t scratch = (size_t)(table_rows * quantiser->d) * sizeof(float);
+  return quantiser->rotation
+             ? mica_chunks_run(quantiser->engine, chunks, scratch, table_chunk, &t)
+             : mica_chunks_run_light(quantiser->engine, chunks, scratch, table_chunk, &t);
 }
 
 /* ---- training ---- */

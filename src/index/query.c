@@ -193,20 +193,34 @@ static void merge(const work *w, int64_t query, int64_t *head) {
   }
 }
 
-mica_status mica_index_work(const mica_engine *engine, mica_index_question *question, int64_t block,
-                            int64_t parts, size_t scratch_bytes, mica_index_work_fn fn, void *ctx) {
+typedef mica_status (*chunks_fn)(const mica_engine *engine, int64_t chunks, size_t scratch_bytes,
+                                 mica_chunk_fn fn, void *ctx);
+
+static mica_status work_by(chunks_fn run, const mica_engine *engine, mica_index_question *question,
+                           int64_t block, int64_t parts, size_t scratch_bytes,
+                           mica_index_work_fn fn, void *ctx) {
   const size_t lists = (size_t)question->n * (size_t)parts;
   work w = {question, block, parts, fn, ctx, NULL, NULL};
   w.storage = mica_realloc_array(NULL, lists * (size_t)question->k, sizeof *w.storage);
   w.count = mica_realloc_array(NULL, lists + (size_t)parts, sizeof *w.count);
   mica_status status = w.storage && w.count ? MICA_OK : MICA_ERR_MEMORY;
   if (!status)
-    status = mica_chunks_run(engine, mica_chunks_of(question->n, block) * parts, scratch_bytes,
-                             work_chunk, &w);
+    status = run(engine, mica_chunks_of(question->n, block) * parts, scratch_bytes, work_chunk, &w);
   for (int64_t i = 0; i < question->n && !status; i++) merge(&w, i, w.count + lists);
   mica_free(w.storage);
   mica_free(w.count);
   return status;
+}
+
+mica_status mica_index_work(const mica_engine *engine, mica_index_question *question, int64_t block,
+                            int64_t parts, size_t scratch_bytes, mica_index_work_fn fn, void *ctx) {
+  return work_by(mica_chunks_run, engine, question, block, parts, scratch_bytes, fn, ctx);
+}
+
+mica_status mica_index_work_light(const mica_engine *engine, mica_index_question *question,
+                                  int64_t block, int64_t parts, size_t scratch_bytes,
+                                  mica_index_work_fn fn, void *ctx) {
+  return work_by(mica_chunks_run_light, engine, question, block, parts, scratch_bytes, fn, ctx);
 }
 
 /* ---- the whole ---- */
@@ -371,7 +385,7 @@ static mica_status ask(const mica_index *index, const mica_view *x,
             sizeof *q->seen, by_value);
   }
   if (q->few)
-    status = mica_index_work(index->engine, q, 8, 1, 0, look_at_few, NULL);
+    status = mica_index_work_light(index->engine, q, 8, 1, 0, look_at_few, NULL);
   else if (o->exact)
     status = mica_exact_query(index->engine, &index->rows, q);
   else

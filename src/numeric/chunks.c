@@ -55,3 +55,13 @@ mica_status mica_chunks_run(const mica_engine *engine, int64_t chunks, size_t sc
   mica_parallel_for(engine, chunks < 2 ? 2 : chunks, run_range, &j);
   return j.status ? mica_fail(j.status, "%s", j.message) : MICA_OK;
 }
+
+mica_status mica_chunks_run_light(const mica_engine *engine, int64_t chunks, size_t scratch_bytes,
+                                  mica_chunk_fn fn, void *ctx) {
+  if (chunks != 1) return mica_chunks_run(engine, chunks, scratch_bytes, fn, ctx);
+  void *scratch = NULL;
+  if (scratch_bytes && !(scratch = mica_malloc_aligned(scratch_bytes))) return MICA_ERR_MEMORY;
+  mica_status status = fn(ctx, 0, scratch);
+  mica_free_aligned(scratch);
+  return status;
+}

@@ -18,6 +18,9 @@ typedef mica_status (*mica_chunk_fn)(void *ctx, int64_t chunk, void *scratch);
  * be 0. */
 mica_status mica_chunks_run(const mica_engine *engine, int64_t chunks, size_t scratch_bytes,
                             mica_chunk_fn fn, void *ctx);
+/* The same for work without matrix products: a lone chunk runs at once, without waking a thread. */
+mica_status mica_chunks_run_light(const mica_engine *engine, int64_t chunks, size_t scratch_bytes,
+                                  mica_chunk_fn fn, void *ctx);
 
 /* The number of chunks that `rows` rows make at `rows_per_chunk`. */
 static inline int64_t mica_chunks_of(int64_t rows, int64_t rows_per_chunk) {
