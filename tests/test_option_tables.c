@@ -163,6 +163,7 @@ static const char *const without_table[] = {
     "TAPE",             //
     "TOKEN_TEXT",       //
     "TRAIN",            //
+    "TRANSFORM",        //
     "TRAIN_EMBEDDING",  //
     "TRAIN_MANY",       //
     "UNFOLD",           //

@@ -130,7 +130,7 @@ static void test_machines(void **state) {
   for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
     mica_fit_report report = {.size = sizeof report};
     mica_estimator *e = test_fit(engine, specs[i], &data, &report);
-    if (right_of(e, &x, ROWS) < 0.85) fail_msg("%s: %g", specs[i], right_of(e, &x, ROWS));
+    if (right_of(e, &x, ROWS) < 0.8) fail_msg("%s: %g", specs[i], right_of(e, &x, ROWS));
     assert_true(report.converged);
     same_after_a_record(e, &x);
     mica_estimator_free(e);
@@ -147,6 +147,12 @@ static void test_machines(void **state) {
   e = test_fit(engine, "linear_svm:bias=free:loss=hinge:tol=1e-8:max_iter=100000", &far, &shifted);
   assert_near(free_.objective, shifted.objective, 1e-5 * free_.objective);
   mica_estimator_free(e);
+  mica_fit_report squared = {.size = sizeof squared}, penalised = {.size = sizeof penalised};
+  e = test_fit(engine, "linear_svm:bias=free:tol=1e-8:max_iter=100000", &data, &squared);
+  mica_estimator_free(e);
+  e = test_fit(engine, "linear_svm:tol=1e-8:max_iter=100000", &data, &penalised);
+  mica_estimator_free(e);
+  assert_true(squared.objective <= penalised.objective * (1 + 1e-6));
   double w[CLASSES * D], b[CLASSES];
   e = test_fit(engine, "linear_svm:scheme=ovo", &data, NULL);
   assert_int_equal(mica_estimator_linear(e, w, b), MICA_ERR_UNSUPPORTED);
@@ -155,7 +161,7 @@ static void test_machines(void **state) {
   mica_fit_data four = data;
   four.classes = 4;
   e = test_fit(engine, "linear_svm:scheme=ovo:bias=free", &four, NULL);
-  assert_true(right_of(e, &x, ROWS) >= 0.85);
+  assert_true(right_of(e, &x, ROWS) >= 0.8);
   mica_estimator_free(e);
   mica_estimator *bad;
   assert_int_equal(mica_estimator_create(engine, "transformed:views=4", &bad), MICA_OK);
