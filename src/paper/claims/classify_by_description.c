@@ -400,6 +400,7 @@ static const mica_paper_functions functions = {
              "and editing the phrases changes the answers",
     .components = "estimator:zero_shot model:dual",
     .smoke = "seeds=1:pictures=960:epochs=3:test=100",
+    .recorded = MICA_VERDICT_NOT_SHOWN,
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_classify_by_description;
