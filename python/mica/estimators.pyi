@@ -127,6 +127,8 @@ class LinearSvm(Classifier):
         tol: float = 0.001,
         max_iter: int = 1000,
         intercept: float = 1.0,
+        bias: Literal["penalised", "free"] = 'penalised',
+        scheme: Literal["ova", "ovo"] = 'ova',
         class_weight: Literal["none", "balanced"] = 'none',
         seed: int = 0,
         reject: float = 0.0,
@@ -217,6 +219,19 @@ class RidgeRegressor(Regressor):
         select: Literal["loo", "gcv"] = 'loo',
         intercept: bool = True,
         standardise: bool = False,
+    ) -> None: ...
+
+class Transformed(Classifier):
+    def __init__(
+        self,
+        *,
+        with_: Optional[str] = 'linear_svm:C=10',
+        l2: bool = True,
+        power: float = 1.0,
+        pca: int = 0,
+        whiten: bool = True,
+        views: int = 1,
+        form: Literal["sum", "max"] = 'sum',
     ) -> None: ...
 
 class ZeroShot(Classifier):
