@@ -18,7 +18,7 @@ typedef struct cli_flag {
   const char *help;
 } cli_flag;
 
-#define CLI_FLAGS 64  /* the most that a verb has */
+#define CLI_FLAGS 96  /* the most that a verb has; more are refused at its first use */
 #define CLI_GIVEN 256 /* and that a command may give */
 
 struct cli_args;

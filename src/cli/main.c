@@ -164,6 +164,13 @@ bool cli_int(const cli_args *a, const char *name, int64_t lo, int64_t hi, int64_
 /* Fill args from the words after the verb; 0, or an exit code after a message. */
 static int parse(cli_args *a, int argc, char **argv) {
   bool only_operands = false;
+  int flags = 0;
+  while (a->verb->flags[flags].name) flags++;
+  if (flags > CLI_FLAGS) {
+    fprintf(stderr, "mica %s: its table has %d flags, room is for %d\n", a->verb->name, flags,
+            CLI_FLAGS);
+    return EXIT_FAILED;
+  }
   for (int i = 2; i < argc; i++) {
     char *word = argv[i];
     if (only_operands || word[0] != '-' || !word[1]) {

@@ -113,7 +113,7 @@ static void describe_parts(const mica_params *params) {
     for (int64_t i = 0; i < mica_params_count(params); i++) {
       const mica_param *q = mica_params_at(params, i);
       const uint32_t flags = mica_param_flags(q);
-      if (flags & MICA_PARAM_BUFFER || (flags & any) != (flags & parts[k].flag)) continue;
+      if (flags & MICA_PARAM_BUFFER || (flags & any) != parts[k].flag) continue;
       all += mica_tensor_count(mica_param_value(q));
       trained += mica_param_trained(q);
     }
