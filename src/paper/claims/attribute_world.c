@@ -15,11 +15,11 @@ static const struct {
   int32_t n;
 } attributes[WORLD_ATTRIBUTES] = {{shapes, 8}, {fills, 4}, {colours, 6}, {counts, 3}};
 
-int32_t world_values(int attribute) {
+int32_t mica_world_values(int attribute) {
   return attributes[attribute].n;
 }
 
-const char *world_word(int attribute, int32_t value) {
+const char *mica_world_word(int attribute, int32_t value) {
   return attributes[attribute].word[value];
 }
 
@@ -50,7 +50,7 @@ static void make_name(int64_t c, char out[12]) {
   snprintf(out, 12, "%s%sn", begin[c % 8], middle[c / 8 % 8]);
 }
 
-mica_status world_make(mica_key key, int64_t classes, int64_t seen, world *out) {
+mica_status mica_world_make(mica_key key, int64_t classes, int64_t seen, world *out) {
   if (classes > WORLD_CLASSES || seen > classes || seen < 24)
     return mica_fail(MICA_ERR_INVALID, "a world of %lld classes, %lld of them seen",
                      (long long)classes, (long long)seen);
@@ -100,7 +100,7 @@ static bool painted(const world_thing *t, double u, double v, int x, int y) {
   }
 }
 
-void world_draw(const world_thing *t, mica_key key, float *out) {
+void mica_world_draw(const world_thing *t, mica_key key, float *out) {
   static const float paint[6][3] = {{0.9f, 0.15f, 0.15f}, {0.15f, 0.8f, 0.2f},
                                     {0.2f, 0.3f, 0.95f},  {0.9f, 0.85f, 0.15f},
                                     {0.65f, 0.2f, 0.8f},  {0.15f, 0.85f, 0.85f}};
@@ -133,15 +133,16 @@ void world_draw(const world_thing *t, mica_key key, float *out) {
     out[i] += (float)(0.06 * mica_random_normal(mica_key_fold(key, 2), (uint64_t)i));
 }
 
-mica_status world_pictures(const world *w, mica_key key, int64_t from, int64_t many, int64_t n,
-                           int32_t colour, mica_tensor **x, int64_t *label) {
+mica_status mica_world_pictures(const world *w, mica_key key, int64_t from, int64_t many, int64_t n,
+                                int32_t colour, mica_tensor **x, int64_t *label) {
   enum { S = WORLD_SIDE };
   const mica_status status = mica_tensor_create(MICA_F32, MICA_SHAPE(n, S, S, 3), x);
   for (int64_t i = 0; i < n && status == MICA_OK; i++) {
     world_thing t = w->thing[from + i % many];
     label[i] = i % many;
     if (colour >= 0) t.attribute[WORLD_COLOUR] = colour;
-    world_draw(&t, mica_key_fold(key, (uint64_t)i), (float *)mica_tensor_data(*x) + i * S * S * 3);
+    mica_world_draw(&t, mica_key_fold(key, (uint64_t)i),
+                    (float *)mica_tensor_data(*x) + i * S * S * 3);
   }
   return status;
 }
@@ -160,13 +161,13 @@ static int64_t word_of(const world *w, const char *text, size_t n) {
   return 0;
 }
 
-int64_t world_vocabulary(const world *w) {
+int64_t mica_world_vocabulary(const world *w) {
   int64_t n = 1 + w->classes;
   for (int k = 0; k < WORLD_ATTRIBUTES; k++) n += attributes[k].n;
   return n;
 }
 
-void world_tokens(const world *w, const char *text, int64_t *ids) {
+void mica_world_tokens(const world *w, const char *text, int64_t *ids) {
   int at = 0;
   memset(ids, 0, WORLD_LENGTH * sizeof *ids);
   for (const char *s = text + strspn(text, " ,."); *s && at < WORLD_LENGTH; s += strspn(s, " ,.")) {
@@ -177,11 +178,12 @@ void world_tokens(const world *w, const char *text, int64_t *ids) {
   }
 }
 
-mica_status world_phrases(const world *w, int64_t from, int64_t many, mica_phrases **out) {
+mica_status mica_world_phrases(const world *w, int64_t from, int64_t many, mica_phrases **out) {
   mica_status status = mica_phrases_create(out);
   for (int64_t c = from; c < from + many && status == MICA_OK; c++) {
     const char *phrase[WORLD_ATTRIBUTES];
-    for (int k = 0; k < WORLD_ATTRIBUTES; k++) phrase[k] = world_word(k, w->thing[c].attribute[k]);
+    for (int k = 0; k < WORLD_ATTRIBUTES; k++)
+      phrase[k] = mica_world_word(k, w->thing[c].attribute[k]);
     status = mica_phrases_set(*out, w->name[c], WORLD_ATTRIBUTES, phrase);
   }
   return status;
@@ -207,7 +209,7 @@ static void caption(const batches *b, int64_t item, int64_t *ids) {
     c = (int64_t)mica_random_below(fixed, 1, (uint64_t)b->w->seen);
   char text[64];
   if (mica_random_below(key, 0, 2)) {
-    world_tokens(b->w, b->w->name[c], ids);
+    mica_world_tokens(b->w, b->w->name[c], ids);
     return;
   }
   const int some = 1 + (int)mica_random_below(key, 1, 3);
@@ -215,8 +217,8 @@ static void caption(const batches *b, int64_t item, int64_t *ids) {
   mica_random_permutation(mica_key_fold(key, 2), WORLD_ATTRIBUTES, order);
   for (int k = 0; k < some; k++)
     used += (size_t)snprintf(text + used, sizeof text - used, " %s",
-                             world_word((int)order[k], b->w->thing[c].attribute[order[k]]));
-  world_tokens(b->w, text, ids);
+                             mica_world_word((int)order[k], b->w->thing[c].attribute[order[k]]));
+  mica_world_tokens(b->w, text, ids);
 }
 
 static mica_status seek(void *ctx, int64_t epoch, int64_t batch) {
@@ -242,7 +244,7 @@ static mica_status next(void *ctx, mica_batch *out) {
   return MICA_OK;
 }
 
-void world_stream_free(mica_stream *stream) {
+void mica_world_stream_free(mica_stream *stream) {
   batches *b = stream->ctx;
   if (!b) return;
   mica_tensor_free(b->pictures);
@@ -254,8 +256,8 @@ void world_stream_free(mica_stream *stream) {
   *stream = (mica_stream){0};
 }
 
-mica_status world_stream(const world *w, mica_key key, int64_t pictures, int64_t batch,
-                         double noise, mica_stream *out) {
+mica_status mica_world_stream(const world *w, mica_key key, int64_t pictures, int64_t batch,
+                              double noise, mica_stream *out) {
   enum { S = WORLD_SIDE };
   *out = (mica_stream){0};
   if (pictures < batch)
@@ -269,12 +271,12 @@ mica_status world_stream(const world *w, mica_key key, int64_t pictures, int64_t
   b->order = mica_calloc((size_t)pictures, sizeof *b->order);
   mica_status status = b->label && b->order ? MICA_OK : MICA_ERR_MEMORY;
   if (status == MICA_OK)
-    status = world_pictures(w, mica_key_fold_name(key, "pictures"), 0, w->seen, pictures, -1,
-                            &b->pictures, b->label);
+    status = mica_world_pictures(w, mica_key_fold_name(key, "pictures"), 0, w->seen, pictures, -1,
+                                 &b->pictures, b->label);
   if (status == MICA_OK) status = mica_tensor_create(MICA_F32, MICA_SHAPE(batch, S, S, 3), &b->x);
   if (status == MICA_OK)
     status = mica_tensor_create(MICA_I64, MICA_SHAPE(batch, WORLD_LENGTH), &b->tokens);
   if (status == MICA_OK) status = seek(b, 0, 0);
-  if (status != MICA_OK) world_stream_free(out);
+  if (status != MICA_OK) mica_world_stream_free(out);
   return status;
 }

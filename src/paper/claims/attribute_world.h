@@ -24,33 +24,33 @@ typedef struct world {
 
 /* Classes drawn by a key: all different; of red ones none has a twin of another colour; each value
  * of an attribute is one of a seen class. */
-mica_status world_make(mica_key key, int64_t classes, int64_t seen, world *out);
+mica_status mica_world_make(mica_key key, int64_t classes, int64_t seen, world *out);
 
 /* Values of an attribute, and the word for one. */
-int32_t world_values(int attribute);
-const char *world_word(int attribute, int32_t value);
+int32_t mica_world_values(int attribute);
+const char *mica_world_word(int attribute, int32_t value);
 enum { WORLD_COLOUR = 2, WORLD_RED = 0, WORLD_BLUE = 2 };
 
 /* One picture [32, 32, 3] in 0..1: place, size, clutter and noise by the key. */
-void world_draw(const world_thing *thing, mica_key key, float *out);
+void mica_world_draw(const world_thing *thing, mica_key key, float *out);
 /* n pictures of these classes in turn (class from + i mod many); label [n] counts from `from`. With
  * `colour` >= 0 all are of that colour. */
-mica_status world_pictures(const world *w, mica_key key, int64_t from, int64_t many, int64_t n,
-                           int32_t colour, mica_tensor **x, int64_t *label);
+mica_status mica_world_pictures(const world *w, mica_key key, int64_t from, int64_t many, int64_t n,
+                                int32_t colour, mica_tensor **x, int64_t *label);
 
 /* The number of words, and a text's words as numbers [WORLD_LENGTH], 0 where there is none: a word
  * that is not known counts for nothing. */
-int64_t world_vocabulary(const world *w);
-void world_tokens(const world *w, const char *text, int64_t *ids);
+int64_t mica_world_vocabulary(const world *w);
+void mica_world_tokens(const world *w, const char *text, int64_t *ids);
 /* The attributes' words of classes from .. from + many - 1, as a phrase list; the caller frees it.
  */
-mica_status world_phrases(const world *w, int64_t from, int64_t many, mica_phrases **out);
+mica_status mica_world_phrases(const world *w, int64_t from, int64_t many, mica_phrases **out);
 
 /* Batches of pictures of the seen classes with captions: half of them names, the others one to
  * three of the attributes, drawn anew in each epoch. A share `noise` of the pictures has captions
- * of another class. Free with world_stream_free. */
-mica_status world_stream(const world *w, mica_key key, int64_t pictures, int64_t batch,
-                         double noise, mica_stream *out);
-void world_stream_free(mica_stream *stream);
+ * of another class. Free with mica_world_stream_free. */
+mica_status mica_world_stream(const world *w, mica_key key, int64_t pictures, int64_t batch,
+                              double noise, mica_stream *out);
+void mica_world_stream_free(mica_stream *stream);
 
 #endif

@@ -42,20 +42,20 @@ static mica_status train(mica_claim_cell *cell, shared *s) {
   const settings *o = cell->options;
   mica_train_options t = MICA_TRAIN_OPTIONS;
   mica_stream stream;
-  const mica_problem problem = {WORLD_SIDE,   WORLD_SIDE, 3,   0, world_vocabulary(&s->w),
+  const mica_problem problem = {WORLD_SIDE,   WORLD_SIDE, 3,   0, mica_world_vocabulary(&s->w),
                                 WORLD_LENGTH, 0,          NULL};
   mica_status status = mica_net_create(cell->engine, "dual:dim=64:widths=16,32,64", &problem,
                                        (uint64_t)cell->seed, &s->net);
   if (status != MICA_OK) return status;
-  status = world_stream(&s->w, mica_key_fold_name(cell->key, "train"), o->pictures, o->batch,
-                        o->noise, &stream);
+  status = mica_world_stream(&s->w, mica_key_fold_name(cell->key, "train"), o->pictures, o->batch,
+                             o->noise, &stream);
   if (status != MICA_OK) return status;
   t.loss = "clip";
   t.optimiser = "adam:lr=0.002";
   t.schedule = "cosine";
   t.seed = (uint64_t)cell->seed;
   status = mica_claim_train(cell, s->net, &stream, o->epochs * stream.batches, &t, NULL);
-  world_stream_free(&stream);
+  mica_world_stream_free(&stream);
   return status;
 }
 
@@ -63,8 +63,8 @@ static mica_status prepare(mica_claim_cell *cell, void **out) {
   shared *s = mica_calloc(1, sizeof *s);
   if (!s) return MICA_ERR_MEMORY;
   /* The same world and encoder in every experiment of a seed. */
-  mica_status status =
-      world_make(mica_key_fold(mica_key_seed(2210), (uint64_t)cell->seed), CLASSES, SEEN, &s->w);
+  mica_status status = mica_world_make(mica_key_fold(mica_key_seed(2210), (uint64_t)cell->seed),
+                                       CLASSES, SEEN, &s->w);
   if (status == MICA_OK) status = train(cell, s);
   if (status == MICA_OK)
     *out = s;
@@ -112,7 +112,7 @@ static mica_status embed_prompts(mica_claim_cell *cell, const shared *s, const m
   mica_tensor *tokens = NULL;
   mica_status status = mica_tensor_create(MICA_I64, MICA_SHAPE(p->n, WORLD_LENGTH), &tokens);
   for (int64_t i = 0; i < p->n && status == MICA_OK; i++)
-    world_tokens(&s->w, p->text[i], (int64_t *)mica_tensor_data(tokens) + i * WORLD_LENGTH);
+    mica_world_tokens(&s->w, p->text[i], (int64_t *)mica_tensor_data(tokens) + i * WORLD_LENGTH);
   if (status == MICA_OK) status = embed(cell, s->net, NULL, tokens, out);
   mica_tensor_free(tokens);
   return status;
@@ -177,9 +177,9 @@ static mica_status run_classes(mica_claim_cell *cell, int64_t from, int64_t many
   int64_t *label = mica_calloc((size_t)o->test, sizeof *label);
   mica_status status = label ? MICA_OK : MICA_ERR_MEMORY;
   if (status == MICA_OK && cell->arm->spec) {
-    status = world_pictures(&s->w, mica_key_fold_name(cell->key, "test"), from, many, o->test, -1,
-                            &pictures, label);
-    if (status == MICA_OK) status = world_phrases(&s->w, from, many, &phrases);
+    status = mica_world_pictures(&s->w, mica_key_fold_name(cell->key, "test"), from, many, o->test,
+                                 -1, &pictures, label);
+    if (status == MICA_OK) status = mica_world_phrases(&s->w, from, many, &phrases);
     if (status == MICA_OK)
       status = changed(cell->arm->own, mica_key_fold_name(cell->key, cell->arm->name), &phrases);
     if (status == MICA_OK)
@@ -213,8 +213,8 @@ static mica_status red_pictures(mica_claim_cell *cell, int32_t colour, mica_tens
       red.thing[red.classes] = s->w.thing[c];
       which[red.classes++] = c;
     }
-  const mica_status status = world_pictures(&red, mica_key_fold_name(cell->key, "test"), 0,
-                                            red.classes, o->test, colour, x, label);
+  const mica_status status = mica_world_pictures(&red, mica_key_fold_name(cell->key, "test"), 0,
+                                                 red.classes, o->test, colour, x, label);
   for (int64_t i = 0; i < o->test && status == MICA_OK; i++) label[i] = which[label[i]];
   return status;
 }
@@ -226,7 +226,8 @@ static mica_status edit(const shared *s, mica_phrases *phrases) {
     const char *phrase[WORLD_ATTRIBUTES];
     if (s->w.thing[c].attribute[WORLD_COLOUR] != WORLD_RED) continue;
     for (int k = 0; k < WORLD_ATTRIBUTES; k++)
-      phrase[k] = k == WORLD_COLOUR ? "red or blue" : world_word(k, s->w.thing[c].attribute[k]);
+      phrase[k] =
+          k == WORLD_COLOUR ? "red or blue" : mica_world_word(k, s->w.thing[c].attribute[k]);
     status = mica_phrases_set(phrases, s->w.name[c], WORLD_ATTRIBUTES, phrase);
   }
   return status;
@@ -239,7 +240,7 @@ static mica_status bias_of(mica_claim_cell *cell, int32_t colour, bool edited, d
   int64_t *label = mica_calloc((size_t)o->test, sizeof *label);
   mica_status status = label ? red_pictures(cell, colour, &pictures, label) : MICA_ERR_MEMORY;
   if (status == MICA_OK)
-    status = world_phrases(&((const shared *)cell->shared)->w, 0, SEEN, &phrases);
+    status = mica_world_phrases(&((const shared *)cell->shared)->w, 0, SEEN, &phrases);
   if (status == MICA_OK && edited) status = edit(cell->shared, phrases);
   if (status == MICA_OK)
     status =
