@@ -101,7 +101,6 @@ static mica_status prepare_photos(mica_claim_cell *cell, void **out) {
   char spec[80];
   model_of(o->teacher_width, spec);
   t.optimiser = "adamw:lr=0.003:weight_decay=0.05";
-  t.epochs = o->photo_epochs;
   t.seed = seed;
   s->problem = (mica_problem)MICA_PROBLEM_IMAGES(32, 32, 3, CLASSES);
   s->epochs = o->photo_epochs;
@@ -110,7 +109,9 @@ static mica_status prepare_photos(mica_claim_cell *cell, void **out) {
     status = mica_net_create(cell->engine, spec, &s->problem, seed, &s->teacher);
   if (status == MICA_OK)
     status = mica_memory_stream_create(s->x, s->label, BATCH, true, false, seed, &stream);
-  if (status == MICA_OK) status = mica_train(s->teacher, &stream, NULL, &t, NULL);
+  if (status == MICA_OK)
+    status =
+        mica_claim_train(cell, s->teacher, &stream, o->photo_epochs * stream.batches, &t, NULL);
   if (stream.ctx) mica_memory_stream_free(&stream);
   if (status == MICA_OK)
     *out = s;

@@ -134,12 +134,12 @@ static mica_status train_on_photos(mica_claim_cell *cell, const domain *d, mica_
   model_of(o, d, spec);
   t.optimiser = "adamw:lr=0.003:weight_decay=0.01";
   t.schedule = "cosine";
-  t.epochs = o->photo_epochs;
   t.seed = mica_random_bits(key, 0);
   mica_status status = mica_net_create(cell->engine, spec, &problem, t.seed, out);
   if (status == MICA_OK)
     status = mica_memory_stream_create(x, label, BATCH, true, false, t.seed, &stream);
-  if (status == MICA_OK) status = mica_train(*out, &stream, NULL, &t, NULL);
+  if (status == MICA_OK)
+    status = mica_claim_train(cell, *out, &stream, o->photo_epochs * stream.batches, &t, NULL);
   if (stream.ctx) mica_memory_stream_free(&stream);
   return status;
 }
@@ -466,7 +466,7 @@ static const mica_paper_functions functions = {
              "low-rank update of more numbers",
     .components = "adapter:svfit adapter:svf adapter:svft adapter:lora-xs adapter:pissa "
                   "adapter:milora adapter:bitfit adapter:full",
-    .smoke = "seeds=1:width=32:images=500:epochs=1:labelled=64:tests=200:steps=5:photos=128:"
+    .smoke = "seeds=1:width=128:images=500:epochs=1:labelled=64:tests=200:steps=5:photos=128:"
              "photo_epochs=1:photo_labelled=64:photo_tests=128",
     .experiments = experiments};
 
