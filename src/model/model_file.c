@@ -20,7 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FORMAT      3 /* what has nothing of the second is written as the first, for older readers */
+#define FORMAT      3 /* a file is written as the oldest that can say what it holds */
 #define CLASSES_MAX 1000000
 #define FIELDS_MAX  65536
 #define HEAD_PREFIX "mica.head."
