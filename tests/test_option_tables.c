@@ -126,6 +126,7 @@ static const char *const without_table[] = {
     "GRID_SAMPLE",      //
     "HEAT_MAP",         //
     "HISTOGRAM",        //
+    "HOG",              //
     "IMAGE_GRID",       //
     "INDEX_QUERY",      //
     "LOCALITY",         // batches, by hand
@@ -147,6 +148,7 @@ static const char *const without_table[] = {
     "PRUNE",            //
     "NORM",             //
     "PAPER",            //
+    "PICTURE_VIEWS",    //
     "POOL",             //
     "POOL3D",           //
     "RECURRENCE",       //

@@ -434,9 +434,11 @@ typedef struct mica_convnet_options {
   mica_ints widths;     /* of the stages of 3x3 convolutions, which are joined by max pooling */
   double dropout;       /* before the head */
   int64_t convolutions; /* of each stage */
+  int64_t hidden;       /* width of a layer with ReLU on the last map, pooled once more; its output
+                           are the features. 0: none, they are the map's mean */
 } mica_convnet_options;
 #define MICA_CONVNET_OPTIONS                                                                       \
-  { sizeof(mica_convnet_options), {3, {32, 64, 128}}, 0.0, 2 }
+  { sizeof(mica_convnet_options), {3, {32, 64, 128}}, 0.0, 2, 0 }
 
 typedef struct mica_resnet_options {
   uint32_t size;

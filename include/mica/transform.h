@@ -1,5 +1,6 @@
-/* mica/transform.h: what is done to features before a classifier or a search sees them, and regions
- * of pictures: the pieces of "CNN features off-the-shelf" (Razavian et al. 2014).
+/* mica/transform.h: what is done to features before a classifier or a search sees them, views and
+ * regions of pictures, a feature made by hand: the pieces of "CNN features off-the-shelf" (Razavian
+ * et al. 2014).
  */
 #ifndef MICA_TRANSFORM_H
 #define MICA_TRANSFORM_H
@@ -65,6 +66,65 @@ typedef struct mica_region {
 /* h (h + 1) (2 h + 1) / 6 of them, row by row, of a picture of this size, into out. */
 MICA_API int64_t mica_region_count(int64_t order);
 MICA_API mica_status mica_regions(int64_t height, int64_t width, int64_t order, mica_region *out);
+
+/* The region larger by a factor (1.5: 150 % of each side) about its middle, less what would stick
+ * out of a picture of this size: the surroundings of a marked thing help to tell it. */
+MICA_API mica_region mica_region_enlarge(mica_region region, double factor, int64_t height,
+                                         int64_t width);
+/* The smallest square that holds the region, moved into a picture of this size; no larger than the
+ * picture's shorter side, about the region's middle then. */
+MICA_API mica_region mica_region_square(mica_region region, int64_t height, int64_t width);
+
+/* ---- pictures, uint8 [H, W, C] ---- */
+
+/* What a region of a picture shows; MICA_ERR_INVALID for one that is not inside it. */
+MICA_API mica_status mica_picture_crop(const mica_tensor *picture, const mica_region *region,
+                                       mica_tensor **out);
+/* The picture under a linear map, at its size: pixel (y, x) of the result is what the picture has
+ * at m[0] y + m[1] x + m[2], m[3] y + m[4] x + m[5], between pixels by bilinear interpolation.
+ * Outside is `fill` (0 to 255), or with -1 the nearest pixel of the border. */
+MICA_API mica_status mica_picture_affine(const mica_tensor *picture, const double m[6], int fill,
+                                         mica_tensor **out);
+
+/* The views that the paper describes a picture by: it as a whole; crops from the four corners (top
+ * left, top right, bottom left, bottom right) and the middle; turned by an angle and back by it;
+ * then the mirror images of these eight in the same order. */
+enum { MICA_PICTURE_VIEWS = 16 };
+typedef struct mica_picture_views_options {
+  uint32_t size;
+  double crop;  /* share of each side that a crop keeps, above 0 and at most 1 */
+  double angle; /* degrees; the paper does not tell its own */
+} mica_picture_views_options;
+#define MICA_PICTURE_VIEWS_OPTIONS                                                                 \
+  { sizeof(mica_picture_views_options), 2.0 / 3, 15 }
+/* View 0 .. 15 of a picture, a new tensor. Crops have sides of their own: those of a picture of 3 H
+ * by 3 W and the usual share are 2 H by 2 W. NULL options are the defaults. */
+MICA_API mica_status mica_picture_view(const mica_tensor *picture,
+                                       const mica_picture_views_options *options, int view,
+                                       mica_tensor **out);
+
+/* Histograms of oriented gradients (Dalal and Triggs 2005): gradients are differences of the
+ * neighbours on both sides, of the channel where they are longest; each pixel votes with its length
+ * for the two nearest of `bins` directions (of 180 degrees) and the four nearest cells; blocks of
+ * cells that overlap are each made of length 1, cut off at `clip`, and made of length 1 again. */
+typedef struct mica_hog_options {
+  uint32_t size;
+  int64_t bins;  /* directions */
+  int64_t cell;  /* pixels of a cell's side; pixels that fill no cell are left out */
+  int64_t block; /* cells of a block's side */
+  double clip;
+} mica_hog_options;
+#define MICA_HOG_OPTIONS                                                                           \
+  { sizeof(mica_hog_options), 9, 4, 2, 0.2 }
+/* How many numbers describe a picture of this size; 0 for one that holds no block. */
+MICA_API int64_t mica_hog_width(const mica_hog_options *options, int64_t height, int64_t width);
+/* Pictures x [N, H, W, C], float32 in 0..1 or uint8, dense, to out [N, width]. NULL options are the
+ * defaults. MICA_ERR_INVALID for pictures that hold no block, MICA_ERR_NUMERIC for a value that is
+ * not finite. */
+MICA_API mica_status mica_hog(const mica_engine *engine, const mica_hog_options *options,
+                              const mica_view *x, float *out);
+
+/* ---- sets of patches ---- */
 
 /* Distances of sets of patches: the mean over a query's patches of the Euclidean distance to the
  * nearest patch of a reference. queries [Q query_patches, D], references [N reference_patches, D],

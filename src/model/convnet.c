@@ -1,5 +1,5 @@
 /* A plain convolutional network: stages of 3x3 convolutions with batch norm and ReLU, max pooling
- * between stages, global average pooling, a linear head. */
+ * between stages, global average pooling (or a hidden layer on the last map), a linear head. */
 #include <mica/model.h>
 
 #include <stdio.h>
@@ -7,7 +7,18 @@
 static int64_t features(const void *options, const mica_problem *task) {
   (void)task;
   const mica_convnet_options *o = options;
-  return o->widths.v[o->widths.n - 1];
+  return o->hidden ? o->hidden : o->widths.v[o->widths.n - 1];
+}
+
+/* A side of the map behind all poolings. */
+static int64_t side_of(const mica_convnet_options *o, const mica_problem *task, int64_t side) {
+  int64_t h = task->height, w = task->width;
+  for (int i = 0; i < o->widths.n && h > 1 && w > 1; i++) {
+    h /= 2;
+    w /= 2;
+    side /= 2;
+  }
+  return side;
 }
 
 static mica_status init(mica_node *root, const void *options, const mica_problem *task) {
@@ -27,6 +38,13 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
       if (status != MICA_OK) return status;
       in = out;
     }
+  if (o->hidden) {
+    const int64_t cells = side_of(o, task, task->height) * side_of(o, task, task->width);
+    const mica_status status =
+        mica_nn_linear_init(mica_node_child(root, "hidden"), in * cells, o->hidden, true);
+    if (status != MICA_OK) return status;
+    in = o->hidden;
+  }
   mica_node *head = mica_node_child(root, "head");
   if (!task->classes) return head ? MICA_OK : mica_last_status();
   return mica_nn_linear_init(head, in, task->classes, true);
@@ -55,7 +73,14 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
     x = mica_scope_end(t, h);
     if (i < MICA_PYRAMID_MAX) out->pyramid[out->n_pyramid++] = x;
   }
-  out->features = mica_global_avg_pool(t, x);
+  if (o->hidden) {
+    if (mica_dim(t, x, 1) > 1 && mica_dim(t, x, 2) > 1) x = mica_max_pool2d(t, x, NULL);
+    mica_var h = mica_flatten(t, x, 1);
+    h = mica_nn_linear(t, mica_node_find(root, "hidden"), h);
+    out->features = mica_replace(t, h, mica_relu(t, h));
+  } else {
+    out->features = mica_global_avg_pool(t, x);
+  }
   mica_node *head = mica_node_find(root, "head");
   if (!mica_node_param(head, "weight")) return;
   mica_var h = o->dropout > 0 ? mica_dropout(t, out->features, o->dropout) : out->features;
@@ -69,6 +94,9 @@ static const mica_option options[] = {
      offsetof(mica_convnet_options, dropout)},
     {"convolutions", MICA_OPTION_INT, "2", 1, 64, NULL, "of each stage",
      offsetof(mica_convnet_options, convolutions)},
+    {"hidden", MICA_OPTION_INT, "0", 0, 1 << 16, NULL,
+     "width of a layer with ReLU on the last map; 0: none, features are its mean",
+     offsetof(mica_convnet_options, hidden)},
     {0}};
 
 static const char *head_of(const void *o) {
