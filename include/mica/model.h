@@ -240,7 +240,11 @@ MICA_API mica_status mica_net_save(const mica_net *net, const mica_preprocess *p
 
 /* Borrowed for as long as the model lives. */
 MICA_API const mica_net *mica_model_net(const mica_model *model);
+/* How pictures are to be made ready for its sessions: what the network reads, or larger where parts
+ * of them are described (mica_model_set_views). */
 MICA_API const mica_preprocess *mica_model_preprocess(const mica_model *model);
+/* Features that mica_embed gives of an example: the network's, of each part of a picture. */
+MICA_API int64_t mica_model_features(const mica_model *model);
 /* The training record's JSON text, NULL when there is none. */
 MICA_API const char *mica_model_training(const mica_model *model);
 /* What the columns of a row mean, as JSON text, NULL when there is none; setting keeps a copy. To
@@ -270,6 +274,26 @@ MICA_API mica_status mica_model_set_fit(mica_model *model, mica_image_fit fit);
  * length 1, their mean, at length 1 again; the network's own classifier does not answer then. n =
  * 0: as they are. Not kept in the model file. To be done before other threads use the model. */
 MICA_API mica_status mica_model_set_scales(mica_model *model, int64_t n, const double *scales);
+
+/* What is described of a picture in place of the whole: views (mica_picture_view), or regions
+ * (mica_regions), of mica/transform.h. */
+typedef struct mica_model_views {
+  uint32_t size;
+  int64_t views;      /* 16, 8 (none of them mirrored), or 0 */
+  double crop, angle; /* of views: share of a side, 0.1 to 1; degrees */
+  int64_t regions;    /* order, 1 to 8; 0: views */
+} mica_model_views;
+#define MICA_MODEL_VIEWS                                                                           \
+  { sizeof(mica_model_views), 16, 2.0 / 3, 15, 0 }
+/* Take the features of these parts of each picture from now on, one part's behind the other's.
+ * Pictures are read larger for it (mica_model_preprocess), so that a part has the pixels that the
+ * network takes. Heads, which read other features, are taken out (`transformed:views=16` is one
+ * that reads these), and the network's own classifier does not answer. Kept in the model file.
+ * NULL: whole pictures again. MICA_ERR_UNSUPPORTED for a model that reads no pictures, or has
+ * scales. To be done before other threads use the model. */
+MICA_API mica_status mica_model_set_views(mica_model *model, const mica_model_views *views);
+/* How many parts of a picture are described; 1: the whole. */
+MICA_API int64_t mica_model_parts(const mica_model *model);
 
 /* ---- heads ---- */
 

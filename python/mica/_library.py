@@ -197,7 +197,7 @@ _OTHERS = {
     "mica_model_classes": (c_int64, [_P]),
     "mica_model_class": (c_char_p, [_P, c_int64]),
     "mica_model_training": (c_char_p, [_P]),
-    "mica_net_features": (c_int64, [_P]),
+    "mica_model_features": (c_int64, [_P]),
     "mica_net_problem": (POINTER(Problem), [_P]),
     "mica_phrases_free": (None, [_P]),
     "mica_reasons_free": (None, [POINTER(RawReasons)]),

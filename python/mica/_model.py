@@ -94,7 +94,7 @@ class Model:
     @property
     def features(self) -> int:
         """The width of what `embed` gives."""
-        return lib.mica_net_features(lib.mica_model_net(self.pointer))
+        return lib.mica_model_features(self.pointer)
 
     @property
     def training(self) -> Optional[Dict[str, Any]]:

@@ -173,7 +173,7 @@ static mica_status answer_pictures(job *j, int64_t *item) {
 
 /* The rows of the test part, or all where there is none: known classes first; labels by name. */
 static mica_status answer_features(job *j, const int64_t *match) {
-  const int64_t width = j->f.width, net = mica_net_features(mica_model_net(j->model));
+  const int64_t width = j->f.width, net = mica_model_features(j->model);
   const bool test = j->f.part[MICA_PART_TEST].n > 0;
   int64_t all = 0;
   mica_session *session = NULL;

@@ -373,6 +373,7 @@ static mica_status open_all(job *j, int64_t limit) {
     if (status == MICA_OK) mica_spec_free(spec);
   }
   if (status == MICA_OK) status = open_model(j->engine, a->operand[0], &j->model);
+  if (status == MICA_OK) status = whole_pictures(j->model);
   if (status != MICA_OK) return status;
   j->net = mica_model_net(j->model);
   if (!mica_net_problem(j->net)->classes)

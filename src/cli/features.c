@@ -30,6 +30,13 @@ mica_status open_model(mica_engine *engine, const char *name, mica_model **out) 
   return status;
 }
 
+mica_status whole_pictures(const mica_model *model) {
+  return mica_model_parts(model) == 1
+             ? MICA_OK
+             : mica_fail(MICA_ERR_UNSUPPORTED, "the model describes parts of pictures (--views, "
+                                               "--regions): take the one that it was made from");
+}
+
 mica_status open_pictures(const cli_args *a, const mica_model *model, const char *path,
                           const char *classes, double validation, mica_dataset **out) {
   const mica_preprocess *p = mica_model_preprocess(model);
@@ -88,6 +95,7 @@ static mica_status shorten(feature_part *part, int64_t n) {
 /* The taps of the model's network. */
 static void features_levels(const mica_model *model, features *out) {
   const mica_net *net = mica_model_net(model);
+  if (mica_model_parts(model) > 1) return;
   for (; out->levels.n < mica_net_taps(net) && out->levels.n < MICA_LIST_MAX; out->levels.n++)
     mica_net_tap(net, out->levels.n, &out->levels.v[out->levels.n]);
 }
@@ -96,7 +104,7 @@ mica_status features_embed(const cli_args *a, mica_model *model, const mica_data
                            features *out) {
   const mica_preprocess *p = mica_model_preprocess(model);
   const int64_t size = p->height * p->width * p->channels, n = mica_dataset_count(ds);
-  const int64_t width = mica_net_features(mica_model_net(model));
+  const int64_t width = mica_model_features(model);
   const int64_t *labels = mica_tensor_data(mica_dataset_labels(ds));
   const bool shown = isatty(2) && !cli_on(a, "--json");
   int64_t done[MICA_PART_COUNT] = {0};

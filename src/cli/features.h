@@ -43,6 +43,9 @@ bool is_feature_file(const char *path);
 
 /* The model file that the user called NAME: a path, or a model fetched under that name. */
 mica_status open_model(mica_engine *engine, const char *name, mica_model **out);
+/* MICA_ERR_UNSUPPORTED for a model that describes parts of pictures, to a verb that looks into its
+ * network. */
+mica_status whole_pictures(const mica_model *model);
 /* A data set at the size that the model reads. `classes` as in mica_dataset_options. */
 mica_status open_pictures(const cli_args *a, const mica_model *model, const char *path,
                           const char *classes, double validation, mica_dataset **out);

@@ -39,6 +39,7 @@ static const cli_flag flags[] = {
     {"--strict", NULL, NULL, NULL, "stop at a picture or row that cannot be read"},
     CLI_CURVE_FLAGS,
     CLI_TAPS_FLAGS,
+    CLI_VIEWS_FLAGS,
     {"--augment-passes", NULL, "N", "0",
      "fit on N passes over the training pictures, shifted (--crop) and mirrored (--flip) at "
      "random"},
@@ -125,6 +126,8 @@ static mica_status embed_pictures(job *j) {
   int64_t passes, crop;
   if (!cli_int(a, "--augment-passes", 0, 100000, &passes) || !cli_int(a, "--crop", 0, 64, &crop))
     return MICA_ERR_INVALID;
+  if (passes && mica_model_parts(j->model) > 1)
+    return mica_fail(MICA_ERR_INVALID, "--augment-passes and parts of pictures: one of the two");
   mica_status status = features_embed(a, j->model, j->ds, &j->f);
   if (status == MICA_OK && passes)
     status = features_augment(a, j->model, j->ds, passes, crop, cli_on(a, "--flip"),
@@ -146,10 +149,9 @@ static mica_status open_data(job *j, double validation) {
   if (is_feature_file(data)) {
     status = features_read(data, cli_text(a, "--labels"), validation, (uint64_t)j->seed, &j->f);
     if (status == MICA_OK && !j->model) status = identity_model(j);
-    if (status == MICA_OK && mica_net_features(mica_model_net(j->model)) != j->f.width)
-      status =
-          mica_fail(MICA_ERR_SHAPE, "%s: rows of %lld features, the encoder gives %lld", data,
-                    (long long)j->f.width, (long long)mica_net_features(mica_model_net(j->model)));
+    if (status == MICA_OK && mica_model_features(j->model) != j->f.width)
+      status = mica_fail(MICA_ERR_SHAPE, "%s: rows of %lld features, the encoder gives %lld", data,
+                         (long long)j->f.width, (long long)mica_model_features(j->model));
     return status;
   }
   if (cli_text(a, "--label") || cli_text(a, "--format") ||
@@ -394,6 +396,13 @@ static bool compares_defects(const job *j) {
   return several;
 }
 
+/* What the operand says, and what the features say further. */
+static mica_status specify(job *j, int i) {
+  const int64_t parts = j->model ? mica_model_parts(j->model) : 1;
+  if (parts > 1) return cli_with_parts(j->engine, j->a->operand[i], parts, &j->spec[i]);
+  return cli_with_levels(j->engine, j->a->operand[i], &j->f.levels, &j->spec[i]);
+}
+
 static int fit(job *j) {
   const cli_args *a = j->a;
   const char *out = cli_text(a, "--out");
@@ -419,8 +428,7 @@ static int fit(job *j) {
     return cli_defects_compare(a, j->engine, j->model);
   }
   mica_status status = open_data(j, validation);
-  for (int i = 0; i < a->n_operands && status == MICA_OK; i++)
-    status = cli_with_levels(j->engine, a->operand[i], &j->f.levels, &j->spec[i]);
+  for (int i = 0; i < a->n_operands && status == MICA_OK; i++) status = specify(j, i);
   if (status == MICA_OK && !j->f.part[MICA_PART_TRAIN].n)
     status = mica_fail(MICA_ERR_INVALID, "%s: no training examples", cli_text(a, "--data"));
   if (status == MICA_OK && cli_text(a, "--sizes"))
@@ -462,6 +470,7 @@ const cli_verb verb_fit = {
     "  mica fit prototypes --encoder resnet18 --data photos/ -o parts.mica\n"
     "  mica fit logistic ridge knn prototypes --encoder net.mica --data photos/\n"
     "  mica fit logistic --data features.npz -o probe.mica\n"
+    "  mica fit transformed:power=2 --views 16 --encoder resnet18 --data photos/ -o views.mica\n"
     "  mica fit naive_bayes logistic --data features.npz --sizes 20,50,100,500 --scale minmax "
     "--figure "
     "curves.svg\n"

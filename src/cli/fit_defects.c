@@ -61,7 +61,7 @@ static mica_status embed(mica_session *session, const mica_model *model, int64_t
 
 static mica_status embed_category(const job *j, mica_model *model, int64_t c, rows *out) {
   const int64_t all = mica_defects_count(j->defects, c);
-  const int64_t width = mica_net_features(mica_model_net(model));
+  const int64_t width = mica_model_features(model);
   const char *path[PIECE];
   mica_session *session = NULL;
   *out = (rows){0};

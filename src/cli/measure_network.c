@@ -136,6 +136,7 @@ static int measure(job *j) {
   if (a->n_operands > 1) return cli_usage(a, "one network at a time");
   mica_status status = cli_engine(a, &j->engine);
   if (status == MICA_OK) status = open_model(j->engine, a->operand[0], &j->model);
+  if (status == MICA_OK) status = whole_pictures(j->model);
   if (status == MICA_OK)
     status = mica_gains_of(mica_net_params(mica_model_net(j->model)), &j->gains);
   if (status == MICA_OK && data) status = look_at(j, data);

@@ -135,7 +135,7 @@ static mica_status print_rows(const work *w, const printed *p, const mica_view *
 
 /* All rows of one file, a piece in memory at a time. */
 static mica_status predict_rows(const work *w, printed *p) {
-  const int64_t width = mica_net_features(mica_model_net(w->model));
+  const int64_t width = mica_model_features(w->model);
   row_source s;
   void *rows = NULL;
   int64_t which[PIECE], cursor = 0, m = 1;
@@ -286,7 +286,7 @@ static mica_status embed_data(const cli_args *a, work *w, const char *out, int64
 }
 
 static mica_status embed_files(work *w, const char *out) {
-  const int64_t width = mica_net_features(mica_model_net(w->model));
+  const int64_t width = mica_model_features(w->model);
   float *rows = malloc((size_t)(w->files.n * width + 1) * sizeof *rows);
   mica_status status = rows ? MICA_OK : mica_fail(MICA_ERR_MEMORY, "out of memory");
   for (int64_t from = 0; from < w->files.n && status == MICA_OK; from += PIECE) {
@@ -348,7 +348,7 @@ static int embed(const cli_args *a, work *w) {
   if (status != MICA_OK) return cli_failed(a);
   if (!cli_on(a, "--json"))
     printf("%lld rows of %lld features\n", (long long)rows,
-           (long long)mica_net_features(mica_model_net(w->model)));
+           (long long)mica_model_features(w->model));
   cli_result(a, "features", out);
   return EXIT_OK;
 }
@@ -387,6 +387,7 @@ static const cli_flag embed_flags[] = {
     {"--targets", NULL, NULL, NULL,
      "of features for a head that aligns two spaces: they are of the second space"},
     CLI_TAPS_FLAGS,
+    CLI_VIEWS_FLAGS,
     CLI_COMMON_FLAGS};
 
 const cli_verb verb_predict = {

@@ -276,7 +276,7 @@ mica_status row_source_pictures(const cli_args *a, mica_model *model, const char
         mica_is_folder(paths[i]) ? add_folder(out, paths[i]) : add_file(out, mica_strdup(paths[i]));
   if (!status) status = choose_items(out, wanted);
   if (!status) {
-    out->width = mica_net_features(mica_model_net(model));
+    out->width = mica_model_features(model);
     out->pixels = mica_malloc((size_t)(64 * p->height * p->width * p->channels));
     if (!out->pixels) status = MICA_ERR_MEMORY;
   }

@@ -7,15 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
-mica_status cli_taps(const cli_args *a, mica_model *model) {
-  const char *taps = cli_text(a, "--taps"), *resize = cli_text(a, "--resize");
+static mica_status set_taps(mica_model *model, const char *taps) {
   const char *name[MICA_TAPS_MAX];
   int64_t n = 0;
   mica_status status = MICA_OK;
-  if (resize && strcmp(resize, "whole") != 0 && strcmp(resize, "cover") != 0)
-    return mica_fail(MICA_ERR_INVALID, "--resize is '%s', expected whole or cover", resize);
-  if (resize) status = mica_model_set_fit(model, *resize == 'w' ? MICA_FIT_WHOLE : MICA_FIT_COVER);
-  if (!taps || status != MICA_OK) return status;
   char *list = mica_strdup(taps), *rest = list;
   if (!list) return MICA_ERR_MEMORY;
   for (char *item; status == MICA_OK && (item = strsep(&rest, ","));) {
@@ -24,15 +19,62 @@ mica_status cli_taps(const cli_args *a, mica_model *model) {
     else if (*item)
       name[n++] = item;
   }
-  const int64_t heads = mica_model_heads(model);
   if (status == MICA_OK) status = mica_model_set_taps(model, n, name);
-  if (status == MICA_OK && heads)
-    fprintf(stderr, "the model's %lld heads read other features and are left out\n",
-            (long long)heads);
   mica_free(list);
   return status;
 }
 
+static mica_status set_parts(const cli_args *a, mica_model *model) {
+  mica_model_views v = MICA_MODEL_VIEWS;
+  if (!cli_text(a, "--views") && !cli_text(a, "--regions")) return MICA_OK;
+  if (cli_text(a, "--views") && cli_text(a, "--regions"))
+    return mica_fail(MICA_ERR_INVALID, "--views and --regions: one of the two");
+  if (!cli_double(a, "--angle", -180, 180, &v.angle)) return MICA_ERR_INVALID;
+  if (cli_text(a, "--regions")) v.views = 0;
+  if (cli_text(a, "--views") ? !cli_int(a, "--views", 8, 16, &v.views)
+                             : !cli_int(a, "--regions", 1, 8, &v.regions))
+    return MICA_ERR_INVALID;
+  return mica_model_set_views(model, &v);
+}
+
+mica_status cli_taps(const cli_args *a, mica_model *model) {
+  const char *taps = cli_text(a, "--taps"), *resize = cli_text(a, "--resize");
+  mica_status status = MICA_OK;
+  if (resize && strcmp(resize, "whole") != 0 && strcmp(resize, "cover") != 0)
+    return mica_fail(MICA_ERR_INVALID, "--resize is '%s', expected whole or cover", resize);
+  if (resize) status = mica_model_set_fit(model, *resize == 'w' ? MICA_FIT_WHOLE : MICA_FIT_COVER);
+  const int64_t heads = mica_model_heads(model);
+  if (status == MICA_OK && taps) status = set_taps(model, taps);
+  if (status == MICA_OK) status = set_parts(a, model);
+  if (status == MICA_OK && mica_model_heads(model) < heads)
+    fprintf(stderr, "the model's %lld heads read other features and are left out\n",
+            (long long)heads);
+  return status;
+}
+
+/* ---- specifications ---- */
+
+mica_status cli_with_parts(const mica_engine *engine, const char *spec, int64_t parts, char **out) {
+  mica_spec *s = NULL;
+  char number[24];
+  *out = NULL;
+  mica_status status = mica_spec_parse(engine, MICA_KIND_ESTIMATOR, spec, &s);
+  if (status != MICA_OK) return status;
+  const mica_component *c = mica_spec_component(s);
+  snprintf(number, sizeof number, "%lld", (long long)parts);
+  if (strcmp(c->name, "transformed") == 0) {
+    status = mica_options_set(s, c->options, mica_spec_options_mut(s), "views", number);
+    if (status == MICA_OK && !(*out = mica_spec_text(s))) status = MICA_ERR_MEMORY;
+  } else {
+    const size_t room = strlen(spec) + 80;
+    if ((*out = mica_malloc(room)))
+      snprintf(*out, room, "transformed:views=%s:with=(%s)", number, spec);
+    else
+      status = MICA_ERR_MEMORY;
+  }
+  mica_spec_free(s);
+  return status;
+}
 mica_status cli_with_levels(const mica_engine *engine, const char *spec, const mica_ints *levels,
                             char **out) {
   mica_spec *s = NULL;

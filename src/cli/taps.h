@@ -12,8 +12,24 @@
     "--resize", NULL, "HOW", NULL, "whole: resize pictures without cutting them; cover: crop them" \
   }
 
-/* What --taps and --resize say, done to the model; says on standard error when heads go. */
+/* For those that describe parts of pictures. */
+#define CLI_VIEWS_FLAGS                                                                            \
+  {"--views", NULL, "N", NULL,                                                                     \
+   "describe each picture by 16 views side by side: it, its corners and middle, turned, and "      \
+   "these "                                                                                        \
+   "mirrored; 8: none mirrored"},                                                                  \
+      {"--angle", NULL, "X", "15", "with --views: degrees that pictures are turned by"}, {         \
+    "--regions", NULL, "H", NULL,                                                                  \
+        "describe each picture by its regions of order H side by side (3: 14 windows)"             \
+  }
+
+/* What --taps, --resize, --views and --regions say, done to the model; says on standard error when
+ * heads go. */
 mica_status cli_taps(const cli_args *a, mica_model *model);
+
+/* The specification of a classifier on `parts` parts side by side: `transformed` with that many
+ * views, around any other. Release with mica_free. */
+mica_status cli_with_parts(const mica_engine *engine, const char *spec, int64_t parts, char **out);
 
 /* The specification of an estimator with its `levels`, where it has that option and does not say
  * itself, made the widths in `levels`. Release with mica_free. */

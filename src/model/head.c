@@ -139,13 +139,13 @@ static int find(const mica_model *m, const char *name) {
 
 static mica_status check_head(const mica_model *m, const char *name, const mica_estimator *e,
                               const char *const *classes) {
-  const int64_t n = mica_estimator_classes(e), width = mica_net_features(m->net);
+  const int64_t n = mica_estimator_classes(e), width = mica_model_features(m);
   if (!name_ok(name))
     return mica_fail(MICA_ERR_INVALID,
                      "head '%.80s': expected a name of 1 to 64 letters, digits, '_' and '-'", name);
   if (!mica_estimator_fitted(e)) return mica_fail(MICA_ERR_STATE, "head '%s' is not fitted", name);
   if (mica_estimator_features(e) != width)
-    return mica_fail(MICA_ERR_SHAPE, "head '%s' reads %lld features, the network gives %lld", name,
+    return mica_fail(MICA_ERR_SHAPE, "head '%s' reads %lld features, the model gives %lld", name,
                      (long long)mica_estimator_features(e), (long long)width);
   if (mica_estimator_task(e) == MICA_TASK_CLASSIFICATION && !classes)
     return mica_fail(MICA_ERR_INVALID, "head '%s' has %lld classes and no names for them", name,
@@ -328,7 +328,7 @@ static mica_status features_of(mica_model *m, const mica_view *examples, mica_te
   mica_session *session = NULL;
   const int64_t n = examples->shape.rank ? examples->shape.dim[0] : 0;
   if (n < 1) return mica_fail(MICA_ERR_INVALID, "a new class without examples");
-  mica_status status = mica_tensor_create(MICA_F32, MICA_SHAPE(n, mica_net_features(m->net)), out);
+  mica_status status = mica_tensor_create(MICA_F32, MICA_SHAPE(n, mica_model_features(m)), out);
   if (status == MICA_OK) status = mica_session_create(m, &session);
   if (status == MICA_OK) status = mica_embed(session, examples, mica_tensor_data(*out));
   mica_session_free(session);

@@ -23,6 +23,8 @@ struct mica_model {
   int64_t n_classes;
   double scale[MICA_SCALES_MAX]; /* of pictures whose features are averaged */
   int n_scales;                  /* 0: one, as they are */
+  mica_model_views parts;        /* of a picture, each described; neither: the whole */
+  mica_preprocess reading;       /* of pictures that have parts; `preprocess` is the network's */
   /* Every class name ever given, so that a name read from an answer stays good. */
   char **texts;
   int64_t n_texts, room_texts;

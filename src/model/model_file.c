@@ -12,6 +12,7 @@
 #include "model/checkpoint.h"
 #include "model/head.h"
 #include "model/net.h"
+#include "model/parts.h"
 #include "tensor/kernel/kernel.h"
 #include "tensor/kernel/reduce.h"
 
@@ -20,7 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FORMAT      3 /* a file is written as the oldest that can say what it holds */
+#define FORMAT      4 /* a file is written as the oldest that can say what it holds */
 #define CLASSES_MAX 1000000
 #define FIELDS_MAX  65536
 #define HEAD_PREFIX "mica.head."
@@ -200,6 +201,19 @@ static void write_taps(mica_json_writer *w, const mica_net_taps_list *taps) {
   mica_json_end_array(w);
 }
 
+static void write_parts(mica_json_writer *w, const mica_model_views *p) {
+  mica_json_write_name(w, "parts");
+  mica_json_begin_object(w);
+  if (p->views) {
+    mica_json_put_int(w, "views", p->views);
+    mica_json_put_double(w, "crop", p->crop);
+    mica_json_put_double(w, "angle", p->angle);
+  } else {
+    mica_json_put_int(w, "regions", p->regions);
+  }
+  mica_json_end_object(w);
+}
+
 static mica_status write_json(const mica_model *m, const mica_net *net, const heads *h,
                               mica_bytes *text) {
   const mica_preprocess *p = &m->preprocess;
@@ -210,9 +224,10 @@ static mica_status write_json(const mica_model *m, const mica_net *net, const he
   if (!architecture) return MICA_ERR_MEMORY;
   mica_json_begin_object(&w);
   mica_json_put_int(&w, "format",
-                    mica_changes_any(mica_net_params(net)) || m->int8 ? 3
-                    : taps->n                                         ? 2
-                                                                      : 1);
+                    mica_model_parts(m) > 1                             ? 4
+                    : mica_changes_any(mica_net_params(net)) || m->int8 ? 3
+                    : taps->n                                           ? 2
+                                                                        : 1);
   mica_json_put_text(&w, "version", mica_version());
   mica_json_put_text(&w, "architecture", architecture);
   mica_json_write_name(&w, "input");
@@ -243,6 +258,7 @@ static mica_status write_json(const mica_model *m, const mica_net *net, const he
   }
   mica_json_end_object(&w);
   if (taps->n) write_taps(&w, taps);
+  if (m->parts.views || m->parts.regions) write_parts(&w, &m->parts);
   mica_json_write_name(&w, "heads");
   mica_json_begin_array(&w);
   for (int64_t i = 0; i < h->n; i++) write_head(&w, h->head[i], h->record[i]);
@@ -415,6 +431,26 @@ static mica_status read_taps(const mica_json *array, mica_net *net) {
   return status;
 }
 
+static mica_status read_parts(const mica_json *object, mica_model *m) {
+  mica_model_views p = {.size = sizeof p};
+  mica_status status = MICA_OK;
+  if (mica_json_get(object, "regions")) {
+    status = mica_json_need_int64(object, "regions", &p.regions);
+  } else {
+    status = mica_json_need_int64(object, "views", &p.views);
+    if (status == MICA_OK) status = mica_json_need_double(object, "crop", &p.crop);
+    if (status == MICA_OK) status = mica_json_need_double(object, "angle", &p.angle);
+  }
+  if (status == MICA_OK && mica_model_check_parts(m, &p) != MICA_OK)
+    status = mica_fail(MICA_ERR_FORMAT, "%s", mica_last_error());
+  if (status == MICA_OK && !p.views && p.regions < 2)
+    status = mica_fail(MICA_ERR_FORMAT, "no parts");
+  if (status != MICA_OK) return mica_fail_within("parts");
+  m->parts = p;
+  mica_model_read_larger(m);
+  return MICA_OK;
+}
+
 static mica_status parse(mica_engine *engine, mica_model *m, const mica_archive *archive,
                          const mica_json *root) {
   int64_t format;
@@ -451,6 +487,8 @@ static mica_status parse(mica_engine *engine, mica_model *m, const mica_archive 
   }
   if (status == MICA_OK && mica_json_get(root, "taps"))
     status = read_taps(mica_json_get(root, "taps"), m->net);
+  if (status == MICA_OK && mica_json_get(root, "parts"))
+    status = read_parts(mica_json_get(root, "parts"), m);
   return status;
 }
 
@@ -667,6 +705,8 @@ mica_status mica_model_set_scales(mica_model *m, int64_t n, const double *scales
                      MICA_SCALES_MAX);
   if (n && !m->preprocess.height)
     return mica_fail(MICA_ERR_UNSUPPORTED, "the model reads no pictures that could be scaled");
+  if (n && mica_model_parts(m) > 1)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "scales and parts of pictures do not go together");
   for (int64_t i = 0; i < n; i++)
     if (!(scales[i] >= 0.01 && scales[i] <= 100))
       return mica_fail(MICA_ERR_INVALID, "scale %g, expected 0.01 to 100", scales[i]);
@@ -691,14 +731,12 @@ mica_status mica_model_set_fit(mica_model *m, mica_image_fit fit) {
                      m->preprocess.height ? "no such way to fit pictures"
                                           : "the model reads no pictures");
   m->preprocess.fit = fit;
+  mica_model_read_larger(m);
   return MICA_OK;
 }
 
 const mica_net *mica_model_net(const mica_model *m) {
   return m->net;
-}
-const mica_preprocess *mica_model_preprocess(const mica_model *m) {
-  return &m->preprocess;
 }
 const char *mica_model_training(const mica_model *m) {
   return m->training;

@@ -5,6 +5,7 @@
  */
 #include "model/session.h"
 #include "model/head.h"
+#include "model/parts.h"
 
 #include <mica/ops.h>
 
@@ -130,7 +131,7 @@ static mica_status check(const mica_session *s, const mica_view *x) {
   part p[PARTS_MAX];
   int n = 1;
   if (s->features)
-    p[0] = (part){"features", MICA_F32, MICA_SHAPE(0, mica_net_features(mica_model_net(s->model)))};
+    p[0] = (part){"features", MICA_F32, MICA_SHAPE(0, mica_model_features(s->model))};
   else
     n = parts_of(s->model, p);
   if (s->pictures && !s->features && two_towers(s)) n = 1;
@@ -154,8 +155,7 @@ static mica_var put(mica_session *s, const mica_view *x, int64_t begin, int64_t 
   const size_t size = mica_dtype_size(x->dtype);
   const char *from = (const char *)x->data + (size_t)(begin * each) * size;
   if (pictures)
-    mica_image_normalise(mica_model_preprocess(s->model), (const uint8_t *)from, end - begin,
-                         v.data);
+    mica_image_normalise(&s->model->preprocess, (const uint8_t *)from, end - begin, v.data);
   else
     memcpy(v.data, from, (size_t)((end - begin) * each) * size);
   return in;
@@ -277,7 +277,7 @@ static mica_status by_network(mica_session *s, const request *r, mica_var logits
 
 /* Features that are given: only heads read them. */
 static mica_status work_features(mica_session *s, const mica_view *x, const request *r) {
-  const int64_t width = mica_net_features(mica_model_net(s->model));
+  const int64_t width = mica_model_features(s->model);
   mica_status status = check(s, x);
   const int64_t n = status == MICA_OK ? x->shape.dim[0] : 0;
   if (status == MICA_OK && !r->head && !r->features)
@@ -294,9 +294,64 @@ static mica_status work_features(mica_session *s, const mica_view *x, const requ
   return status;
 }
 
+/* A piece of pictures: parts of all of them through the network, side by side in a row each. */
+static mica_status describe_parts(mica_session *s, const mica_view *x, int64_t begin, int64_t end,
+                                  uint8_t *room, mica_view *out) {
+  const mica_model *m = s->model;
+  const mica_preprocess *to = &m->preprocess, *from = &m->reading;
+  const int64_t n = end - begin, parts = mica_model_parts(m);
+  const int64_t size = from->height * from->width * from->channels;
+  mica_outputs o;
+  mica_status status = mica_model_cut(m, (const uint8_t *)x->data + begin * size, n, room);
+  if (status != MICA_OK) return status;
+  const mica_view v =
+      mica_view_of(room, MICA_U8, MICA_SHAPE(n * parts, to->height, to->width, to->channels));
+  forward(s, &v, 0, n * parts, &o);
+  const mica_view f = read_output(s, o.features, "features");
+  if (mica_ok(s->tape) && (f.shape.rank != 2 || !mica_view_contiguous(&f)))
+    mica_latch(s->tape, MICA_ERR_UNSUPPORTED, "parts need features [N,D] of each");
+  status = mica_tape_status(s->tape);
+  if (status == MICA_OK)
+    *out = mica_view_of(f.data, f.dtype, MICA_SHAPE(n, parts * f.shape.dim[1]));
+  return status;
+}
+
+/* Models that describe parts: heads read them, or the caller has them. */
+static mica_status work_parts(mica_session *s, const mica_view *x, const request *r) {
+  const mica_preprocess *to = &s->model->preprocess;
+  const int64_t width = mica_model_features(s->model), parts = mica_model_parts(s->model);
+  const int64_t piece = parts < PIECE ? PIECE / parts : 1;
+  mica_status status = check(s, x);
+  if (status == MICA_OK && !r->head && !r->features)
+    status = mica_fail(MICA_ERR_UNSUPPORTED,
+                       "the network's own classifier does not answer for parts of pictures; a head "
+                       "does");
+  const mica_problem *problem = mica_net_problem(mica_model_net(s->model));
+  if (status == MICA_OK && problem->vocabulary && !(s->pictures && two_towers(s)))
+    status = mica_fail(MICA_ERR_UNSUPPORTED, "parts are described of pictures alone");
+  const int64_t n = status == MICA_OK ? x->shape.dim[0] : 0;
+  uint8_t *room =
+      n ? mica_malloc((size_t)(piece * parts * to->height * to->width * to->channels)) : NULL;
+  if (n && !room) status = MICA_ERR_MEMORY;
+  for (int64_t begin = 0; begin < n && status == MICA_OK; begin += piece) {
+    const int64_t end = begin + piece < n ? begin + piece : n;
+    mica_view v;
+    status = describe_parts(s, x, begin, end, room, &v);
+    if (status == MICA_OK && r->head) status = by_head(s, r, &v, begin);
+    if (status == MICA_OK && r->features) {
+      const mica_view out =
+          mica_view_of(r->features + begin * width, MICA_F32, MICA_SHAPE(end - begin, width));
+      status = mica_view_copy(&out, &v);
+    }
+  }
+  mica_free(room);
+  return status;
+}
+
 static mica_status work(mica_session *s, const mica_view *x, const request *r) {
   if (s->features) return work_features(s, x, r);
-  const int64_t width = mica_net_features(mica_model_net(s->model));
+  if (mica_model_parts(s->model) > 1) return work_parts(s, x, r);
+  const int64_t width = mica_model_features(s->model);
   const bool own = r->label || r->best || r->probability || r->score;
   mica_status status = check(s, x);
   const int64_t n = status == MICA_OK ? x->shape.dim[0] : 0;

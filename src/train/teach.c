@@ -89,6 +89,10 @@ mica_status mica_teacher_open(const mica_scheme_setting *s, const char *path, mi
     status = mica_model_open(mica_params_engine(mica_net_params(s->net)), path, &out->model);
     if (status == MICA_OK) {
       out->net = mica_model_net(out->model);
+      if (mica_model_parts(out->model) > 1)
+        status = mica_fail(MICA_ERR_UNSUPPORTED, "%s describes parts of pictures", path);
+    }
+    if (status == MICA_OK) {
       status = make_scale(s->preprocess, mica_model_preprocess(out->model), out);
     }
     if (status == MICA_OK) status = check_classes(s, out->model);
