@@ -14,6 +14,7 @@ follow docs/formats.md
 mkdir -p models && cp parts.mica models/resnet18.mica # stands in for the published one
 cp -r photos more-photos
 for i in 1 2 3 4 5; do picture washer$i.jpg washer "$i"; to_binary washer$i.jpg; done
+for i in $(seq 20); do echo "photos/bolt/$i.jpg,a standing bolt"; echo "photos/nut/$i.jpg,a lying nut"; done >captions.csv
 cp "$MICA_SOURCE"/examples/teach/teach.c . && cp tell.c program.c
 follow README.md
 if [ $commands -ge 26 ]; then echo "ok the pages have their commands"; else echo "not ok the pages have their commands ($commands)"; fi

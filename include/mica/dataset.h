@@ -43,11 +43,14 @@ typedef struct mica_dataset_options {
   mica_image_filter interpolation;
   int64_t memory;     /* bytes of pixels of picture files that are kept once they were decoded */
   mica_image_fit fit; /* likewise */
+  bool captions; /* labels are texts about single pictures, of which most have one: `validation`
+                    is chosen by the items' names alone, so a picture is in one part with all
+                    its texts */
 } mica_dataset_options;
 #define MICA_DATASET_OPTIONS                                                                       \
   {                                                                                                \
     sizeof(mica_dataset_options), 0, 0, 0, 0.1, NULL, false, 1, MICA_FILTER_BILINEAR,              \
-        (int64_t)1 << 30, MICA_FIT_COVER                                                           \
+        (int64_t)1 << 30, MICA_FIT_COVER, false                                                    \
   }
 
 /* Open a data set. `path` is one of
@@ -60,9 +63,9 @@ typedef struct mica_dataset_options {
  *   (CIFAR-100, fine labels), .gz or not. The names of the classes are in batches.meta.txt or
  *   fine_label_names.txt when there.
  * - a list: FILE.csv, .tsv or .txt (.gz too), or "-", lines "path TAB label" on standard input. A
- *   header names the columns path, label and, if there, part (train, val, test); without one they
- *   come in this order. Paths are relative to the file's folder. The classes are the labels, sorted
- *   (as numbers when all of them are).
+ *   header names the columns path (or file_name, image), label (or class, caption, text) and, if
+ *   there, part (train, val, test); without one they come in this order. Paths are relative to the
+ * file's folder. The classes are the labels, sorted (as numbers when all of them are).
  * - arrays: FILE.npz or .safetensors with images and labels (or x, y), or those of the parts:
  *   train_images, train_labels, val_..., test_... (MedMNIST), x_train, y_train, x_val, ..., x_test,
  *   ... (Keras). Images are [N,H,W], [N,H,W,C] or [N,C,H,W], C 1 or 3 (the last axis is the

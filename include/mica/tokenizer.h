@@ -39,6 +39,12 @@ MICA_API mica_status mica_tokenizer_bytes(mica_tokenizer **out);
  * it, as far as it says one of these kinds tokenizer.bin       llama2.c's form mica_tokenizer_text
  * what this library writes A folder is looked through for these names. */
 MICA_API mica_status mica_tokenizer_open(const char *path, mica_tokenizer **out);
+/* A tokenizer of the words of n texts: of kind wordpiece, without pieces of words and without case
+ * and accents. Words that fewer than `least` of the texts have are left out, and so are the rarest
+ * beyond `most` of them (0: all stay); they are one unknown token, as every word that comes later.
+ * Token 0 fills up rows, the last ends a text. MICA_ERR_INVALID where no word is left. */
+MICA_API mica_status mica_tokenizer_words(int64_t n, const char *const *texts, int64_t least,
+                                          int64_t most, mica_tokenizer **out);
 /* The tokenizer as one JSON object, for a model file; release with mica_free. */
 MICA_API mica_status mica_tokenizer_text(const mica_tokenizer *t, char **out);
 /* The same read back. */

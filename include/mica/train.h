@@ -9,6 +9,7 @@
 #define MICA_TRAIN_H
 
 #include <mica/dataset.h>
+#include <mica/feature.h>
 #include <mica/loss.h>
 #include <mica/model.h>
 #include <mica/optim.h>
@@ -70,10 +71,15 @@ typedef struct mica_dataset_stream_options {
   bool shuffle, flip;
   int64_t crop;
   uint64_t seed;
-  int64_t ahead; /* 0: no thread; at most 64 */
+  int64_t ahead;  /* 0: no thread; at most 64 */
+  bool drop_last; /* leave out an epoch's last batch where it is smaller than the others */
+  /* Not NULL: the names of the classes are texts about their pictures. Batches have them as tokens
+   * [n, length], and label i is the first row of the batch that has row i's text. */
+  const mica_tokenizer *tokenizer;
+  int64_t length;
 } mica_dataset_stream_options;
 #define MICA_DATASET_STREAM_OPTIONS                                                                \
-  { sizeof(mica_dataset_stream_options), 128, false, false, 0, 0, 2 }
+  { sizeof(mica_dataset_stream_options), 128, false, false, 0, 0, 2, false, NULL, 0 }
 MICA_API mica_status mica_dataset_stream_create(const mica_dataset *ds, mica_part part,
                                                 const mica_preprocess *preprocess,
                                                 const mica_dataset_stream_options *options,
@@ -191,6 +197,21 @@ typedef struct mica_evaluation {
 MICA_API mica_status mica_evaluate(const mica_net *net, const mica_stream *stream, bool keep_logits,
                                    bool keep_features, mica_evaluation *out);
 MICA_API void mica_evaluation_clear(mica_evaluation *e);
+
+/* How well pictures and texts find each other in a network of both ("dual", "clip"). */
+typedef struct mica_pairs_evaluation {
+  int64_t pairs, pictures, texts; /* examples; those that differ from each other */
+  /* Share of the pictures one of whose texts is among the 1 and among the 5 nearest of all texts,
+   * and of the texts with one of their pictures so; with Wilson's 95 % interval. Of equal
+   * similarities the wrong ones count as nearer. */
+  mica_estimate to_text[2], to_picture[2];
+} mica_pairs_evaluation;
+
+/* One pass over epoch 0 of a stream of pictures and texts, in evaluation mode; all pairs meet,
+ * whatever the stream's batches. What has the same pixels is one picture, what has the same tokens
+ * one text. Memory: both vectors of each pair. */
+MICA_API mica_status mica_evaluate_pairs(const mica_net *net, const mica_stream *stream,
+                                         mica_pairs_evaluation *out);
 
 /* ---- the trainer ---- */
 

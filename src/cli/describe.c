@@ -12,10 +12,10 @@
 #include <string.h>
 
 bool cli_describes(const cli_args *a) {
+  bool named = false;
   for (int i = 0; i < a->n_operands; i++)
-    if (strncmp(a->operand[i], "zero_shot", 9) == 0 && strchr(":", a->operand[i][9]))
-      return cli_text(a, "--encoder") != NULL;
-  return cli_text(a, "--descriptions") != NULL;
+    named |= strncmp(a->operand[i], "zero_shot", 9) == 0 && strchr(":", a->operand[i][9]);
+  return cli_text(a, "--descriptions") || (named && cli_text(a, "--encoder"));
 }
 
 /* ---- phrases ---- */
@@ -224,13 +224,14 @@ static mica_status print_trials(const trial *t, const mica_estimate *e, int n, c
 
 #define TRIALS_MAX 48
 
-/* A specification with one more option. */
-static char *with(const char *spec, const char *option) {
+/* A specification with form=none, whatever form it had. */
+static char *without_name(const char *spec) {
+  const char *form = strstr(spec, ":form=");
+  const size_t kept = form ? (size_t)(form - spec) : strlen(spec);
   mica_bytes b = {0};
-  mica_bytes_text(&b, spec);
-  mica_bytes_byte(&b, ':');
-  mica_bytes_text(&b, option);
-  mica_bytes_byte(&b, 0);
+  mica_bytes_append(&b, spec, kept);
+  mica_bytes_text(&b, ":form=none");
+  if (form) mica_bytes_text(&b, form + 1 + strcspn(form + 1, ":"));
   return mica_bytes_take(&b);
 }
 
@@ -239,7 +240,7 @@ static mica_status measure(const cli_args *a, mica_model *model, const mica_phra
   mica_estimate e[TRIALS_MAX];
   data d = {0};
   int n = 0;
-  char *alone = with(a->operand[0], "form=none");
+  char *alone = without_name(a->operand[0]);
   mica_status status = alone ? open_data(a, model, p, &d) : MICA_ERR_MEMORY;
   for (int i = 0; i < a->n_operands && n < 32; i++)
     t[n++] = (trial){a->operand[i], a->operand[i], p, -1, 0};
@@ -265,6 +266,15 @@ static mica_status measure(const cli_args *a, mica_model *model, const mica_phra
 
 /* ---- the verb ---- */
 
+/* Classes that were to have descriptions and have none: their text is the name with an empty one.
+ */
+static void tell_bare(const cli_args *a, const mica_phrases *p) {
+  if (!cli_text(a, "--descriptions")) return;
+  for (int64_t c = 0; c < mica_phrases_classes(p); c++)
+    if (!mica_phrases_count(p, c))
+      fprintf(stderr, "%s: no phrases; it is known by its name alone\n", mica_phrases_class(p, c));
+}
+
 int cli_describe_fit(const cli_args *a, mica_engine *engine) {
   const char *encoder = cli_text(a, "--encoder"), *out = cli_text(a, "--out");
   const char *head = cli_text(a, "--head") ? cli_text(a, "--head") : "zero_shot";
@@ -275,6 +285,7 @@ int cli_describe_fit(const cli_args *a, mica_engine *engine) {
   mica_status status = read_phrases(a, &p);
   if (status == MICA_OK) status = open_model(engine, encoder, &model);
   if (status == MICA_OK) status = mica_model_zero_shot(model, head, a->operand[0], p);
+  if (status == MICA_OK) tell_bare(a, p);
   if (status == MICA_OK && cli_text(a, "--data")) status = open_model(engine, encoder, &tried);
   if (status == MICA_OK && tried) status = measure(a, tried, p);
   if (status == MICA_OK && out) status = mica_model_save(model, out);
@@ -297,6 +308,7 @@ int cli_describe_class(const cli_args *a, mica_engine *engine) {
   const char *out = cli_text(a, "--out") ? cli_text(a, "--out") : from;
   mica_model *model = NULL;
   if (!from) return cli_usage(a, "--describe needs --encoder, the model that learns");
+  if (!a->n_operands) return cli_usage(a, "--describe %s: by which phrases?", name);
   mica_status status = open_model(engine, from, &model);
   if (status == MICA_OK) status = mica_head_describe(model, name, a->n_operands, a->operand);
   if (status == MICA_OK) status = mica_model_save(model, out);

@@ -22,9 +22,10 @@ int cli_describe_fit(const cli_args *a, mica_engine *engine);
 /* --describe. */
 int cli_describe_class(const cli_args *a, mica_engine *engine);
 
-/* The reasons for a picture's class, `most` phrases of it, as CSV lines or one JSON line. */
+/* The reasons for a picture's class, `most` phrases of it, as CSV lines, with a `head` above them
+ * or not, or as one JSON line. */
 mica_status cli_print_reasons(mica_session *session, const mica_view *picture, const char *file,
-                              int64_t classes, int64_t most, bool json);
+                              int64_t classes, int64_t most, bool json, bool head);
 
 /* A page of pictures, each with its class and why. */
 typedef struct reasons_page reasons_page;

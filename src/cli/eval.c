@@ -402,6 +402,8 @@ static int eval(job *j, job *other) {
   if (status == MICA_OK && mica_model_tokenizer(j->model) &&
       !mica_model_preprocess(j->model)->height)
     return cli_text_eval(a, j->model);
+  if (status == MICA_OK && mica_model_tokenizer(j->model) && !mica_model_heads(j->model))
+    return cli_pairs_eval(a, j->model);
   if (status == MICA_OK && mica_model_columns(j->model) && !of_features(j))
     return cli_table_eval(a, j->model);
   if (status == MICA_OK && cli_tells_anomalies(j->model)) return cli_anomaly_eval(a, j->model);

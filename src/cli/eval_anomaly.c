@@ -96,6 +96,7 @@ static mica_status score_all(job *j) {
   mica_session *session = NULL;
   uint8_t *pixels = mica_malloc((size_t)(PIECE * size));
   mica_status status = pixels ? mica_session_create(j->model, &session) : MICA_ERR_MEMORY;
+  if (status == MICA_OK) mica_session_take_pictures(session, true);
   int64_t m = 0;
   for (int64_t i = 0; i < all && status == MICA_OK; i++) {
     const mica_part part = mica_dataset_part_of(j->ds, i);

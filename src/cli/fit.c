@@ -75,6 +75,7 @@ static int add_class(job *j) {
   const char *out = cli_text(a, "--out") ? cli_text(a, "--out") : from;
   mica_tensor *pictures = NULL;
   if (!from) return cli_usage(a, "--add-class needs --encoder, the model that learns");
+  if (!a->n_operands) return cli_usage(a, "--add-class %s: from which pictures?", name);
   mica_status status = open_model(j->engine, from, &j->model);
   if (status == MICA_OK) status = mica_model_read(j->model, a->n_operands, a->operand, &pictures);
   const double begin = mica_seconds();
@@ -413,6 +414,7 @@ static int fit(job *j) {
   if (cli_engine(a, &j->engine) != MICA_OK) return cli_failed(a);
   if (cli_text(a, "--add-class")) return add_class(j);
   if (cli_text(a, "--describe")) return cli_describe_class(a, j->engine);
+  if (!a->n_operands) return cli_usage(a, "expected ESTIMATOR...");
   if (!cli_text(a, "--data") && !cli_describes(a)) return cli_usage(a, "--data is missing");
   if (a->n_operands > ESTIMATORS_MAX)
     return cli_usage(a, "%d estimators, at most %d", a->n_operands, ESTIMATORS_MAX);
@@ -462,7 +464,7 @@ const cli_verb verb_fit = {
     "ESTIMATOR...",
     "fit estimators on a network's features and write a model file",
     flags,
-    1,
+    0,
     -1,
     run,
     "Several estimators are compared by cross-validation; the best one goes into the file.\n"

@@ -76,6 +76,7 @@ static mica_status embed_category(const job *j, mica_model *model, int64_t c, ro
         mica_defects_category(j->defects, c), (long long)out->tests, (long long)out->defects);
   out->anomalous = mica_calloc((size_t)out->tests, sizeof *out->anomalous);
   mica_status status = out->anomalous ? mica_session_create(model, &session) : MICA_ERR_MEMORY;
+  if (status == MICA_OK) mica_session_take_pictures(session, true);
   if (status == MICA_OK)
     status = mica_tensor_create(MICA_F32, MICA_SHAPE(out->n, width), &out->normal);
   if (status == MICA_OK)

@@ -164,13 +164,16 @@ static void print_architecture(const architecture_guess *g, const account *k, co
   if (strcmp(g->names, "mica") != 0 && strcmp(g->names, "--as") != 0) printf(" in %s", g->names);
   if (p->height)
     printf(", pictures of %" PRId64 "x%" PRId64 "x%" PRId64, p->height, p->width, p->channels);
-  else if (p->vocabulary)
-    printf(", texts of %" PRId64 " tokens of %" PRId64, p->length, p->vocabulary);
-  else
-    printf(", rows of %" PRId64 " columns", p->channels);
+  if (p->height && p->vocabulary) printf(" and");
+  if (p->vocabulary)
+    printf("%s texts of %" PRId64 " tokens of %" PRId64, p->height ? "" : ",", p->length,
+           p->vocabulary);
+  if (!p->height && !p->vocabulary) printf(", rows of %" PRId64 " columns", p->channels);
   if (p->fields) printf(" and %" PRId64 " fields", p->fields);
   if (p->classes)
     printf(", %" PRId64 " classes\n", p->classes);
+  else if (p->vocabulary && p->height)
+    printf(" in one space\n");
   else if (p->vocabulary)
     printf(", the token that follows\n");
   else
@@ -206,7 +209,9 @@ static void print_architecture(const architecture_guess *g, const account *k, co
              : f->on   ? ""
                        : ", off");
     }
-    if (strcmp(g->names, "mica") == 0 && p->vocabulary && !p->classes)
+    if (strcmp(g->names, "mica") == 0 && p->vocabulary && p->height && !k->heads)
+      printf("  mica fit zero_shot --encoder %s --descriptions FILE.json\n", path);
+    else if (strcmp(g->names, "mica") == 0 && p->vocabulary && !p->height && !p->classes)
       printf("  mica generate %s --prompt TEXT\n", path);
     else if (strcmp(g->names, "mica") == 0)
       printf("  mica predict %s %s\n", path, p->height ? "picture.png" : "rows.csv");

@@ -188,15 +188,16 @@ static int explain(const cli_args *a, work *w, int64_t top) {
   const bool json = cli_on(a, "--json");
   reasons_page *page = NULL;
   int64_t most, failed = 0;
+  bool told = false;
   if (!cli_int(a, "--explain", 1, 10000, &most)) return EXIT_USAGE;
   if (top > classes) top = classes;
   mica_status status = folder ? reasons_page_create(&page) : MICA_OK;
-  if (!json) printf("file,rank,class,score,phrase,similarity\n");
   for (int64_t i = 0; i < w->files.n && status == MICA_OK && !cli_interrupted(); i++) {
     mica_tensor *image = NULL;
     if (read_one(w, i, &image) == MICA_OK) {
       const mica_view x = mica_tensor_view(image);
-      status = cli_print_reasons(w->session, &x, w->files.v[i], top, most, json);
+      status = cli_print_reasons(w->session, &x, w->files.v[i], top, most, json, !told);
+      told = true;
       if (status == MICA_OK && page)
         status = reasons_page_add(page, w->session, &x, w->files.v[i], top, most);
     } else {
@@ -212,11 +213,24 @@ static int explain(const cli_args *a, work *w, int64_t top) {
   return failed == w->files.n && w->files.n ? EXIT_FAILED : EXIT_OK;
 }
 
+/* No head, and a network without classes. */
+static bool says_nothing(const mica_model *m) {
+  return !mica_model_heads(m) && !mica_model_columns(m) &&
+         !mica_net_problem(mica_model_net(m))->classes;
+}
+
 static int predict(const cli_args *a, work *w) {
   int64_t top;
   const bool given = all_features(a);
   if (!cli_int(a, "--top", 1, 1000, &top)) return EXIT_USAGE;
+  if (cli_text(a, "--report") && !cli_text(a, "--explain"))
+    return cli_usage(a, "--report shows phrases: --explain K says how many");
   if (begin(a, w, !given) != MICA_OK) return cli_failed(a);
+  if (says_nothing(w->model)) {
+    mica_fail(MICA_ERR_UNSUPPORTED, "%s: the model tells no classes; mica fit gives it some",
+              a->operand[0]);
+    return cli_failed(a);
+  }
   if (given) return predict_features(a, w, top);
   if (cli_text(a, "--explain")) return explain(a, w, top);
   if (mica_model_columns(w->model)) return cli_table_predict(a, w->model, w->session);

@@ -51,11 +51,12 @@ static void print_csv(const mica_reasons *r, const char *file, int64_t classes, 
 }
 
 mica_status cli_print_reasons(mica_session *session, const mica_view *picture, const char *file,
-                              int64_t classes, int64_t most, bool json) {
+                              int64_t classes, int64_t most, bool json, bool head) {
   mica_reasons *r = mica_calloc((size_t)classes, sizeof *r);
   if (!r) return MICA_ERR_MEMORY;
   const mica_status status = mica_predict_reasons(session, picture, classes, r);
   if (status == MICA_OK && json) print_json(r, file, classes, most);
+  if (status == MICA_OK && !json && head) printf("file,rank,class,score,phrase,similarity\n");
   if (status == MICA_OK && !json) print_csv(r, file, classes, most);
   for (int64_t k = 0; k < classes; k++) mica_reasons_free(&r[k]);
   mica_free(r);

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "cli/features.h"
 #include "cli/picture_book.h"
+#include "cli/text.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -266,6 +267,7 @@ mica_status row_source_pictures(const cli_args *a, mica_model *model, const char
   if (!status && !p->height)
     status = mica_fail(MICA_ERR_UNSUPPORTED, "the encoder reads rows, not pictures");
   if (!status) status = mica_session_create(model, &out->session);
+  if (!status) mica_session_take_pictures(out->session, true);
   const bool heap = n != 1 || is_picture_file(paths[0]) || is_heap_of_pictures(paths[0]);
   if (!status && !heap) {
     status = open_pictures(a, model, paths[0], NULL, 0, &out->ds);
@@ -317,12 +319,34 @@ static mica_status next_pictures(row_source *s, int64_t *cursor, int64_t most, f
   return status;
 }
 
-/* ---- either ---- */
+/* ---- texts ---- */
+
+mica_status row_source_texts(mica_model *model, const char *path, row_source *out) {
+  text_rows rows = {0};
+  *out = (row_source){.model = model, .dtype = MICA_F32};
+  mica_status status = mica_session_create(model, &out->session);
+  if (!status) status = cli_text_rows(model, out->session, path, &rows);
+  out->file = rows.line;
+  out->files = out->n = rows.n;
+  out->width = rows.width;
+  out->id = mica_realloc_array(NULL, (size_t)rows.n + 1, sizeof *out->id);
+  if (!status && !out->id) status = MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < rows.n && out->id; i++) out->id[i] = i;
+  if (!status) {
+    const mica_view x = mica_view_of(rows.x, MICA_F32, MICA_SHAPE(rows.n, rows.width));
+    status = mica_tensor_from_view(&x, MICA_F32, &out->whole);
+  }
+  mica_free(rows.x);
+  if (status) row_source_close(out);
+  return status;
+}
+
+/* ---- any of them ---- */
 
 mica_status row_source_next(row_source *s, int64_t *cursor, int64_t most, void *to, int64_t *which,
                             int64_t *m) {
-  return s->archive ? next_features(s, cursor, most, to, which, m)
-                    : next_pictures(s, cursor, most, to, which, m);
+  return s->archive || s->whole ? next_features(s, cursor, most, to, which, m)
+                                : next_pictures(s, cursor, most, to, which, m);
 }
 
 const char *row_source_name(const row_source *s, int64_t at, char *buf, size_t n) {

@@ -1,5 +1,6 @@
 /* Rows of features a piece at a time, with label, part and name: from a file of features, or from
- * pictures through a model. Neither needs to fit in memory. */
+ * pictures through a model, neither of which needs to fit in memory; or from the lines of a text.
+ */
 #ifndef MICA_CLI_ROW_SOURCE_H
 #define MICA_CLI_ROW_SOURCE_H
 
@@ -16,12 +17,12 @@ typedef struct row_source {
   /* A file of features. */
   mica_archive *archive;
   int64_t tensor;
-  mica_tensor *whole; /* where its rows do not lie together */
+  mica_tensor *whole; /* where its rows do not lie together, and those of texts */
   /* Pictures. */
   mica_session *session;
   const mica_model *model;
   mica_dataset *ds;
-  char **file; /* [files], for pictures that are no data set */
+  char **file; /* [files], for pictures that are no data set; or the lines of a text */
   int64_t files;
   uint8_t *pixels;
 } row_source;
@@ -35,6 +36,9 @@ mica_status row_source_features(const char *path, const char *labels, const char
  * passed over. The model must outlive the source. */
 mica_status row_source_pictures(const cli_args *a, mica_model *model, const char *const *paths,
                                 int n, const char *part, row_source *out);
+/* Open a text (- is standard input), whose lines are rows: through a model of texts, or the text
+ * tower of one of pictures and texts. */
+mica_status row_source_texts(mica_model *model, const char *path, row_source *out);
 /* The next rows from *cursor (0 at first) on: up to `most` into `to` [most, width], their places
  * 0..n-1 into which [most], their number into *m; 0 at the end. */
 mica_status row_source_next(row_source *s, int64_t *cursor, int64_t most, void *to, int64_t *which,

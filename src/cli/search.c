@@ -143,15 +143,26 @@ static void print_built(const cli_args *a, const mica_index *index, const char *
   mica_free(spec);
 }
 
+/* What the operands from `first` on name, through the encoder: pictures, or the lines of a text. */
+static mica_status open_encoded(const cli_args *a, const char *encoder, int first,
+                                search_job *job) {
+  const bool text = cli_on(a, "--text");
+  mica_status status = open_model(job->engine, encoder, &job->encoder);
+  if (!status && text && a->n_operands != first + 1)
+    status = mica_fail(MICA_ERR_INVALID, "--text takes one text");
+  if (status) return status;
+  return text ? row_source_texts(job->encoder, a->operand[first], &job->queries)
+              : row_source_pictures(a, job->encoder, a->operand + first, a->n_operands - first,
+                                    cli_text(a, "--part"), &job->queries);
+}
+
 mica_status search_open_rows(const cli_args *a, int first, search_job *job) {
   const char *encoder = cli_text(a, "--encoder");
-  if (!encoder)
-    return row_source_features(a->operand[first], cli_text(a, "--labels"), cli_text(a, "--part"),
-                               &job->queries);
-  mica_status status = open_model(job->engine, encoder, &job->encoder);
-  return status ? status
-                : row_source_pictures(a, job->encoder, a->operand + first, a->n_operands - first,
-                                      cli_text(a, "--part"), &job->queries);
+  if (encoder) return open_encoded(a, encoder, first, job);
+  if (cli_on(a, "--text"))
+    return mica_fail(MICA_ERR_INVALID, "--text needs --encoder MODEL, which reads it");
+  return row_source_features(a->operand[first], cli_text(a, "--labels"), cli_text(a, "--part"),
+                             &job->queries);
 }
 
 static int build(const cli_args *a) {
@@ -219,18 +230,16 @@ static mica_status match_labels(search_job *job) {
 
 static mica_status open_queries(const cli_args *a, search_job *job) {
   const char *encoder = cli_text(a, "--encoder");
-  if (!encoder && is_feature_file(a->operand[2]))
+  if (!encoder && !cli_on(a, "--text") && is_feature_file(a->operand[2]))
     return row_source_features(a->operand[2], cli_text(a, "--labels"), cli_text(a, "--part"),
                                &job->queries);
   if (!encoder && job->index) encoder = mica_index_text(job->index, "encoder");
   if (!encoder)
     return mica_fail(MICA_ERR_INVALID,
-                     "%s: is no file of features; --encoder MODEL says what makes some of pictures",
+                     "%s: is no file of features; --encoder MODEL says what makes some of pictures "
+                     "or, with --text, of lines",
                      a->operand[2]);
-  mica_status status = open_model(job->engine, encoder, &job->encoder);
-  if (status) return status;
-  return row_source_pictures(a, job->encoder, a->operand + 2, a->n_operands - 2,
-                             cli_text(a, "--part"), &job->queries);
+  return open_encoded(a, encoder, 2, job);
 }
 
 static mica_status open_seen(search_job *job) {
@@ -414,6 +423,10 @@ static const cli_flag flags[] = {
      "which index: `mica list index` tells them and their options"},
     {"--encoder", NULL, "MODEL", NULL,
      "make features of pictures; an index of pictures knows its own"},
+    {"--text", NULL, NULL, NULL,
+     "what goes in, or asks, are the lines of a text (- is standard input), for an encoder of "
+     "texts "
+     "or of pictures and texts"},
     {"--labels", NULL, "FILE.npy", NULL, "labels of the rows, where their file has none"},
     {"--part", NULL, "P", "all", "rows to index, or to ask with: train, val, test or all"},
     {"--index-part", NULL, "P", "all", "the same of a file of features in the index's place"},
@@ -465,6 +478,8 @@ const cli_verb verb_search = {
     "          mica search eval f.index f.safetensors --part test    measures by equal labels\n"
     "          mica search build photos/ --encoder resnet18 -o photos.index\n"
     "          mica search query photos.index new.jpg\n"
+    "          echo 'a red bolt' | mica search query photos.index - --text    by an encoder of "
+    "both\n"
     "          mica search query f.npy f.npy --no-self       without an index file\n"
     "          mica search build f.safetensors --spec hnsw -o g.index\n"
     "          mica search curve g.index f.safetensors --part test -o curve.svg\n"

@@ -1,4 +1,4 @@
-/* mica train: a network from pictures, a table or a text to a model file. */
+/* mica train: a network from pictures, with texts or without, a table or a text to a model file. */
 #include "cli/train_run.h"
 
 #include "base/buffer.h"
@@ -14,7 +14,8 @@ static const cli_flag flags[] = {
      "pictures: DIR/CLASS/picture, a list of paths and labels, IDX, CIFAR, arrays; or with --label "
      "a "
      "table: FILE.csv, or a folder with train.csv; for an architecture of tokens a text: FILE.txt, "
-     "or a folder with train.txt"},
+     "or a folder with train.txt; for one of pictures and texts (dual, clip) FILE.csv with the "
+     "columns image and caption, a folder with captions.csv, or DIR/TEXT/picture"},
     {"--out", "-o", "FILE", "model.mica", "the model file to write"},
     {"--epochs", NULL, "N", "10", "passes over the training part, where no --stage is given"},
     {"--stage", NULL, "SPEC", NULL,
@@ -27,7 +28,8 @@ static const cli_flag flags[] = {
      "rules for some parameters: 'adamw | head.*=sgd:lr=0.1'"},
     {"--schedule", NULL, "SPEC", "cosine:warmup=0.05", "see `mica list schedule`"},
     {"--loss", NULL, "SPEC", NULL,
-     "see `mica list loss`; a sum with weights is fine (ce, or mse for a numeric target)"},
+     "see `mica list loss`; a sum with weights is fine (ce, mse for a numeric target, clip for "
+     "pictures with texts)"},
     {"--compatible-with", NULL, "FILE", NULL,
      "a model whose index the new one is to answer from: the same as --scheme compatible:old=FILE"},
     {"--scheme", NULL, "SPEC", NULL,
@@ -84,10 +86,11 @@ static const cli_flag flags[] = {
     {"--seed", NULL, "N", "0", "of everything random"},
     {"--bf16", NULL, NULL, NULL, "products in bfloat16, sums in float32"},
     {"--strict", NULL, NULL, NULL, "stop at a picture or row that cannot be read"},
-    {"--tokenizer", NULL, "PATH", "bytes",
+    {"--tokenizer", NULL, "PATH", NULL,
      "text: a vocabulary (vocab.txt, vocab.json, merges.txt, tokenizer.json, tokenizer.bin) or a "
-     "folder with one"},
-    {"--length", NULL, "N", "256", "text: tokens that the network sees at once"},
+     "folder with one; bytes when not given, of pictures with texts the words of the texts"},
+    {"--length", NULL, "N", NULL,
+     "text: tokens that the network sees at once (256; 77 of a text about a picture)"},
     {"--dry-run", NULL, NULL, NULL, "say what would be done, and stop"},
     {"--stream", NULL, NULL, NULL,
      "table: leave the rows in their file, which is read in every epoch (files above 1 GiB are)"},
@@ -221,7 +224,7 @@ static void tell_text(const char *name, const train_outcome *r, mica_part part, 
 /* The last line, or lines: what came out. */
 static void tell(const train_outcome *r, const char *out, const char *page) {
   const mica_train_result *result = r->result;
-  const bool regression = r->data->text || train_data_regression(r->data);
+  const bool regression = r->data->text || r->data->pairs || train_data_regression(r->data);
   const double validation = regression ? result->best_val_loss : result->best_val_accuracy;
   const double test = !r->test->n ? NAN : regression ? r->test->loss : r->test->accuracy;
   const char *what = regression ? "loss" : "accuracy";
@@ -230,6 +233,7 @@ static void tell(const train_outcome *r, const char *out, const char *page) {
     cli_print_json(out);
     if (isfinite(validation)) printf(", \"val_%s\": %.9g", what, validation);
     if (isfinite(test)) printf(", \"test_%s\": %.9g", what, test);
+    if (r->pairs->pairs) cli_print_pairs(r->pairs, NULL, true);
     if (r->watch->clicks) {
       tell_clicks(true, "val", result->best_val_loss, r->watch->auroc);
       if (r->test->n) tell_clicks(true, "test", r->test->loss, r->test->auroc);
@@ -246,6 +250,9 @@ static void tell(const train_outcome *r, const char *out, const char *page) {
   if (r->data->text) {
     tell_text("validation", r, MICA_PART_VALIDATION, validation);
     tell_text("test", r, MICA_PART_TEST, test);
+  } else if (r->data->pairs) {
+    const bool tested = r->data->part[MICA_PART_TEST].ctx != NULL;
+    if (r->pairs->pairs) cli_print_pairs(r->pairs, tested ? "test" : "validation", false);
   } else {
     if (isfinite(validation))
       printf("validation %s %.*f%s (epoch %lld)\n", what, regression ? 4 : 2, unit * validation,
@@ -254,6 +261,14 @@ static void tell(const train_outcome *r, const char *out, const char *page) {
   }
   printf("model: %s\n", out);
   if (page) printf("report: %s/report.html\n", page);
+}
+
+/* Pictures and texts that were not trained on, as they find each other. */
+static mica_status evaluate_pairs(const train_data *d, const mica_net *net,
+                                  mica_pairs_evaluation *out) {
+  const mica_stream *test = &d->part[MICA_PART_TEST], *other = &d->part[MICA_PART_VALIDATION];
+  const mica_stream *held_out = test->ctx ? test : other;
+  return d->pairs && held_out->ctx ? mica_evaluate_pairs(net, held_out, out) : MICA_OK;
 }
 
 static int train(job *j) {
@@ -304,7 +319,7 @@ static int train(job *j) {
   o.report_ctx = w;
   w->clicks = train_data_clicks(&j->data);
   w->net = j->net;
-  o.best_by_loss = w->clicks || j->data.text;
+  o.best_by_loss = w->clicks || j->data.text || j->data.pairs;
   cli_catch_interrupt();
   const mica_stream *validation = &j->data.part[MICA_PART_VALIDATION];
   mica_train_result result;
@@ -333,11 +348,13 @@ static int train(job *j) {
   }
   if (status == MICA_OK) status = train_finish_table(a, j->net);
   const char *page = cli_text(a, "--report");
-  const bool rows = page && !j->data.text; /* what its page shows of each */
+  const bool rows = page && !j->data.text && !j->data.pairs; /* what its page shows of each */
+  mica_pairs_evaluation pairs = {0};
+  if (status == MICA_OK) status = evaluate_pairs(&j->data, j->net, &pairs);
   if (status == MICA_OK && j->data.part[MICA_PART_TEST].ctx)
     status = mica_evaluate(j->net, &j->data.part[MICA_PART_TEST], rows, rows, &test);
-  const train_outcome outcome = {j->engine, a,     &j->data,  w,   j->net,
-                                 &result,   &test, j->record, seed};
+  const train_outcome outcome = {j->engine, a,     &j->data, w,         j->net,
+                                 &result,   &test, &pairs,   j->record, seed};
   if (status == MICA_OK) status = write_model(j, &outcome, out);
   if (status == MICA_OK && page) status = train_report(&outcome, page);
   if (status == MICA_OK) tell(&outcome, out, page);
@@ -363,7 +380,7 @@ static int run(const cli_args *a) {
 const cli_verb verb_train = {
     "train",
     "ARCHITECTURE",
-    "train a network on pictures, a table or a text and write a model file",
+    "train a network on pictures, with texts or without, a table or a text and write a model file",
     flags,
     1,
     1,
@@ -372,6 +389,7 @@ const cli_verb verb_train = {
     "         mica train mlp --data adult.csv --label income -o adult.mica\n"
     "         mica train deepfm --data log.csv --label click -o clicks.mica\n"
     "         mica train gpt:dim=128:depth=4:heads=4 --data book.txt --length 128 -o book.mica\n"
+    "         mica train dual --data captions.csv -o find.mica\n"
     "         mica train resnet:depth=32:shortcut=b --data photos/ --only bn,output -o bn.mica\n"
     "         mica train resnet --data photos/ --head cosine:kind=arcface:dim=128 -o "
     "find.mica\n"

@@ -28,7 +28,8 @@ typedef struct train_data {
   mica_dataset *pictures; /* one of these three */
   mica_data_table *table;
   mica_token_text *text;
-  mica_tokenizer *tokenizer; /* of a text */
+  bool pairs;                /* the pictures' classes are texts about them */
+  mica_tokenizer *tokenizer; /* of a text, or of pairs */
   char *tokenizer_text;
   mica_problem problem;
   mica_preprocess preprocess;
@@ -78,6 +79,18 @@ mica_status train_pictures_open(const cli_args *a, int64_t batch, int64_t seed, 
 mica_status train_table_open(const cli_args *a, mica_engine *engine, int64_t batch, int64_t seed,
                              train_data *d);
 mica_status train_text_open(const cli_args *a, int64_t batch, int64_t seed, train_data *d);
+/* Pictures with texts. */
+mica_status train_pairs_open(const cli_args *a, int64_t batch, int64_t seed, train_data *d);
+/* Between the pictures and their streams: the tokenizer and what the network is to read. */
+mica_status train_pairs_texts(const cli_args *a, train_data *d);
+/* The list of captions in a folder, or the path itself; release with mica_free. */
+char *cli_pairs_path(const char *path);
+/* The tokens of a caption where --length says nothing: as CLIP's. */
+#define CLI_CAPTION_LENGTH 77
+/* "R@1 ..." both ways, as lines on standard output or as fields of a JSON object. */
+void cli_print_pairs(const mica_pairs_evaluation *e, const char *part, bool json);
+/* `mica eval` of a model of pictures and texts; returns the exit code. */
+int cli_pairs_eval(const cli_args *a, mica_model *model);
 /* A loss in nats a token as bits a byte of the part's text. */
 double train_text_bits(const train_data *d, mica_part part, double loss);
 /* "bytes", or a vocabulary file or folder. */
@@ -140,6 +153,8 @@ typedef struct train_outcome {
   mica_net *net;
   const mica_train_result *result;
   const mica_evaluation *test; /* n 0: no test part */
+  const mica_pairs_evaluation
+      *pairs; /* of the test part, else the validation part; pairs 0: none */
   const mica_run_record *record;
   int64_t seed;
 } train_outcome;

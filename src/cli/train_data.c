@@ -1,26 +1,29 @@
-/* What a network is trained on: pictures, rows of a table, or a text. */
+/* What a network is trained on: pictures, with texts or without, rows of a table, or a text. */
 #include "cli/train.h"
 #include "model/net.h"
 
 #include <stdlib.h>
 
-/* Is the architecture one of texts alone? */
-static mica_status reads_tokens(const mica_engine *engine, const char *architecture, bool *out) {
+/* Is the architecture one of texts, and of texts alone? */
+static mica_status reads_tokens(const mica_engine *engine, const char *architecture, bool *tokens,
+                                bool *alone) {
   mica_spec *spec;
   const mica_status status = mica_net_parse(engine, architecture, &spec, NULL);
   if (status != MICA_OK) return status;
   const uint32_t needs = mica_spec_component(spec)->needs;
-  *out = (needs & MICA_NEED_TOKENS) && !(needs & MICA_NEED_IMAGES);
+  *tokens = needs & MICA_NEED_TOKENS;
+  *alone = *tokens && !(needs & MICA_NEED_IMAGES);
   mica_spec_free(spec);
   return MICA_OK;
 }
 
 mica_status train_data_open(const cli_args *a, mica_engine *engine, int64_t batch, int64_t seed,
                             train_data *d) {
-  bool tokens;
-  mica_status status = reads_tokens(engine, a->operand[0], &tokens);
+  bool tokens, alone;
+  mica_status status = reads_tokens(engine, a->operand[0], &tokens, &alone);
   if (status != MICA_OK) return status;
-  if (tokens) return train_text_open(a, batch, seed, d);
+  if (alone) return train_text_open(a, batch, seed, d);
+  if (tokens) return train_pairs_open(a, batch, seed, d);
   if (cli_text(a, "--label") || cli_text(a, "--format") ||
       mica_table_log_format(cli_text(a, "--data")))
     return train_table_open(a, engine, batch, seed, d);
@@ -75,8 +78,13 @@ void train_data_describe(const cli_args *a, const train_data *d) {
     return;
   }
   if (!d->table) {
-    fprintf(stderr, "pictures of %lldx%lldx%lld in %lld classes\n", (long long)p->height,
-            (long long)p->width, (long long)p->channels, (long long)p->classes);
+    fprintf(stderr, "pictures of %lldx%lldx%lld ", (long long)p->height, (long long)p->width,
+            (long long)p->channels);
+    if (d->pairs)
+      fprintf(stderr, "with %lld texts of %lld tokens\n",
+              (long long)mica_dataset_classes(d->pictures), (long long)p->vocabulary);
+    else
+      fprintf(stderr, "in %lld classes\n", (long long)p->classes);
     return;
   }
   const mica_columns *c = mica_data_table_columns(d->table);

@@ -1,4 +1,4 @@
-/* `mica train` on pictures. */
+/* `mica train` on pictures, with texts or without. */
 #include "cli/catalogue.h"
 #include "cli/train.h"
 
@@ -8,12 +8,17 @@ static mica_status make_streams(const cli_args *a, int64_t batch, int64_t seed, 
   mica_dataset_stream_options o = MICA_DATASET_STREAM_OPTIONS;
   o.batch = batch;
   o.seed = (uint64_t)seed;
+  if (d->pairs) {
+    o.tokenizer = d->tokenizer;
+    o.length = d->problem.length;
+  }
   mica_status status = MICA_OK;
   for (int k = 0; k < MICA_PART_COUNT && status == MICA_OK; k++) {
     const mica_part part = (mica_part)k;
     mica_dataset_stream_options own = o;
     if (part == MICA_PART_TRAIN) {
       own.shuffle = true;
+      own.drop_last = d->pairs; /* few pairs are few wrong answers, which weigh as much */
       own.flip = cli_on(a, "--flip");
       if (!cli_int(a, "--crop", 0, 64, &own.crop)) return MICA_ERR_INVALID;
     }
@@ -32,7 +37,11 @@ mica_status train_pictures_open(const cli_args *a, int64_t batch, int64_t seed, 
   o.height = o.width = size;
   o.classes = cli_text(a, "--classes");
   o.strict = cli_on(a, "--strict");
-  mica_status status = catalogue_open_dataset(cli_text(a, "--data"), &o, &d->pictures);
+  o.captions = d->pairs;
+  char *path =
+      d->pairs ? cli_pairs_path(cli_text(a, "--data")) : mica_strdup(cli_text(a, "--data"));
+  mica_status status = path ? catalogue_open_dataset(path, &o, &d->pictures) : MICA_ERR_MEMORY;
+  mica_free(path);
   if (status != MICA_OK) return status;
   status = train_change_data(a, d);
   if (status != MICA_OK) return status;
@@ -44,9 +53,11 @@ mica_status train_pictures_open(const cli_args *a, int64_t batch, int64_t seed, 
   if (mica_dataset_skipped(ds))
     fprintf(stderr, "skipped %lld files that could not be read:\n%s",
             (long long)mica_dataset_skipped(ds), mica_dataset_skipped_text(ds));
-  const int64_t n = mica_dataset_classes(ds);
+  const int64_t n = d->pairs ? 0 : mica_dataset_classes(ds);
   d->problem = (mica_problem)MICA_PROBLEM_IMAGES(s.dim[0], s.dim[1], s.dim[2], n);
   d->loss = "ce";
+  if (d->pairs) status = train_pairs_texts(a, d);
+  if (status != MICA_OK) return status;
   d->classes = calloc((size_t)n + 1, sizeof *d->classes);
   if (!d->classes) return mica_fail(MICA_ERR_MEMORY, "out of memory");
   for (int64_t i = 0; i < n; i++) d->classes[i] = mica_dataset_class(ds, i);

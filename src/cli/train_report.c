@@ -118,21 +118,45 @@ static mica_status text_sections(const train_outcome *r, bool test, const mica_e
   return status == MICA_OK ? curves(r, report) : status;
 }
 
+/* The same for pictures with texts: how they find each other. */
+static mica_status pairs_sections(const train_outcome *r, bool test, const mica_evaluation *e,
+                                  mica_report *report) {
+  const mica_pairs_evaluation *p = r->pairs;
+  const struct {
+    const char *name, *label;
+    const mica_estimate *e;
+  } found[] = {{"to_text_r1", "R@1, from picture to text", &p->to_text[0]},
+               {"to_text_r5", "R@5, from picture to text", &p->to_text[1]},
+               {"to_picture_r1", "R@1, from text to picture", &p->to_picture[0]},
+               {"to_picture_r5", "R@5, from text to picture", &p->to_picture[1]}};
+  mica_status status = MICA_OK;
+  (void)e;
+  for (size_t i = 0; i < sizeof found / sizeof *found && status == MICA_OK; i++)
+    status = mica_report_interval(report, found[i].name, found[i].e->value, found[i].e->interval.lo,
+                                  found[i].e->interval.hi, "fraction", found[i].label);
+  if (status == MICA_OK)
+    status = mica_report_number(report, "texts", (double)p->texts, "count",
+                                test ? "Test texts" : "Validation texts");
+  if (status == MICA_OK) status = run_numbers(r, test, p->pictures, report);
+  return status == MICA_OK ? curves(r, report) : status;
+}
+
 mica_status train_report(const train_outcome *r, const char *folder) {
   const mica_stream *held_out = &r->data->part[MICA_PART_VALIDATION];
   const bool test = r->test->n > 0;
   mica_evaluation validation = {0};
   mica_report_options o = MICA_REPORT_OPTIONS;
   mica_report *report = NULL;
+  const bool rows = !r->data->text && !r->data->pairs;
   if (!test && !held_out->ctx)
     return mica_fail(MICA_ERR_INVALID, "--report needs a validation or test part");
   o.title = "Training report";
   o.subtitle = r->args->operand[0];
   mica_status status = mica_report_create(&o, &report);
-  if (status == MICA_OK && !test)
-    status = mica_evaluate(r->net, held_out, !r->data->text, !r->data->text, &validation);
+  if (status == MICA_OK && !test) status = mica_evaluate(r->net, held_out, rows, rows, &validation);
   if (status == MICA_OK)
-    status = (r->data->text ? text_sections
+    status = (r->data->text    ? text_sections
+              : r->data->pairs ? pairs_sections
               : train_data_regression(r->data)
                   ? regression_sections
                   : classifier_sections)(r, test, test ? r->test : &validation, report);
@@ -159,7 +183,7 @@ static void put(mica_json_writer *w, const char *name, double value) {
 }
 
 char *train_record(const train_outcome *r) {
-  const bool regression = r->data->text || train_data_regression(r->data);
+  const bool regression = r->data->text || r->data->pairs || train_data_regression(r->data);
   mica_bytes text = {0};
   mica_json_writer w = {.out = &text};
   mica_json_begin_object(&w);
@@ -179,6 +203,10 @@ char *train_record(const train_outcome *r) {
   } else {
     put(&w, "validation_accuracy", r->result->best_val_accuracy);
     put(&w, "test_accuracy", r->test->n ? r->test->accuracy : NAN);
+  }
+  if (r->pairs->pairs) {
+    put(&w, "to_text_r1", r->pairs->to_text[0].value);
+    put(&w, "to_picture_r1", r->pairs->to_picture[0].value);
   }
   if (train_data_clicks(r->data)) {
     put(&w, "validation_log_loss", r->result->best_val_loss);

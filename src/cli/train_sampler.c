@@ -25,6 +25,7 @@ static mica_status predict(mica_engine *engine, const char *name, const mica_dat
   mica_answer answer[PIECE];
   mica_status status = open_model(engine, name, &model);
   if (status == MICA_OK) status = mica_session_create(model, &session);
+  if (status == MICA_OK) mica_session_take_pictures(session, true);
   if (status == MICA_OK)
     status = mica_tensor_create(MICA_U8, MICA_SHAPE(PIECE, s.dim[0], s.dim[1], s.dim[2]), &x);
   for (int64_t from = 0; from < n && status == MICA_OK; from += PIECE) {

@@ -22,10 +22,12 @@ static mica_status make_streams(int64_t length, int64_t batch, int64_t seed, tra
 mica_status train_text_open(const cli_args *a, int64_t batch, int64_t seed, train_data *d) {
   mica_token_text_options o = MICA_TOKEN_TEXT_OPTIONS;
   int64_t length;
+  const char *vocabulary_file = cli_text(a, "--tokenizer");
+  length = 256;
   if (!cli_double(a, "--val-split", 0, 0.9, &o.validation) ||
-      !cli_int(a, "--length", 1, 1 << 20, &length))
+      (cli_text(a, "--length") && !cli_int(a, "--length", 1, 1 << 20, &length)))
     return MICA_ERR_INVALID;
-  mica_status status = cli_tokenizer(cli_text(a, "--tokenizer"), &d->tokenizer);
+  mica_status status = cli_tokenizer(vocabulary_file ? vocabulary_file : "bytes", &d->tokenizer);
   if (status == MICA_OK)
     status = mica_token_text_open(cli_text(a, "--data"), d->tokenizer, &o, &d->text);
   if (status == MICA_OK) status = mica_tokenizer_text(d->tokenizer, &d->tokenizer_text);

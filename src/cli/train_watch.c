@@ -43,6 +43,9 @@ int train_watch_report(void *ctx, const mica_train_metrics *m) {
     else if (w->data->text && isfinite(m->val_loss))
       fprintf(stderr, "  validation loss %.4f, %.3f bits a byte%s", m->val_loss,
               train_text_bits(w->data, MICA_PART_VALIDATION, m->val_loss), m->best ? " *" : "");
+    else if (w->data->pairs && isfinite(m->val_loss))
+      fprintf(stderr, "  validation loss %.4f, %.2f%% of a batch's texts found%s", m->val_loss,
+              100 * m->val_accuracy, m->best ? " *" : "");
     else if (isfinite(m->val_accuracy))
       fprintf(stderr, "  validation %.2f%%%s", 100 * m->val_accuracy, m->best ? " *" : "");
     else if (isfinite(m->val_loss))

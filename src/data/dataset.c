@@ -105,8 +105,9 @@ static mica_status hold_out(mica_dataset *ds) {
     /* FNV leaves the high bits of short names poorly mixed. */
     hash[i] = mica_random_bits(mica_key_fold_name(mica_key_seed(0), name), 0);
   }
-  const mica_status status = mica_validation_split(ds->n, hash, mica_tensor_data(ds->labels),
-                                                   ds->n_classes, ds->o.validation, ds->part);
+  const int64_t *label = ds->o.captions ? NULL : mica_tensor_data(ds->labels);
+  const mica_status status =
+      mica_validation_split(ds->n, hash, label, ds->n_classes, ds->o.validation, ds->part);
   mica_free(hash);
   return status;
 }

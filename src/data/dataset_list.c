@@ -10,9 +10,11 @@
 
 enum { PATH, LABEL, PART, COLUMNS };
 
-static const char *const names[COLUMNS][5] = {{"path", "file", "filename", "image", "filepath"},
-                                              {"label", "class", "category", "target"},
-                                              {"part", "split", "set", "subset"}};
+#define NAMES 7
+static const char *const names[COLUMNS][NAMES] = {
+    {"path", "file", "filename", "file_name", "image", "filepath"},
+    {"label", "class", "category", "target", "caption", "text", "title"},
+    {"part", "split", "set", "subset"}};
 
 /* Text and the item that has it. */
 typedef struct labelled {
@@ -34,7 +36,7 @@ typedef struct list {
 static void find_columns(list *l, const char *const *field, int64_t n) {
   for (int c = 0; c < COLUMNS; c++) {
     l->at[c] = -1;
-    for (int k = 4; k >= 0; k--)
+    for (int k = NAMES - 1; k >= 0; k--)
       for (int64_t i = n - 1; i >= 0 && names[c][k]; i--)
         if (strcasecmp(field[i], names[c][k]) == 0) l->at[c] = i;
   }

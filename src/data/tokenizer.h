@@ -119,6 +119,12 @@ mica_status mica_tokenizer_hand_over(mica_tokenizer *t, mica_status status, mica
 
 mica_status mica_tokens_push(mica_tokens *out, int64_t id);
 
+/* A word of a text as wordpiece sees it: n code points. */
+typedef mica_status (*mica_word_fn)(void *ctx, const uint32_t *code, size_t n);
+/* Every word and mark of punctuation of a text, in order, folded as the tokenizer says. */
+mica_status mica_tokenizer_each_word(const mica_tokenizer *t, const char *text, size_t n,
+                                     mica_word_fn fn, void *ctx);
+
 /* ---- files: errors do not name the one that was opened ---- */
 
 /* Read what is in a file. `folder`: where further files may lie, NULL for none. */

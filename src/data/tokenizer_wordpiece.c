@@ -88,9 +88,15 @@ static mica_status fold(const mica_tokenizer *t, const mica_codes *cleaned, mica
   return status;
 }
 
+typedef struct encoding {
+  const mica_tokenizer *t;
+  mica_tokens *out;
+} encoding;
+
 /* One word's pieces; a word that cannot be spelt is one unknown token. */
-static mica_status encode_word(const mica_tokenizer *t, const uint32_t *code, size_t n,
-                               mica_tokens *out) {
+static mica_status encode_word(void *ctx, const uint32_t *code, size_t n) {
+  const mica_tokenizer *t = ((encoding *)ctx)->t;
+  mica_tokens *out = ((encoding *)ctx)->out;
   const int64_t first = out->n;
   char word[2 + 4 * WORD_LIMIT_MAX] = "##", *const text = word + 2;
   size_t end[WORD_LIMIT_MAX + 1] = {0}; /* of the bytes of i code points */
@@ -119,30 +125,36 @@ static mica_status encode_word(const mica_tokenizer *t, const uint32_t *code, si
   return mica_tokens_push(out, t->special[MICA_TOKEN_UNKNOWN]);
 }
 
-static mica_status encode_words(const mica_tokenizer *t, const mica_codes *c, mica_tokens *out) {
+static mica_status each_word(const mica_codes *c, mica_word_fn fn, void *ctx) {
   mica_status status = MICA_OK;
   size_t begin = 0;
   for (size_t i = 0; i <= c->n && status == MICA_OK; i++) {
     const unsigned flags = i < c->n ? mica_unicode_flags(c->code[i]) : MICA_UNICODE_SPACE;
     const bool alone = i < c->n && is_punctuation(c->code[i], flags);
     if (!alone && !(flags & MICA_UNICODE_SPACE)) continue;
-    if (i > begin) status = encode_word(t, c->code + begin, i - begin, out);
-    if (alone && status == MICA_OK) status = encode_word(t, c->code + i, 1, out);
+    if (i > begin) status = fn(ctx, c->code + begin, i - begin);
+    if (alone && status == MICA_OK) status = fn(ctx, c->code + i, 1);
     begin = i + 1;
   }
+  return status;
+}
+
+mica_status mica_tokenizer_each_word(const mica_tokenizer *t, const char *text, size_t n,
+                                     mica_word_fn fn, void *ctx) {
+  mica_codes cleaned = {0}, folded = {0};
+  mica_status status = clean(t, text, n, &cleaned);
+  if (status == MICA_OK) status = fold(t, &cleaned, &folded);
+  if (status == MICA_OK) status = each_word(&folded, fn, ctx);
+  mica_codes_free(&cleaned);
+  mica_codes_free(&folded);
   return status;
 }
 
 static mica_status encode(const mica_tokenizer *t, const char *text, size_t n, mica_merger *scratch,
                           mica_tokens *out) {
   (void)scratch;
-  mica_codes cleaned = {0}, folded = {0};
-  mica_status status = clean(t, text, n, &cleaned);
-  if (status == MICA_OK) status = fold(t, &cleaned, &folded);
-  if (status == MICA_OK) status = encode_words(t, &folded, out);
-  mica_codes_free(&cleaned);
-  mica_codes_free(&folded);
-  return status;
+  encoding e = {t, out};
+  return mica_tokenizer_each_word(t, text, n, encode_word, &e);
 }
 
 const mica_tokenizer_functions mica_tokenizer_kind_wordpiece = {"wordpiece", complete, encode};

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { X, LABELS, IDS, TENSORS };
+enum { X, LABELS, IDS, TOKENS, TENSORS };
 
 typedef struct slot {
   mica_tensor *full[TENSORS]; /* of whole batches */
@@ -24,6 +24,9 @@ typedef struct dataset_stream {
   /* Fixed while batches are being made. */
   int64_t *item, *order, n, epoch;
   uint8_t *pixels; /* a picture, and the same one moved */
+  /* Of pictures with texts: those of a batch, and the first row of each class in it (-1: none). */
+  const char **text;
+  int64_t *first;
   slot *slots;
   mica_prefetch *prefetch;
   /* The caller's. */
@@ -80,6 +83,17 @@ static void example(const dataset_stream *s, int64_t item, float *to) {
   mica_image_normalise(&s->p, s->pixels + (moved ? size : 0), 1, to);
 }
 
+/* The texts of a batch: their tokens, and for each the first row that has the same one. */
+static mica_status add_texts(dataset_stream *s, slot *b) {
+  int64_t *label = mica_tensor_data(b->full[LABELS]);
+  const int64_t n = b->n;
+  for (int64_t i = 0; i < n; i++) s->text[i] = mica_dataset_class(s->ds, label[i]);
+  for (int64_t i = n - 1; i >= 0; i--) s->first[label[i]] = i;
+  for (int64_t i = 0; i < n; i++) label[i] = s->first[label[i]];
+  return mica_tokenizer_encode_rows(s->o.tokenizer, n, s->text, s->o.length,
+                                    mica_tensor_data(b->full[TOKENS]), NULL);
+}
+
 /* Batch i of the epoch into a slot. Pictures that turn out unreadable are left out, unless the data
  * set is strict. */
 static mica_status make(void *ctx, int64_t i, int64_t which) {
@@ -104,9 +118,9 @@ static mica_status make(void *ctx, int64_t i, int64_t which) {
     labels[b->n] = all[item];
     ids[b->n++] = item;
   }
-  return b->n ? MICA_OK
-              : mica_fail_within("stream: none of a batch's %lld pictures can be read",
-                                 (long long)n);
+  if (!b->n)
+    return mica_fail_within("stream: none of a batch's %lld pictures can be read", (long long)n);
+  return s->o.tokenizer ? add_texts(s, b) : MICA_OK;
 }
 
 /* ---- the stream ---- */
@@ -147,7 +161,9 @@ static mica_status next(void *ctx, mica_batch *out) {
   mica_status status = mica_prefetch_next(s->prefetch, &which);
   const slot *b = &s->slots[which];
   for (int i = 0; i < TENSORS && status == MICA_OK; i++)
-    if (b->n == s->o.batch)
+    if (!b->full[i])
+      continue;
+    else if (b->n == s->o.batch)
       s->given[i] = mica_tensor_retain(b->full[i]);
     else
       status = mica_tensor_slice(b->full[i], 0, b->n, &s->given[i]);
@@ -156,6 +172,7 @@ static mica_status next(void *ctx, mica_batch *out) {
   out->x = s->given[X];
   out->labels = s->given[LABELS];
   out->ids = s->given[IDS];
+  out->tokens = s->given[TOKENS];
   return MICA_OK;
 }
 
@@ -179,18 +196,22 @@ void mica_dataset_stream_free(mica_stream *stream) {
     for (int i = 0; i < TENSORS; i++) mica_tensor_free(s->slots[k].full[i]);
   mica_free(s->slots);
   mica_free(s->pixels);
+  mica_free(s->text);
+  mica_free(s->first);
   mica_free(s->item);
   mica_free(s->order);
   mica_free(s);
   stream->ctx = NULL;
 }
 
-static mica_status make_slot(slot *b, int64_t batch, const mica_preprocess *p) {
+static mica_status make_slot(slot *b, int64_t batch, const mica_preprocess *p, int64_t length) {
   mica_status status = mica_tensor_create(
       MICA_F32, MICA_SHAPE(batch, p->height, p->width, p->channels), &b->full[X]);
-  for (int i = LABELS; i < TENSORS && status == MICA_OK; i++)
+  for (int i = LABELS; i <= IDS && status == MICA_OK; i++)
     status = mica_tensor_create(MICA_I64, MICA_SHAPE(batch), &b->full[i]);
-  return status;
+  return status == MICA_OK && length
+             ? mica_tensor_create(MICA_I64, MICA_SHAPE(batch, length), &b->full[TOKENS])
+             : status;
 }
 
 mica_status mica_dataset_stream_create(const mica_dataset *ds, mica_part part,
@@ -211,13 +232,17 @@ mica_status mica_dataset_stream_create(const mica_dataset *ds, mica_part part,
     return mica_fail(MICA_ERR_INVALID,
                      "stream: batch size 1 or more, crop 0 to below the picture's side, 0 to 64 "
                      "batches ahead");
+  if (o.tokenizer && o.length < 1)
+    return mica_fail(MICA_ERR_INVALID, "stream: texts of %lld tokens, expected 1 or more",
+                     (long long)o.length);
+  if (!o.tokenizer) o.length = 0;
   const int64_t n = mica_dataset_part_count(ds, part);
   if (!n) return mica_fail(MICA_ERR_NOT_FOUND, "stream: the data set has nothing in that part");
   dataset_stream *s = mica_calloc(1, sizeof *s);
   if (!s) return MICA_ERR_MEMORY;
   out->ctx = s;
   if (o.batch > n) o.batch = n;
-  const int64_t batches = (n + o.batch - 1) / o.batch;
+  const int64_t batches = o.drop_last ? n / o.batch : (n + o.batch - 1) / o.batch;
   if (o.ahead > batches - 1) o.ahead = batches - 1;
   s->ds = ds;
   s->p = *p;
@@ -230,9 +255,13 @@ mica_status mica_dataset_stream_create(const mica_dataset *ds, mica_part part,
   s->order = mica_malloc((size_t)n * sizeof *s->order);
   s->pixels = mica_malloc(2 * (size_t)(p->height * p->width * p->channels));
   s->slots = mica_calloc((size_t)o.ahead + 1, sizeof *s->slots);
-  mica_status status = s->item && s->order && s->pixels && s->slots ? MICA_OK : MICA_ERR_MEMORY;
+  s->text = mica_calloc((size_t)o.batch, sizeof *s->text);
+  s->first = mica_calloc((size_t)mica_dataset_classes(ds) + 1, sizeof *s->first);
+  mica_status status = s->item && s->order && s->pixels && s->slots && s->text && s->first
+                           ? MICA_OK
+                           : MICA_ERR_MEMORY;
   for (int64_t k = 0; k <= o.ahead && status == MICA_OK; k++)
-    status = make_slot(&s->slots[k], o.batch, p);
+    status = make_slot(&s->slots[k], o.batch, p, o.length);
   if (status == MICA_OK) status = mica_prefetch_create(make, s, o.ahead, &s->prefetch);
   if (status != MICA_OK) {
     mica_dataset_stream_free(out);
