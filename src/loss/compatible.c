@@ -5,6 +5,12 @@
 
 /* What an older index is asked with: what the head says, else the first features. */
 static mica_var old_part(mica_tape *t, const mica_loss_inputs *in, int64_t width) {
+  const int64_t own = mica_is_none(in->part[0]) ? width : mica_dim(t, in->part[0], 1);
+  if (mica_ok(t) && own != width)
+    return mica_latch(t, MICA_ERR_SHAPE,
+                      "the head has %lld features for the older index (old=%lld), the older "
+                      "embedding has %lld",
+                      (long long)own, (long long)own, (long long)width);
   if (!mica_is_none(in->part[0])) return in->part[0];
   if (mica_dim(t, in->features, 1) < width)
     return mica_latch(t, MICA_ERR_SHAPE, "%lld features are fewer than the older embedding's %lld",
@@ -39,6 +45,12 @@ static mica_var align(mica_tape *t, mica_node *node, const void *options,
                       new_ ? "independent new" : "old");
   mica_var x = new_ ? in->part[1] : old_part(t, in, mica_dim(t, given, 1));
   if (mica_is_none(x)) x = in->features;
+  const int64_t own = mica_dim(t, x, 1), other = mica_dim(t, given, 1);
+  if (mica_ok(t) && own != other)
+    return mica_latch(t, MICA_ERR_SHAPE,
+                      "loss align: %lld features beside the %s model's %lld; head bt2 compares as "
+                      "many as the network has less old",
+                      (long long)own, new_ ? "independent" : "older", (long long)other);
   x = mica_mul(t, mica_l2_normalise(t, x, 1e-12), mica_l2_normalise(t, given, 1e-12));
   x = mica_mean(t, mica_sum(t, x, 1, (int[]){1}, false), 0, NULL, false);
   return mica_affine(t, x, -1, 1);

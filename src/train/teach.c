@@ -3,6 +3,7 @@
 #include "model/head.h"
 #include "train/batch.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- a forward ---- */
@@ -33,6 +34,19 @@ void mica_teach(mica_tape *t, const mica_net *teacher, const mica_inputs *inputs
 
 /* ---- what it reads ---- */
 
+/* "pictures of 12x12x1", "rows of 5 columns and 3 fields". */
+static const char *reading(const mica_problem *p, char *to, size_t n) {
+  char tokens[48] = "", fields[48] = "";
+  if (p->vocabulary) snprintf(tokens, sizeof tokens, ", %lld tokens", (long long)p->vocabulary);
+  if (p->fields) snprintf(fields, sizeof fields, ", %lld fields", (long long)p->fields);
+  if (p->height)
+    snprintf(to, n, "pictures of %lldx%lldx%lld%s%s", (long long)p->height, (long long)p->width,
+             (long long)p->channels, tokens, fields);
+  else
+    snprintf(to, n, "rows of %lld columns%s%s", (long long)p->channels, tokens, fields);
+  return to;
+}
+
 static mica_status check_reads(const mica_net *net, const mica_net *teacher) {
   const mica_problem *a = mica_net_problem(net), *b = mica_net_problem(teacher);
   const bool same_kind = (a->height > 0) == (b->height > 0) && a->channels == b->channels &&
@@ -42,13 +56,9 @@ static mica_status check_reads(const mica_net *net, const mica_net *teacher) {
       return mica_fail(MICA_ERR_INVALID, "the teacher's field %lld has %lld values, not %lld",
                        (long long)f, (long long)b->field_size[f], (long long)a->field_size[f]);
   if (same_kind) return MICA_OK;
-  return mica_fail(MICA_ERR_INVALID,
-                   "the teacher reads %lldx%lldx%lld, %lld tokens and %lld fields, the network "
-                   "%lldx%lldx%lld, %lld tokens and %lld fields",
-                   (long long)b->height, (long long)b->width, (long long)b->channels,
-                   (long long)b->vocabulary, (long long)b->fields, (long long)a->height,
-                   (long long)a->width, (long long)a->channels, (long long)a->vocabulary,
-                   (long long)a->fields);
+  char teaches[192], learns[192];
+  return mica_fail(MICA_ERR_INVALID, "the teacher reads %s, the network %s",
+                   reading(b, teaches, sizeof teaches), reading(a, learns, sizeof learns));
 }
 
 /* Answers are compared by number, so the names must be the same. */
