@@ -61,3 +61,18 @@ say "files of other lengths are refused" $?
 say "pairs must be left to match" $?
 ! "$mica" fit ridge --data x.npy --targets y.npy >log 2>&1 && grep -q "does not align" log
 say "an estimator that does not align is refused" $?
+says() { # name, message, command that fails with it
+  local name=$1 text=$2
+  shift 2
+  ! "$@" >log 2>&1 && grep -q -- "$text" log
+  say "$name" $?
+}
+says "pairs have two sides" "align learns from pairs: --targets" "$mica" fit align --data x.npy
+says "so has what is measured" "two spaces: --targets" "$mica" eval aligned.mica --data x.npy
+says "there are no classes to predict" "mica embed maps features" "$mica" predict aligned.mica x.npy
+says "a side that is not there" "none.npy: cannot open" "$mica" fit align --data x.npy --targets none.npy
+says "pictures are no pairs" "expected files of features" "$mica" fit align --data . --targets y.npy
+says "a map that is none" "'foo' is not one of" "$mica" fit align:map=foo --data x.npy --targets y.npy
+says "rows of another width" "y.npy: the model reads features" "$mica" embed aligned.mica y.npy -o no.npy
+[ ! -e no.npy ]
+say "nothing is left behind" $?

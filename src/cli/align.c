@@ -291,6 +291,20 @@ static mica_status write_model(mica_engine *engine, contender *best, int64_t wid
   return status;
 }
 
+static bool is_align(const char *spec) {
+  return strncmp(spec, "align", 5) == 0 && (!spec[5] || spec[5] == ':');
+}
+
+bool cli_aligns(const cli_args *a, const mica_model *model) {
+  mica_head_facts facts = {0};
+  for (int i = 0; !model && i < a->n_operands; i++)
+    if (is_align(a->operand[i])) return true;
+  for (int64_t i = 0; model && i < mica_model_heads(model); i++)
+    if (mica_model_head(model, i, &facts) == MICA_OK && facts.answers)
+      return is_align(facts.estimator);
+  return false;
+}
+
 int cli_align_fit(const cli_args *a, mica_engine *engine) {
   const char *out = cli_text(a, "--out");
   int64_t seed, queries, draws;
@@ -371,6 +385,7 @@ int cli_align_embed(const cli_args *a, mica_model *model, mica_session *session,
     if (status == MICA_OK)
       status = second ? mica_head_targets(model, &view, rows + n * k)
                       : mica_predict_scores(session, &view, k, rows + n * k);
+    if (status != MICA_OK && more) status = mica_fail_within("%s", a->operand[i]);
     n += m;
     mica_tensor_free(x);
   }

@@ -13,6 +13,8 @@
     "--draws", NULL, "N", "3", "times that so many of them are drawn"                              \
   }
 
+/* Does one of the operands align two spaces or, with a model, the head that answers? */
+bool cli_aligns(const cli_args *a, const mica_model *model);
 /* Estimators that align, learnt from pairs and compared on others. */
 int cli_align_fit(const cli_args *a, mica_engine *engine);
 /* A model whose head aligns, on pairs. */

@@ -399,6 +399,8 @@ static int eval(job *j, job *other) {
   if (status == MICA_OK && other && !(classifies(j->model) && classifies(other->model)))
     return cli_usage(a, "two models are compared where both tell classes of pictures or features");
   if (status == MICA_OK && cli_text(a, "--targets")) return cli_align_eval(a, j->model);
+  if (status == MICA_OK && cli_aligns(a, j->model))
+    return cli_usage(a, "the model aligns two spaces: --targets FILE has what belongs to --data");
   if (status == MICA_OK && mica_model_tokenizer(j->model) &&
       !mica_model_preprocess(j->model)->height)
     return cli_text_eval(a, j->model);

@@ -425,6 +425,8 @@ static int fit(job *j) {
   }
   if (cli_describes(a)) return cli_describe_fit(a, j->engine);
   if (cli_text(a, "--targets")) return cli_align_fit(a, j->engine);
+  if (cli_aligns(a, NULL))
+    return cli_usage(a, "align learns from pairs: --targets FILE has what belongs to --data");
   if (compares_defects(j)) {
     if (open_encoder(j) != MICA_OK) return cli_failed(a);
     return cli_defects_compare(a, j->engine, j->model);

@@ -116,12 +116,16 @@ typedef struct printed {
   int64_t top, classes;
   bool anomalies;
   double *probability; /* [PIECE, classes] */
+  bool begun;          /* the head is printed */
 } printed;
 
-static mica_status print_rows(const work *w, const printed *p, const mica_view *x, int64_t from) {
+static mica_status print_rows(const work *w, printed *p, const mica_view *x, int64_t from) {
   const bool json = cli_on(p->a, "--json");
   mica_answer answer[PIECE];
   mica_status status = mica_predict(w->session, x, answer);
+  if (status == MICA_OK && !json && !p->begun)
+    printf("%s", p->anomalies ? "file,row,anomaly,answer\n" : "file,row,rank,class,probability\n");
+  p->begun = status == MICA_OK;
   const bool probable = status == MICA_OK && !p->anomalies && !isnan(answer[0].probability);
   if (probable) status = mica_predict_probabilities(w->session, x, p->classes, p->probability);
   for (int64_t i = 0; i < x->shape.dim[0] && status == MICA_OK; i++)
@@ -171,8 +175,6 @@ static int predict_features(const cli_args *a, work *w, int64_t top) {
   p.probability = mica_malloc((size_t)(PIECE * p.classes + 1) * sizeof *p.probability);
   mica_status status = p.probability ? MICA_OK : MICA_ERR_MEMORY;
   mica_session_take_features(w->session, true);
-  if (!cli_on(a, "--json"))
-    printf("%s", p.anomalies ? "file,row,anomaly,answer\n" : "file,row,rank,class,probability\n");
   for (int i = 1; i < a->n_operands && status == MICA_OK; i++) {
     p.file = a->operand[i];
     status = predict_rows(w, &p);
@@ -231,6 +233,8 @@ static int predict(const cli_args *a, work *w) {
               a->operand[0]);
     return cli_failed(a);
   }
+  if (cli_aligns(a, w->model))
+    return cli_usage(a, "the model aligns two spaces: mica embed maps features by it");
   if (given) return predict_features(a, w, top);
   if (cli_text(a, "--explain")) return explain(a, w, top);
   if (mica_model_columns(w->model)) return cli_table_predict(a, w->model, w->session);
