@@ -132,6 +132,14 @@ mkdir answers && printf 'It has:\n- red\n- a frame\n' >answers/red_frame.txt && 
 check "a folder of answers" tells "2 classes, 4 phrases" "$mica" fit zero_shot --encoder net.mica --descriptions answers --data new -o answers.mica
 check "an empty list is told" tells "bar: no phrases" "$mica" fit zero_shot --encoder net.mica --descriptions <(printf '{"bar": [], "pole": ["pole"]}')
 
+real=${MICA_DATA:-/nonexistent}/class-descriptions
+if [ -e "$real/descriptors_pets.json" ]; then
+  check "published descriptions are read" tells "37 classes, 246 phrases" "$mica" fit zero_shot --encoder net.mica --descriptions "$real/descriptors_pets.json"
+  check "a thousand classes of them" tells "1000 classes, 5800 phrases" "$mica" fit zero_shot --encoder net.mica --descriptions "$real/descriptors_imagenet.json"
+else
+  echo "skip published descriptions: there is no \$MICA_DATA/class-descriptions"
+fi
+
 bad() { # name, what it says, JSON
   printf '%s' "$3" >bad.json
   refused "$1" "$2" "$mica" fit zero_shot --encoder net.mica --descriptions bad.json -o no.mica
