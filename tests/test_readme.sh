@@ -1,4 +1,4 @@
-# The README's tables, links and code agree with the tree.
+# The README's tables and code, and all pages' links and command lines, agree with the tree.
 check() { # name, complaint on standard input
   local complaint
   complaint=$(cat)
@@ -11,11 +11,40 @@ known=$(awk '$1 == "build" || $1 == "test" || $1 == "demo" || $1 == "bench" { pr
 comm -3 <(printf '%s\n' "$table" | grep -vx libomp-dev) <(printf '%s\n' "$known") |
   check "the README's packages are those of scripts/packages"
 
-for page in README.md CONTRIBUTING.md CHANGELOG.md docs/*.md; do
-  grep -oE '\]\([^)#]+' "$page" | sed 's/^](//' | grep -vE '^https?:' | while read -r link; do
-    [ -e "$(dirname "$page")/$link" ] || echo "$page: $link is not there"
+pages=(README.md CONTRIBUTING.md CHANGELOG.md docs/*.md docs/papers/*.md docs/results/*.md)
+# The anchors of a page's headings, as they are made where Markdown is shown.
+anchors() { grep -E '^#+ ' "$1" | sed -E 's/^#+ //; s/`//g' | tr '[:upper:]' '[:lower:]' | sed -E 's/[^a-z0-9 _-]//g; s/ /-/g'; }
+broken() { # pages: their links that lead nowhere
+  local page link file
+  for page; do
+    grep -oE '\]\([^)]+' "$page" | sed 's/^](//; s/ ".*//' | grep -vE '^https?:' | while read -r link; do
+      file=${link%%#*}
+      file=${file:+$(dirname "$page")/$file}
+      if [ ! -e "${file:-$page}" ]; then
+        echo "$page: $link is not there"
+      elif [ "$link" != "${link%%#*}" ] && ! anchors "${file:-$page}" | grep -qxF -- "${link#*#}"; then
+        echo "$page: $link is no heading there"
+      fi
+    done
   done
-done | check "links lead somewhere"
+}
+broken "${pages[@]}" | check "links lead somewhere"
+for page in docs/results/*.md; do
+  paper=docs/papers/$(basename "$page")
+  case $page in */about.md) continue ;; esac
+  if [ ! -e "$paper" ]; then echo "$page: there is no $paper"; elif ! grep -q "](../results/$(basename "$page"))" "$paper"; then
+    echo "$paper does not lead to $page"
+  fi
+done | check "papers lead to their results"
+for figure in docs/results/*.svg; do
+  grep -qF "($(basename "$figure"))" docs/results/*.md || grep -qF "results/$(basename "$figure"))" docs/papers/*.md ||
+    echo "$figure is shown nowhere"
+done | check "figures are shown"
+wrong=$(mktemp -d)
+printf '# A page\n[a](#a-page) [b](#b-page) [c](page.md) [d](page.md#a-page) [e](none.md) ![f](none.svg)\n' >"$wrong/page.md"
+broken "$wrong/page.md" | sed 's/.*: //' | diff - <(printf '%s\n' '#b-page is no heading there' 'none.md is not there' \
+  'none.svg is not there') | check "a link that leads nowhere is found"
+rm -r "$wrong"
 
 grep -ohE 'make [a-z][a-z0-9-]+' README.md CONTRIBUTING.md docs/building.md | awk '{ print $2 }' | sort -u |
   while read -r target; do
@@ -24,8 +53,9 @@ grep -ohE 'make [a-z][a-z0-9-]+' README.md CONTRIBUTING.md docs/building.md | aw
 
 # Every command line of the pages is one that the tool takes: its verb and its flags.
 if [ -x "$MICA_BUILD/mica" ]; then
-  for page in README.md docs/*.md; do
-    sed -n '/^```sh/,/^```/p' "$page" | sed 's/#.*//' | grep -oE '^(build/)?mica [a-z]+.*' | while read -r _ verb rest; do
+  for page in README.md docs/*.md docs/papers/*.md; do
+    sed -nE '/^```(sh.*)?$/,/^```$/p' "$page" | sed -e ':a' -e '/\\$/{N;s/\\\n//;ba' -e '}' -e 's/ #.*//' |
+      grep -oE '^(build/)?mica [a-z]+.*' | while read -r _ verb rest; do
       if ! help=$("$MICA_BUILD/mica" help "$verb" 2>&1); then
         echo "$page: no verb $verb"
         continue
