@@ -239,6 +239,10 @@ static void test_damaged_folders(void **state) {
       "{}",
       "[1]",
       "{\"format\": 2}",
+      "{\"format\": 1, \"spec\": \"exact\", \"width\": 8, \"next_id\": 0, \"next_file\": 0, "
+      "\"texts\": {\"classes\": 7}}",
+      "{\"format\": 1, \"spec\": \"exact\", \"width\": 8, \"next_id\": 0, \"next_file\": 0, "
+      "\"texts\": [\"classes\"]}",
       "{\"format\": 1, \"spec\": \"exact\", \"width\": 0, \"next_id\": 0, \"next_file\": 0}",
       "{\"format\": 1, \"spec\": \"exact\", \"width\": 8, \"next_id\": 0, \"next_file\": 0, "
       "\"segments\": [{\"file\": \"../1.index\"}]}",
@@ -262,6 +266,119 @@ static void test_damaged_folders(void **state) {
     assert_null(c);
     assert_true(strlen(mica_last_error()) > 0);
   }
+}
+
+/* ---- texts, all rows, measures ---- */
+
+static void expect_text(mica_collection *c, const char *key, const char *want) {
+  char *got;
+  assert_int_equal(mica_collection_text(c, key, &got), MICA_OK);
+  if (want)
+    assert_string_equal(got, want);
+  else
+    assert_null(got);
+  mica_free(got);
+}
+
+static void test_texts(void **state) {
+  (void)state;
+  mica_collection *c, *other;
+  const int64_t id[3] = {1, 2, 3};
+  assert_int_equal(mica_collection_create(engine, folder_path("texts"), "exact", d, &c), MICA_OK);
+  assert_int_equal(mica_collection_open(engine, folder_path("texts"), &other), MICA_OK);
+  expect_text(c, "classes", NULL);
+  assert_int_equal(mica_collection_set_text(c, "classes", "[\"a\"]"), MICA_OK);
+  assert_int_equal(mica_collection_set_text(c, "encoder", "net.mica"), MICA_OK);
+  assert_int_equal(add(c, id, 3, 1), MICA_OK);
+  assert_int_equal(mica_collection_set_text(c, "classes", "[\"a\",\"b\"]"), MICA_OK);
+  assert_int_equal(mica_collection_delete(c, id, 1, NULL), MICA_OK);
+  assert_int_equal(mica_collection_compact(c), MICA_OK);
+  expect_text(c, "classes", "[\"a\",\"b\"]");
+  assert_int_equal(mica_collection_count(c), 2);
+  expect_text(other, "encoder", NULL); /* another process's, until it looks again */
+  assert_int_equal(mica_collection_refresh(other), MICA_OK);
+  expect_text(other, "encoder", "net.mica");
+  mica_collection_free(other);
+  mica_collection_free(c);
+}
+
+/* A collection is measured as the index of its rows is, by labels and by lists. */
+static void test_measures(void **state) {
+  (void)state;
+  enum { rows = 300, asked = 20 };
+  mica_collection *c;
+  mica_index *index;
+  int64_t id[rows], n, *ids, *labels, own[asked], label[asked], at[asked + 1], right[2 * asked];
+  float q[asked * d];
+  assert_int_equal(
+      mica_collection_create(engine, folder_path("measured"), "exact:metric=l2", d, &c), MICA_OK);
+  for (int64_t i = 0; i < rows; i++) id[i] = (i * 7) % rows; /* in another order */
+  for (int64_t i = 0; i < rows; i += 50) assert_int_equal(add(c, id + i, 50, 1), MICA_OK);
+  assert_int_equal(mica_collection_delete(c, id, 30, NULL), MICA_OK);
+  assert_int_equal(add(c, id + 20, 20, 2), MICA_OK); /* ten of them again, ten replaced */
+  assert_int_equal(mica_collection_set_text(c, "classes", "[]"), MICA_OK);
+  assert_int_equal(mica_collection_rows(c, &n, &ids, &labels), MICA_OK);
+  assert_int_equal(n, rows - 20);
+  for (int64_t i = 0; i < n; i++) {
+    assert_true(i == 0 || ids[i] > ids[i - 1]);
+    assert_int_equal(labels[i], ids[i] % 3);
+  }
+  assert_int_equal(mica_collection_index(c, "exact:metric=l2", NULL, &index), MICA_OK);
+  assert_int_equal(mica_index_count(index), n);
+  assert_string_equal(mica_index_text(index, "classes"), "[]");
+  for (int64_t i = 0; i < asked; i++) {
+    fill(i, 5, q + i * d);
+    own[i] = ids[i * 3];
+    label[i] = i % 3;
+    at[i] = 2 * i;
+    right[2 * i] = ids[i * 5];
+    right[2 * i + 1] = i % 4 ? ids[i * 7] : id[0]; /* that one is gone */
+    if (right[2 * i] == right[2 * i + 1]) right[2 * i + 1] = ids[n - 1];
+  }
+  at[asked] = 2 * asked;
+  const mica_view x = mica_view_of(q, MICA_F32, MICA_SHAPE(asked, d));
+  for (int lists = 0; lists < 2; lists++) {
+    mica_index_truth truth = MICA_INDEX_TRUTH;
+    mica_index_query_options o = MICA_INDEX_QUERY_OPTIONS;
+    mica_retrieval *a, *b;
+    mica_estimate e[16], f[16];
+    o.k = 40;
+    o.self_id = own;
+    o.seen_at = at;
+    o.seen = right; /* half of what is right is left out */
+    if (lists) o.seen_at = NULL, o.seen = NULL;
+    truth.label = lists ? NULL : label;
+    truth.at = at;
+    truth.id = right;
+    assert_int_equal(mica_retrieval_create(engine, NULL, &a), MICA_OK);
+    assert_int_equal(mica_retrieval_create(engine, NULL, &b), MICA_OK);
+    if (mica_retrieval_ask_collection(a, c, &x, &truth, &o)) fail_msg("%s", mica_last_error());
+    assert_int_equal(mica_retrieval_ask(b, index, &x, &truth, &o), MICA_OK);
+    assert_int_equal(mica_retrieval_result(a, e), MICA_OK);
+    assert_int_equal(mica_retrieval_result(b, f), MICA_OK);
+    for (int32_t i = 0; i < mica_retrieval_measures(a); i++) {
+      assert_near(e[i].value, f[i].value, 1e-15);
+      assert_true(e[i].value >= 0 && (i > 0 || e[i].value > 0));
+    }
+    mica_retrieval_free(a);
+    mica_retrieval_free(b);
+  }
+  /* Nothing to rank, and what rows of a collection do not have. */
+  mica_retrieval *r;
+  mica_index_truth truth = MICA_INDEX_TRUTH;
+  mica_index_query_options o = MICA_INDEX_QUERY_OPTIONS;
+  truth.label = label;
+  o.self_row = own;
+  assert_int_equal(mica_retrieval_create(engine, NULL, &r), MICA_OK);
+  assert_int_equal(mica_retrieval_ask_collection(r, c, &x, &truth, &o), MICA_ERR_INVALID);
+  assert_int_equal(mica_collection_delete(c, ids, n, NULL), MICA_OK);
+  assert_int_equal(mica_retrieval_ask_collection(r, c, &x, &truth, NULL), MICA_ERR_INVALID);
+  assert_non_null(strstr(mica_last_error(), "no rows"));
+  mica_retrieval_free(r);
+  mica_index_free(index);
+  mica_free(ids);
+  mica_free(labels);
+  mica_collection_free(c);
 }
 
 /* ---- processes ---- */
@@ -431,6 +548,27 @@ static mica_status whole_life(void *ctx) {
   if (!status) status = mica_collection_query(c, &batch.x, &o, got, score, NULL);
   if (!status) status = mica_collection_compact(c);
   if (!status) status = mica_collection_refresh(c);
+  char *text = NULL;
+  int64_t n, *ids = NULL, *labels = NULL;
+  mica_index *index = NULL;
+  mica_retrieval *r = NULL;
+  const int64_t at[3] = {0, 1, 2}, right[2] = {2, 3};
+  mica_index_truth truth = MICA_INDEX_TRUTH;
+  mica_retrieval_options measures = MICA_RETRIEVAL_OPTIONS;
+  measures.measures = "map,hr@1";
+  truth.at = at;
+  truth.id = right;
+  if (!status) status = mica_collection_set_text(c, "classes", "[]");
+  if (!status) status = mica_collection_text(c, "classes", &text);
+  if (!status) status = mica_collection_rows(c, &n, &ids, &labels);
+  if (!status) status = mica_collection_index(c, NULL, NULL, &index);
+  if (!status) status = mica_retrieval_create(engine, &measures, &r);
+  if (!status) status = mica_retrieval_ask_collection(r, c, &batch.x, &truth, NULL);
+  mica_free(text);
+  mica_free(ids);
+  mica_free(labels);
+  mica_index_free(index);
+  mica_retrieval_free(r);
   mica_collection_free(c);
   return status;
 }
@@ -461,6 +599,8 @@ int main(void) {
       cmocka_unit_test(test_ids_by_themselves),
       cmocka_unit_test(test_what_is_refused),
       cmocka_unit_test(test_damaged_folders),
+      cmocka_unit_test(test_texts),
+      cmocka_unit_test(test_measures),
       cmocka_unit_test(test_one_process_changes_at_a_time),
       cmocka_unit_test(test_a_killed_process_leaves_a_whole_state),
       cmocka_unit_test(test_many_ask_while_one_changes),

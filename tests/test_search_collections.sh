@@ -46,7 +46,22 @@ check "into one file" grep -q '^11 rows of 2 columns in 1 files' log
 refused "a deletion of nothing" "which rows" "$mica" search delete c
 refused "what is no id" "no id" "$mica" search delete c five
 refused "rows of another width" "expected" "$mica" search add c sparse.npy
-refused "measures of a collection" "takes an index file" "$mica" search eval c line.npz
+check "measures a collection" "$mica" search eval c line.npz --measures map,cmc@1,recall@3 --json
+check "as an index of its rows" sh -c "'$mica' search export c -o c.index >/dev/null && '$mica' search eval c.index line.npz --measures map,cmc@1,recall@3 --json | cmp - log"
+printf '0,0\n0,2\n6,6\n6,13\n' >truth.csv
+check "by lists" sh -c "for x in c c.index; do '$mica' search eval \$x line.npz --truth truth.csv --measures map,ndcg@5 --no-self --json >\$x.json; done; cmp c.json c.index.json"
+check "without rows that were seen" sh -c "printf '0,0\n0,1\n7,8\n' >met.csv; for x in c c.index; do '$mica' search eval \$x line.npz --seen met.csv --no-self --measures map,gap --json >\$x.json; done; cmp c.json c.index.json"
+check "its recall and time" "$mica" search curve c line.npy -k 3 -o curve.svg
+check "by effort" grep -qx 'effort,recall,microseconds' log
+check "in a figure" grep -q '11 rows' curve.svg
+check "leaves as a file of FAISS" "$mica" search export c -o c.faiss
+check "as lines for PostgreSQL" "$mica" search export c -o c.copy
+check "all of it" test "$(wc -l <c.copy)" -eq 11
+check "comes back" "$mica" search import c.copy --metric l2 -o back.index
+check "with the same answers" sh -c "'$mica' search query c line.npy -k 3 | cut -d, -f1-5 >one && '$mica' search query back.index line.npy -k 3 | cut -d, -f1-5 >two && cmp one two"
+refused "measures without labels" "no labels" "$mica" search eval c line.npy
+refused "an index of an index" "a collection is exported to an .index" "$mica" search export c.index -o again.index
+refused "an export of no folder" "collection.json" "$mica" search export . -o no.index
 refused "a grid of a collection" "index file" "$mica" search query c line.npy --grid g.svg
 refused "a folder that is none" "collection.json" "$mica" search query . line.npy
 refused "a label that is no number" "no number" "$mica" search query c line.npy --label red
@@ -90,3 +105,43 @@ check "with its lists and codes" grep -q '80 rows of 8 columns, ivf:.*lists=5.*c
 refused "what is not read" "scalar quantiser" "$mica" search import "$MICA_SOURCE/tests/golden/faiss/sq.faiss" -o no.index
 refused "a file of something else" "no rows" "$mica" search import make.py -o no.index
 refused "an export without a file" "which file" "$mica" search export line.index
+
+# ---- classes by name, pictures, lines ----
+
+rm -f one two
+for i in 0 1; do draw_thirds "one/class$i" "$i" 8 "$((i + 1))"; done
+for i in 1 2; do draw_thirds "two/class$i" "$i" 8 "$((i + 20))"; done
+draw_thirds more 2 3 77
+check "trains an encoder" "$mica" train convnet:widths=8 --data one --size 12 --channels 1 --crop 0 --batch-size 8 --epochs 3 --lr 0.01 -j 1 -o net.mica
+check "begins a collection of pictures" "$mica" search add p one --encoder net.mica
+check "adds others without naming the encoder" "$mica" search add p two
+check "asks it with a picture" "$mica" search query p two/class2/03.pgm -k 1
+check "names class and picture" grep -qx 'query,rank,id,similarity,label,name,class' log
+check "of the new class, too" grep -q '^two/class2/03.pgm,1,27,1[^,]*,2,class2/03.pgm,class2$' log
+check "and in JSON" sh -c "'$mica' search query p two/class2/03.pgm -k 1 --json | grep -q '\"name\":\"class2/03.pgm\",\"class\":\"class2\"'"
+check "a class that both have is one" test "$("$mica" search query p two/class1/00.pgm -k 16 --label class1 | grep -c ',class1$')" -eq 16
+check "its own pictures find their classes" sh -c "'$mica' search eval p two --measures cmc@1 --json | grep -q '\"cmc@1\":1'"
+check "as an index" "$mica" search export p -o p.index
+check "it has the names" sh -c "'$mica' search query p.index two/class2/03.pgm -k 1 | grep -q ',class2$'"
+check "pictures without labels come in" "$mica" search add p more
+check "under no class" sh -c "'$mica' search query p more/01.pgm -k 1 | grep -q '^more/01.pgm,1,.*,more/01.pgm,$'"
+check "features with names" sh -c "'$mica' embed net.mica --data two -o two.safetensors && '$mica' search add p two.safetensors"
+check "are of the same classes" test "$("$mica" search query p two/class1/00.pgm -k 60 --label class2 | grep -c ',class2$')" -eq 16
+check "compacts with the names" sh -c "'$mica' search compact p && '$mica' search query p two/class2/03.pgm -k 1 | grep -q ',class2$'"
+cat >wide.py <<'END'
+import zipfile
+from npy import npy
+with zipfile.ZipFile('wide.npz', 'w') as z:
+    z.writestr('features.npy', npy('f4', (2, 8), [1.0] * 16))
+    z.writestr('labels.npy', npy('i8', (2,), [0, 7]))
+END
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$MICA_SOURCE/tests/support" python3 wide.py
+refused "labels that have no name" "label 7 has no name, and the collection has names for 3" "$mica" search add p wide.npz
+refused "names where labels have none" "those of the collection have none" sh -c "'$mica' search add numbers wide.npz >/dev/null && '$mica' search add numbers two.safetensors"
+refused "pictures for a collection of features" "--encoder MODEL" "$mica" search add numbers more
+refused "pictures for a new one" "--encoder MODEL" "$mica" search add fresh more
+check "of which nothing is left" test ! -e fresh
+refused "a class that it does not know" "no class of the index" "$mica" search query p more --label class7
+refused "an encoder that is gone" "net.mica" sh -c "mv net.mica gone.mica; '$mica' search query p more; s=\$?; mv gone.mica net.mica; exit \$s"
+refused "a grid" "index file" "$mica" search query p more --grid g.svg
+refused "rows of another width" "expected [rows, 8]" "$mica" search add p line.npy

@@ -128,7 +128,8 @@ draw_thirds new 1 3 77
 check "trains an encoder" "$mica" train convnet:widths=8 --data photos --size 12 --channels 1 --crop 0 --batch-size 8 -j 1 --epochs 3 --lr 0.01 -o net.mica
 check "builds an index of pictures" "$mica" search build photos --encoder net.mica -o photos.index
 check "asks with pictures" "$mica" search query photos.index new/00.pgm new/01.pgm -k 2
-check "that it names" grep -q '^new/00.pgm,1,.*,1,class1/0[0-9].pgm$' log
+check "that it names" grep -q '^new/00.pgm,1,.*,1,class1/0[0-9].pgm,class1$' log
+check "and its class in JSON" sh -c "'$mica' search query photos.index new/00.pgm -k 1 --json | grep -q '\"class\":\"class1\"'"
 check "asks with a folder of pictures" "$mica" search query photos.index new -k 1
 check "all of it" test "$(wc -l <log)" -eq 4
 check "asks with the data set itself" "$mica" search query photos.index photos --no-self -k 1

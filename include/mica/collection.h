@@ -57,6 +57,21 @@ MICA_API mica_status mica_collection_delete(mica_collection *collection, const i
 /* Merge all segments into one without the rows that are gone. Takes room for a copy of them. */
 MICA_API mica_status mica_collection_compact(mica_collection *collection);
 
+/* A text that is kept with the rows ("classes", "encoder"); setting a key again replaces it. Like
+ * any change it happens as a whole. */
+MICA_API mica_status mica_collection_set_text(mica_collection *collection, const char *key,
+                                              const char *value);
+/* A copy of that text into *out, NULL when there is none; release with mica_free. */
+MICA_API mica_status mica_collection_text(mica_collection *collection, const char *key, char **out);
+/* What there is now: the ids of the n rows that count, ascending, and their labels
+ * (MICA_CLASS_NONE: none). Release both with mica_free. */
+MICA_API mica_status mica_collection_rows(mica_collection *collection, int64_t *n, int64_t **id,
+                                          int64_t **label);
+/* One index of all rows that count, with their ids, labels, names and the collection's texts; with
+ * `path` a file. `spec` NULL: the collection's own. */
+MICA_API mica_status mica_collection_index(mica_collection *collection, const char *spec,
+                                           const char *path, mica_index **out);
+
 /* The k nearest rows of each query, best first: ids [Q, k] (-1 after the last one), scores [Q, k]
  * (NaN there) and unless NULL labels [Q, k] (MICA_CLASS_NONE for none). Equal scores: the lower id
  * first. Of the options, which may be NULL, `allowed` and `self_row` must be NULL: rows have no

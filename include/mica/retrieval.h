@@ -12,6 +12,7 @@
 #ifndef MICA_RETRIEVAL_H
 #define MICA_RETRIEVAL_H
 
+#include <mica/collection.h>
 #include <mica/index.h>
 
 #ifdef __cplusplus
@@ -143,6 +144,14 @@ typedef struct mica_index_truth {
 MICA_API mica_status mica_retrieval_ask(mica_retrieval *retrieval, const mica_index *index,
                                         const mica_view *queries, const mica_index_truth *truth,
                                         const mica_index_query_options *options);
+
+/* The same of a collection, as it is when the call begins; rows that others add meanwhile are in no
+ * list. `allowed` and `self_row` must be NULL. */
+MICA_API mica_status mica_retrieval_ask_collection(mica_retrieval *retrieval,
+                                                   mica_collection *collection,
+                                                   const mica_view *queries,
+                                                   const mica_index_truth *truth,
+                                                   const mica_index_query_options *options);
 
 /* Grades by the protocols of revisited Oxford and Paris (Radenovic et al. 2018): what is right,
  * and what is junk, of images that are easy, hard or junk for a query. */

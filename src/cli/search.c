@@ -156,8 +156,7 @@ static mica_status open_encoded(const cli_args *a, const char *encoder, int firs
                                     cli_text(a, "--part"), &job->queries);
 }
 
-mica_status search_open_rows(const cli_args *a, int first, search_job *job) {
-  const char *encoder = cli_text(a, "--encoder");
+mica_status search_open_rows(const cli_args *a, int first, const char *encoder, search_job *job) {
   if (encoder) return open_encoded(a, encoder, first, job);
   if (cli_on(a, "--text"))
     return mica_fail(MICA_ERR_INVALID, "--text needs --encoder MODEL, which reads it");
@@ -172,7 +171,7 @@ static int build(const cli_args *a) {
   if (a->n_operands > 2 && !encoder) return cli_usage(a, "build takes one file of features");
   if (!out) out = "features.index";
   mica_status status = cli_engine(a, &job.engine);
-  if (!status) status = search_open_rows(a, 1, &job);
+  if (!status) status = search_open_rows(a, 1, encoder, &job);
   if (!status)
     status = build_index(a, job.engine, &job.queries, encoder ? a->operand[1] : NULL, encoder, out,
                          &job.index);
@@ -185,14 +184,10 @@ static int build(const cli_args *a) {
 /* ---- an index and its queries ---- */
 
 /* A file of features serves as an index of them, made on the spot. */
-static mica_status open_index(const cli_args *a, bool collections, search_job *job) {
+static mica_status open_index(const cli_args *a, search_job *job) {
   const char *path = a->operand[1];
   mica_archive *archive = NULL;
-  if (mica_is_folder(path)) {
-    if (collections) return mica_collection_open(job->engine, path, &job->collection);
-    return mica_fail(MICA_ERR_INVALID, "%s: %s takes an index file, not a collection", path,
-                     a->operand[0]);
-  }
+  if (mica_is_folder(path)) return mica_collection_open(job->engine, path, &job->collection);
   mica_status status = mica_archive_open(path, &archive);
   if (status) return status;
   const bool index = mica_archive_metadata(archive, "index") != NULL;
@@ -206,25 +201,53 @@ static mica_status open_index(const cli_args *a, bool collections, search_job *j
   return status;
 }
 
+int64_t search_rows(const search_job *job) {
+  return job->index ? mica_index_count(job->index) : mica_collection_count(job->collection);
+}
+
+char *search_spec_of(const search_job *job) {
+  return job->index ? mica_index_spec(job->index)
+                    : mica_strdup(mica_collection_spec(job->collection));
+}
+
+mica_status search_text(const search_job *job, const char *key, char **out) {
+  if (!job->index) return mica_collection_text(job->collection, key, out);
+  const char *text = mica_index_text(job->index, key);
+  *out = text ? mica_strdup(text) : NULL;
+  return text && !*out ? MICA_ERR_MEMORY : MICA_OK;
+}
+
+int64_t search_class_find(const mica_json *list, const char *name) {
+  for (int64_t c = 0; name && c < mica_json_count(list); c++) {
+    const char *other = mica_json_string(mica_json_item(list, c));
+    if (other && strcmp(other, name) == 0) return c;
+  }
+  return -1;
+}
+
+const char *search_class(const search_job *job, int64_t label) {
+  return job->classes && label >= 0
+             ? mica_json_string(mica_json_item(mica_json_root(job->classes), label))
+             : NULL;
+}
+
 /* Labels of queries as the index numbers its classes, by their names where both have some. */
 static mica_status match_labels(search_job *job) {
-  const char *own = job->index ? mica_index_text(job->index, "classes") : NULL;
   row_source *q = &job->queries;
-  if (!own || !q->classes || !q->label || strcmp(own, q->classes) == 0) return MICA_OK;
-  mica_json_doc *a = NULL, *b = NULL;
-  mica_status status = mica_json_parse(own, strlen(own), &a);
-  if (!status) status = mica_json_parse(q->classes, strlen(q->classes), &b);
+  mica_json_doc *doc = NULL;
+  char *own = NULL;
+  mica_status status = search_text(job, "classes", &own);
+  if (!status && own) status = mica_json_parse(own, strlen(own), &job->classes);
+  mica_free(own);
+  if (status || !job->classes || !q->classes || !q->label) return status;
+  status = mica_json_parse(q->classes, strlen(q->classes), &doc);
   for (int64_t i = 0; i < q->n && !status; i++) {
-    const mica_json *list = mica_json_root(a);
-    const char *name = mica_json_string(mica_json_item(mica_json_root(b), q->label[i]));
-    q->label[i] = MICA_CLASS_NONE;
-    for (int64_t c = 0; name && c < mica_json_count(list); c++) {
-      const char *other = mica_json_string(mica_json_item(list, c));
-      if (other && strcmp(other, name) == 0) q->label[i] = c;
-    }
+    const int64_t c =
+        search_class_find(mica_json_root(job->classes),
+                          mica_json_string(mica_json_item(mica_json_root(doc), q->label[i])));
+    q->label[i] = c < 0 ? MICA_CLASS_NONE : c;
   }
-  mica_json_free(a);
-  mica_json_free(b);
+  mica_json_free(doc);
   return status;
 }
 
@@ -233,7 +256,11 @@ static mica_status open_queries(const cli_args *a, search_job *job) {
   if (!encoder && !cli_on(a, "--text") && is_feature_file(a->operand[2]))
     return row_source_features(a->operand[2], cli_text(a, "--labels"), cli_text(a, "--part"),
                                &job->queries);
-  if (!encoder && job->index) encoder = mica_index_text(job->index, "encoder");
+  char *own = NULL;
+  mica_status status = encoder ? MICA_OK : search_text(job, "encoder", &own);
+  if (!status && own) status = open_encoded(a, own, 2, job);
+  mica_free(own);
+  if (status || job->encoder) return status;
   if (!encoder)
     return mica_fail(MICA_ERR_INVALID,
                      "%s: is no file of features; --encoder MODEL says what makes some of pictures "
@@ -260,30 +287,21 @@ static mica_status open_seen(search_job *job) {
 /* The label that --label names: by its number, or as the index calls it. */
 static mica_status open_label(search_job *job) {
   const char *name = cli_text(job->a, "--label");
-  const char *classes = job->index ? mica_index_text(job->index, "classes") : NULL;
-  job->want = -1;
-  if (!name) return MICA_OK;
-  mica_json_doc *doc = NULL;
-  mica_status status = classes ? mica_json_parse(classes, strlen(classes), &doc) : MICA_OK;
-  const mica_json *list = doc ? mica_json_root(doc) : NULL;
-  for (int64_t c = 0; list && c < mica_json_count(list) && !status; c++) {
-    const char *other = mica_json_string(mica_json_item(list, c));
-    if (other && strcmp(other, name) == 0) job->want = c;
-  }
-  mica_json_free(doc);
-  const size_t digits = job->want < 0 ? strspn(name, "0123456789") : 0;
+  const mica_json *list = job->classes ? mica_json_root(job->classes) : NULL;
+  job->want = list && name ? search_class_find(list, name) : -1;
+  if (!name || job->want >= 0) return MICA_OK;
+  const size_t digits = strspn(name, "0123456789");
   if (digits && !name[digits] && digits < 18) job->want = strtoll(name, NULL, 10);
-  if (!status && job->want < 0)
-    status = mica_fail(MICA_ERR_NOT_FOUND, "--label is '%s', which is no number%s", name,
-                       list ? " and no class of the index" : "");
-  return status;
+  return job->want >= 0 ? MICA_OK
+                        : mica_fail(MICA_ERR_NOT_FOUND, "--label is '%s', which is no number%s",
+                                    name, list ? " and no class of the index" : "");
 }
 
-mica_status search_open(const cli_args *a, bool collections, search_job *job) {
+mica_status search_open(const cli_args *a, search_job *job) {
   *job = (search_job){.a = a};
   cli_int(a, "--effort", 0, MOST_EFFORT, &job->effort); /* looked at by run */
   mica_status status = cli_engine(a, &job->engine);
-  if (!status) status = open_index(a, collections, job);
+  if (!status) status = open_index(a, job);
   if (!status) status = open_queries(a, job);
   /* A compatible model's rows begin with what the older one's index is asked with. */
   const int64_t wide = job->queries.width;
@@ -313,6 +331,7 @@ void search_close(search_job *job) {
   mica_free(job->seen);
   mica_free(job->only);
   mica_tensor_free(job->coarse);
+  mica_json_free(job->classes);
   mica_index_free(job->index);
   mica_collection_free(job->collection);
   mica_model_free(job->encoder);
@@ -417,12 +436,12 @@ static const cli_flag flags[] = {
     {"--out", "-o", "FILE", NULL,
      "build: the index, features.index; query: neighbours as .csv, .npz or .safetensors; eval: the "
      "measures of each query as .csv; curve: a figure, .svg; import: the index; export: a file of "
-     "FAISS, or .copy or .tsv for PostgreSQL"},
+     "FAISS, or .copy or .tsv for PostgreSQL, or of a collection one .index"},
     {"--metric", NULL, "M", NULL, "cosine, l2 or inner; cosine unless the specification says"},
     {"--spec", NULL, "INDEX", "exact",
      "which index: `mica list index` tells them and their options"},
     {"--encoder", NULL, "MODEL", NULL,
-     "make features of pictures; an index of pictures knows its own"},
+     "make features of pictures or texts; an index or collection of them knows its own"},
     {"--text", NULL, NULL, NULL,
      "what goes in, or asks, are the lines of a text (- is standard input), for an encoder of "
      "texts "

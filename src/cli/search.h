@@ -2,6 +2,7 @@
 #ifndef MICA_CLI_SEARCH_H
 #define MICA_CLI_SEARCH_H
 
+#include "base/json.h"
 #include "base/progress.h"
 #include "cli/row_source.h"
 
@@ -12,6 +13,7 @@ typedef struct search_job {
   mica_model *encoder;         /* NULL: queries are features */
   mica_index *index;           /* NULL: a collection */
   mica_collection *collection; /* NULL: an index */
+  mica_json_doc *classes;      /* the names of labels, an array; NULL: they have none */
   mica_index_metric metric;
   int64_t width; /* columns of the index */
   row_source queries;
@@ -23,10 +25,18 @@ typedef struct search_job {
   mica_time_left left;
 } search_job;
 
-/* Open what the verb's operands and flags name: an index, or with `collections` one that grows, and
- * queries. */
-mica_status search_open(const cli_args *a, bool collections, search_job *job);
+/* Open what the verb's operands and flags name: an index, or a collection, and queries. */
+mica_status search_open(const cli_args *a, search_job *job);
 void search_close(search_job *job);
+/* Rows of the index or collection, its specification (release with mica_free), and a text that is
+ * kept with it (NULL: none; likewise). */
+int64_t search_rows(const search_job *job);
+char *search_spec_of(const search_job *job);
+mica_status search_text(const search_job *job, const char *key, char **out);
+/* The name of a label, NULL where it has none. */
+const char *search_class(const search_job *job, int64_t label);
+/* The number of the class of this name in a list of names, -1: none. */
+int64_t search_class_find(const mica_json *list, const char *name);
 
 /* The next queries, up to `most` at once, and what each leaves out of its answer. */
 typedef struct search_piece {
@@ -53,8 +63,8 @@ typedef mica_status (*search_take_fn)(void *ctx, const mica_index_batch *batch);
 /* All rows of a source, so many at a time; `numbered`: with the ids that they have there. */
 mica_status search_add_rows(const cli_args *a, row_source *s, int64_t piece, bool numbered,
                             const mica_tensor *coarse, search_take_fn take, void *ctx);
-/* The features or pictures that operands from `first` on name. */
-mica_status search_open_rows(const cli_args *a, int first, search_job *job);
+/* The features or, with an encoder, the pictures or texts that operands from `first` on name. */
+mica_status search_open_rows(const cli_args *a, int first, const char *encoder, search_job *job);
 
 /* The n rows of --coarse in memory, NULL without the flag; some of them, side by side in the
  * buffer; a quantiser of them, as the specification says, for the builder's codes. */

@@ -1,5 +1,5 @@
-/* mica search curve: how many of the true neighbours an index finds, and how fast, the harder it
- * looks. */
+/* mica search curve: how many of the true neighbours an index, or a collection, finds, and how
+ * fast, the harder it looks. */
 #include "cli/search.h"
 
 #include <mica/report.h>
@@ -31,6 +31,13 @@ static mica_status take_queries(curve *c, int64_t most, search_piece *p) {
   return status;
 }
 
+/* Rows, or of a collection ids. */
+static mica_status ask(const curve *c, const mica_view *x, const mica_index_query_options *o,
+                       int64_t *row, double *score) {
+  return c->job.index ? mica_index_query(c->job.index, x, o, row, score)
+                      : mica_collection_query(c->job.collection, x, o, row, score, NULL);
+}
+
 /* One query of the piece, as its own question. */
 static mica_status ask_one(const curve *c, const search_piece *p, int64_t i,
                            mica_index_query_options o, int64_t *row, double *score) {
@@ -46,7 +53,7 @@ static mica_status ask_one(const curve *c, const search_piece *p, int64_t i,
   }
   if (o.self_id) o.self_id += i;
   if (o.seen_at) o.seen_at += i;
-  return mica_index_query(c->job.index, &x, &o, row, score);
+  return ask(c, &x, &o, row, score);
 }
 
 /* The share of the true neighbours that are found: by score, as equal rows may stand for each
@@ -89,12 +96,11 @@ static mica_status measure_all(curve *c, search_piece *p) {
   mica_index_query_options exact = p->o;
   exact.k = c->k;
   exact.exact = 1;
-  if (!status) status = mica_index_query(c->job.index, &p->x, &exact, row, truth);
+  if (!status) status = ask(c, &p->x, &exact, row, truth);
   const double enough = 0.9999;
   for (int64_t effort = 1; !status && c->n < most_points; effort *= 2) {
     status = measure(c, p, effort, truth, row, score);
-    if (!status && (c->at[c->n - 1].recall >= enough || effort >= mica_index_count(c->job.index)))
-      break;
+    if (!status && (c->at[c->n - 1].recall >= enough || effort >= search_rows(&c->job))) break;
   }
   mica_free(row);
   mica_free(truth);
@@ -115,7 +121,7 @@ static void print(const curve *c) {
 
 static mica_status draw(const curve *c, const char *path) {
   double x[most_points], y[most_points];
-  char *spec = mica_index_spec(c->job.index), title[160];
+  char *spec = search_spec_of(&c->job), title[160];
   mica_figure *figure = NULL;
   for (int32_t i = 0; i < c->n; i++) {
     x[i] = 1e6 * c->at[i].seconds;
@@ -124,7 +130,7 @@ static mica_status draw(const curve *c, const char *path) {
   const mica_series series = {.x = x, .y = y, .n = c->n};
   mica_line_chart_options o = MICA_LINE_CHART_OPTIONS;
   snprintf(title, sizeof title, "%s, %lld rows", spec ? spec : "index",
-           (long long)mica_index_count(c->job.index));
+           (long long)search_rows(&c->job));
   o.title = title;
   o.x.label = "microseconds a query";
   o.x.scale = MICA_AXIS_LOG;
@@ -143,7 +149,7 @@ int cli_search_curve(const cli_args *a) {
   const char *out = cli_text(a, "--out");
   if (a->n_operands < 3) return cli_usage(a, "expected curve INDEX QUERIES");
   if (!cli_int(a, "-k", 1, 10000, &c.k)) return EXIT_USAGE;
-  mica_status status = search_open(a, false, &c.job);
+  mica_status status = search_open(a, &c.job);
   if (!status) status = take_queries(&c, 500, &p);
   if (!status) status = measure_all(&c, &p);
   if (!status) print(&c);

@@ -29,13 +29,18 @@ typedef struct evaluation {
   mica_estimate *result[3];
 } evaluation;
 
+/* Whether rows of a collection have any is seen by their being right or not. */
+static bool has_labels(const search_job *job) {
+  return !job->index || mica_index_labels(job->index);
+}
+
 static mica_status read_truth(evaluation *e) {
   const char *path = cli_text(e->job.a, "--truth");
   const row_source *q = &e->job.queries;
   judgement *list = NULL;
   int64_t n = 0, words = 0, numbers = 0;
   if (!path) {
-    if (!q->label || !mica_index_labels(e->job.index))
+    if (!q->label || !has_labels(&e->job))
       return mica_fail(MICA_ERR_NOT_FOUND, "%s have no labels; --truth FILE says what is right",
                        q->label ? "the rows of the index" : "the queries");
     return MICA_OK;
@@ -108,7 +113,11 @@ static mica_status ask_piece(evaluation *e, search_piece *p, int round) {
   t.at = g.at;
   t.id = g.id;
   t.grade = g.grade;
-  if (!status) status = mica_retrieval_ask(e->retrieval[round], e->job.index, &p->x, &t, &p->o);
+  if (!status && e->job.index)
+    status = mica_retrieval_ask(e->retrieval[round], e->job.index, &p->x, &t, &p->o);
+  else if (!status)
+    status =
+        mica_retrieval_ask_collection(e->retrieval[round], e->job.collection, &p->x, &t, &p->o);
   graded_free(&g);
   return status;
 }
@@ -121,9 +130,9 @@ static mica_status begin(const cli_args *a, evaluation *e) {
   if (strcmp(ties, "against") != 0 && strcmp(ties, "id") != 0)
     return mica_fail(MICA_ERR_INVALID, "--ties is '%s', expected id or against", ties);
   o.seed = (uint64_t)e->seed;
-  mica_status status = search_open(a, false, &e->job);
+  mica_status status = search_open(a, &e->job);
   if (!status) status = read_truth(e);
-  char *spec = status ? NULL : mica_index_spec(e->job.index);
+  char *spec = status ? NULL : search_spec_of(&e->job);
   e->approximate = spec && strncmp(spec, "exact", 5) != 0 && !cli_on(a, "--exact");
   mica_free(spec);
   e->rounds = e->truth.revisited ? 3 : 1;
@@ -144,7 +153,7 @@ static mica_status measure(evaluation *e) {
     status = search_piece_next(&e->job, &p);
     if (status || !p.m) break;
     for (int64_t i = 0; i < p.m; i++) e->asked[n++] = p.self[i];
-    p.o.k = e->depth ? e->depth : mica_index_count(e->job.index);
+    p.o.k = e->depth ? e->depth : search_rows(&e->job);
     for (int i = 0; i < e->rounds && !status; i++) status = ask_piece(e, &p, i);
   }
   search_piece_end(&p);
@@ -185,11 +194,11 @@ static mica_status print_text(const evaluation *e) {
   if (!status) {
     const mica_retrieval *r = e->retrieval[0];
     printf("%lld queries, %lld rows", (long long)mica_retrieval_queries(r),
-           (long long)mica_index_count(e->job.index));
+           (long long)search_rows(&e->job));
     if (mica_retrieval_unanswerable(r))
       printf("; %lld queries have no right answer and are left out",
              (long long)mica_retrieval_unanswerable(r));
-    if (e->depth && e->depth < mica_index_count(e->job.index))
+    if (e->depth && e->depth < search_rows(&e->job))
       printf("; lists end at rank %lld: right answers beyond it count as not found",
              (long long)e->depth);
     if (e->approximate)
@@ -221,7 +230,7 @@ static mica_status print_json(const evaluation *e) {
   mica_json_writer w = {.out = &b};
   mica_json_begin_object(&w);
   mica_json_put_int(&w, "queries", mica_retrieval_queries(e->retrieval[0]));
-  mica_json_put_int(&w, "rows", mica_index_count(e->job.index));
+  mica_json_put_int(&w, "rows", search_rows(&e->job));
   mica_json_write_name(&w, "approximate");
   mica_json_write_bool(&w, e->approximate);
   for (int round = 0; round < e->rounds; round++) {

@@ -1,6 +1,8 @@
 /* mica search import, export: indices in the files of FAISS, rows as PostgreSQL copies them. */
 #include "cli/search.h"
 
+#include "base/file.h"
+
 #include <string.h>
 
 /* Files of FAISS begin with four letters, the first of which is I. */
@@ -45,6 +47,21 @@ static bool is_copy(const char *path) {
   return false;
 }
 
+/* An index file, or a collection as one index. */
+static mica_status open_either(const cli_args *a, search_job *job, const char *path) {
+  if (!mica_is_folder(a->operand[1]))
+    return mica_index_open(job->engine, a->operand[1], &job->index);
+  mica_status status = mica_collection_open(job->engine, a->operand[1], &job->collection);
+  if (!status && !mica_collection_count(job->collection))
+    status = mica_fail(MICA_ERR_INVALID, "%s: there are no rows in it", a->operand[1]);
+  return status ? status : mica_collection_index(job->collection, NULL, path, &job->index);
+}
+
+static bool is_index(const char *path) {
+  const char *dot = strrchr(path, '.');
+  return dot && strcmp(dot, ".index") == 0;
+}
+
 /* What PostgreSQL is told to take the file in. */
 static void print_statements(const mica_index *index, const char *out) {
   static const char *const operators[] = {"vector_cosine_ops", "vector_l2_ops", "vector_ip_ops"};
@@ -64,8 +81,16 @@ int cli_search_export(const cli_args *a) {
   const char *out = cli_text(a, "--out");
   if (a->n_operands != 2) return cli_usage(a, "expected export INDEX -o FILE");
   if (!out) return cli_usage(a, "export to which file? -o FILE.faiss, or FILE.copy");
+  if (is_index(out) && !mica_is_folder(a->operand[1]))
+    return cli_usage(a, "%s: a collection is exported to an .index, an index to .faiss or .copy",
+                     a->operand[1]);
   mica_status status = cli_engine(a, &job.engine);
-  if (!status) status = mica_index_open(job.engine, a->operand[1], &job.index);
+  if (!status) status = open_either(a, &job, is_index(out) ? out : NULL);
+  if (!status && is_index(out)) {
+    cli_result(a, "index", out);
+    search_close(&job);
+    return EXIT_OK;
+  }
   if (!status)
     status = is_copy(out) ? mica_index_export_copy(job.index, out)
                           : mica_index_export_faiss(job.index, out);

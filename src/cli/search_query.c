@@ -71,13 +71,19 @@ static void put_lines(const search_job *job, const answers *t, int64_t i, mica_b
       mica_bytes_byte(b, ',');
       mica_bytes_csv(b, answer_name(job, t, at, name, sizeof name));
     }
+    if (job->classes) {
+      const char *class = search_class(job, t->label[at]);
+      mica_bytes_byte(b, ',');
+      mica_bytes_csv(b, class ? class : "");
+    }
     mica_bytes_byte(b, '\n');
   }
 }
 
 static void put_head(const search_job *job, mica_bytes *b) {
-  mica_bytes_printf(b, "query,rank,id,%s%s%s\n", search_score_name(job),
-                    has_labels(job) ? ",label" : "", has_names(job) ? ",name" : "");
+  mica_bytes_printf(b, "query,rank,id,%s%s%s%s\n", search_score_name(job),
+                    has_labels(job) ? ",label" : "", has_names(job) ? ",name" : "",
+                    job->classes ? ",class" : "");
 }
 
 /* The same as one JSON line. */
@@ -100,6 +106,8 @@ static void put_json(const search_job *job, const answers *t, int64_t i, mica_by
     mica_json_put_double(&w, search_score_name(job), search_score(job, t->score[at]));
     if (has_labels(job)) mica_json_put_int(&w, "label", t->label[at]);
     if (has_names(job)) mica_json_put_text(&w, "name", answer_name(job, t, at, name, sizeof name));
+    if (search_class(job, t->label[at]))
+      mica_json_put_text(&w, "class", search_class(job, t->label[at]));
     mica_json_end_object(&w);
   }
   mica_json_end_array(&w);
@@ -231,7 +239,7 @@ int cli_search_query(const cli_args *a) {
   const char *out = cli_text(a, "--out");
   if (a->n_operands < 3) return cli_usage(a, "expected query INDEX QUERIES");
   if (!cli_int(a, "-k", 1, 1000000, &k) || !cli_int(a, "--show", 1, 90, &shown)) return EXIT_USAGE;
-  mica_status status = search_open(a, true, &job);
+  mica_status status = search_open(a, &job);
   if (!status) status = answer_all(&job, k, shown, out);
   if (!status && out) cli_result(a, "neighbours", out);
   /* Behind lines on standard output there is no place for one of another kind. */

@@ -276,6 +276,88 @@ mica_status mica_collection_compact(mica_collection *collection) {
   return mica_collection_change_end(&h, status);
 }
 
+/* ---- texts ---- */
+
+mica_status mica_collection_set_text(mica_collection *collection, const char *key,
+                                     const char *value) {
+  int64_t none = 0;
+  mica_collection_change h;
+  mica_status status = mica_collection_change_begin(collection, &h);
+  if (!status) status = keep_without(&h, NULL, 0, &none);
+  if (!status) status = mica_collection_state_note(h.after, key, value);
+  return mica_collection_change_end(&h, status);
+}
+
+mica_status mica_collection_text(mica_collection *collection, const char *key, char **out) {
+  mica_collection_state *s = mica_collection_state_take(collection);
+  mica_status status = MICA_OK;
+  *out = NULL;
+  for (int64_t i = 0; i < s->notes && !*out && !status; i++)
+    if (strcmp(s->note[i].key, key) == 0 && !(*out = mica_strdup(s->note[i].value)))
+      status = MICA_ERR_MEMORY;
+  mica_collection_state_drop(collection, s);
+  return status;
+}
+
+/* ---- all rows ---- */
+
+typedef struct entry {
+  int64_t id, label;
+} entry;
+
+static int by_entry(const void *a, const void *b) {
+  return by_value(&((const entry *)a)->id, &((const entry *)b)->id);
+}
+
+static mica_status list_rows(const mica_collection_state *s, entry *all, int64_t *id,
+                             int64_t *label) {
+  int64_t n = 0;
+  if (!all || !id || !label) return MICA_ERR_MEMORY;
+  for (int64_t g = 0; g < s->n; g++) {
+    const mica_index *x = s->segment[g].at->index;
+    for (int64_t row = 0; row < mica_index_count(x); row++)
+      if (mica_collection_segment_has(&s->segment[g], row))
+        all[n++] = (entry){x->id[row], x->label ? x->label[row] : MICA_CLASS_NONE};
+  }
+  if (n) qsort(all, (size_t)n, sizeof *all, by_entry);
+  for (int64_t i = 0; i < n; i++) id[i] = all[i].id, label[i] = all[i].label;
+  return MICA_OK;
+}
+
+mica_status mica_collection_rows(mica_collection *collection, int64_t *n, int64_t **id,
+                                 int64_t **label) {
+  mica_collection_state *s = mica_collection_state_take(collection);
+  entry *all = mica_realloc_array(NULL, (size_t)s->rows + 1, sizeof *all);
+  *n = s->rows;
+  *id = mica_realloc_array(NULL, (size_t)s->rows + 1, sizeof **id);
+  *label = mica_realloc_array(NULL, (size_t)s->rows + 1, sizeof **label);
+  const mica_status status = list_rows(s, all, *id, *label);
+  mica_collection_state_drop(collection, s);
+  mica_free(all);
+  if (!status) return MICA_OK;
+  mica_free(*id);
+  mica_free(*label);
+  *id = *label = NULL;
+  *n = 0;
+  return status;
+}
+
+mica_status mica_collection_index(mica_collection *collection, const char *spec, const char *path,
+                                  mica_index **out) {
+  mica_index_builder *b = NULL;
+  mica_collection_state *s = mica_collection_state_take(collection);
+  *out = NULL;
+  mica_status status = mica_index_builder_create(collection->engine, spec ? spec : collection->spec,
+                                                 collection->width, path, &b);
+  for (int64_t i = 0; i < s->notes && !status; i++)
+    status = mica_index_builder_set_text(b, s->note[i].key, s->note[i].value);
+  for (int64_t i = 0; i < s->n && !status; i++) status = add_living(&s->segment[i], b);
+  if (!status) status = mica_index_builder_finish(b, out);
+  mica_index_builder_free(b);
+  mica_collection_state_drop(collection, s);
+  return status;
+}
+
 /* ---- the collection ---- */
 
 void mica_collection_free(mica_collection *collection) {

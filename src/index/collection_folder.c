@@ -45,6 +45,11 @@ void mica_collection_state_drop(mica_collection *c, mica_collection_state *s) {
   pthread_mutex_unlock(&c->lock);
   if (!last) return;
   for (int64_t i = 0; i < s->n; i++) mica_collection_segment_close(c, &s->segment[i]);
+  for (int64_t i = 0; i < s->notes; i++) {
+    mica_free(s->note[i].key);
+    mica_free(s->note[i].value);
+  }
+  mica_free(s->note);
   mica_free(s->segment);
   mica_free(s);
 }
@@ -82,6 +87,27 @@ mica_status mica_collection_state_keep(mica_collection *c, mica_collection_state
   pthread_mutex_unlock(&c->lock);
   to->n++;
   to->rows += s->rows;
+  return MICA_OK;
+}
+
+mica_status mica_collection_state_note(mica_collection_state *s, const char *key,
+                                       const char *value) {
+  char *copy = mica_strdup(value);
+  if (!copy) return MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < s->notes; i++)
+    if (strcmp(s->note[i].key, key) == 0) {
+      mica_free(s->note[i].value);
+      s->note[i].value = copy;
+      return MICA_OK;
+    }
+  mica_collection_note *grown = mica_realloc_array(s->note, (size_t)s->notes + 1, sizeof *grown);
+  if (grown) s->note = grown;
+  char *name = grown ? mica_strdup(key) : NULL;
+  if (!name) {
+    mica_free(copy);
+    return MICA_ERR_MEMORY;
+  }
+  s->note[s->notes++] = (mica_collection_note){name, copy};
   return MICA_OK;
 }
 
@@ -198,6 +224,17 @@ static mica_status read_head(mica_collection *c, const mica_json *root, mica_col
   return MICA_OK;
 }
 
+static mica_status read_notes(const mica_collection *c, const mica_json *texts,
+                              mica_collection_state *to) {
+  mica_status status = MICA_OK;
+  for (int64_t i = 0; texts && i < mica_json_count(texts) && !status; i++) {
+    const char *key = mica_json_name(texts, i), *value = mica_json_string(mica_json_item(texts, i));
+    if (!key || !value) return fail_at(c, "texts: expected an object of texts");
+    status = mica_collection_state_note(to, key, value);
+  }
+  return status;
+}
+
 static mica_status read_once(mica_collection *c, mica_collection_state **out) {
   char *path = mica_path_join(c->path, MICA_COLLECTION_FILE);
   mica_json_doc *doc = NULL;
@@ -206,6 +243,7 @@ static mica_status read_once(mica_collection *c, mica_collection_state **out) {
   if (!status) status = mica_json_read(path, (size_t)1 << 26, &doc);
   const mica_json *root = doc ? mica_json_root(doc) : NULL;
   if (!status) status = read_head(c, root, s);
+  if (!status) status = read_notes(c, mica_json_get(root, "texts"), s);
   if (!status) status = read_segments(c, mica_json_get(root, "segments"), s);
   mica_json_free(doc);
   mica_free(path);
@@ -246,6 +284,12 @@ mica_status mica_collection_state_write(const mica_collection *c, const mica_col
   mica_json_put_int(&w, "width", c->width);
   mica_json_put_int(&w, "next_id", s->next_id);
   mica_json_put_int(&w, "next_file", s->next_file);
+  if (s->notes) {
+    mica_json_write_name(&w, "texts");
+    mica_json_begin_object(&w);
+    for (int64_t i = 0; i < s->notes; i++) mica_json_put_text(&w, s->note[i].key, s->note[i].value);
+    mica_json_end_object(&w);
+  }
   mica_json_write_name(&w, "segments");
   mica_json_begin_array(&w);
   for (int64_t i = 0; i < s->n; i++) {
@@ -325,6 +369,9 @@ mica_status mica_collection_change_begin(mica_collection *c, mica_collection_cha
   if (!status) {
     h->after->next_id = h->before->next_id;
     h->after->next_file = h->before->next_file;
+    for (int64_t i = 0; i < h->before->notes && !status; i++)
+      status =
+          mica_collection_state_note(h->after, h->before->note[i].key, h->before->note[i].value);
   }
   return status;
 }

@@ -28,10 +28,17 @@ typedef struct mica_collection_segment {
   int64_t rows;    /* that count */
 } mica_collection_segment;
 
+/* A text that is kept with the rows. */
+typedef struct mica_collection_note {
+  char *key, *value;
+} mica_collection_note;
+
 typedef struct mica_collection_state {
   int64_t owners;
   mica_collection_segment *segment;
   int64_t n, rows, next_id, next_file;
+  mica_collection_note *note;
+  int64_t notes;
 } mica_collection_state;
 
 struct mica_collection {
@@ -60,6 +67,9 @@ void mica_collection_state_drop(mica_collection *c, mica_collection_state *s);
 /* The same segment in another state, with a bitmap of its own. */
 mica_status mica_collection_state_keep(mica_collection *c, mica_collection_state *to,
                                        const mica_collection_segment *from);
+/* Set or replace a text of a state that is not in force yet. */
+mica_status mica_collection_state_note(mica_collection_state *s, const char *key,
+                                       const char *value);
 /* What the folder says now. */
 mica_status mica_collection_state_read(mica_collection *c, mica_collection_state **out);
 /* Make it the present one. */
