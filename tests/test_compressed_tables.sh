@@ -51,3 +51,28 @@ head += " " * (-(len(head) + 11) % 64) + "\n"
 import struct
 open("clicks.npy", "wb").write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + bytes(16))'
 check "no matrix" says "no matrix of floats" "$mica" fit compress int --data clicks.npy
+
+# ---- the vectors of a click model ----
+
+check "a model with a plain table" "${train[@]}" -o plain.mica
+value() { sed -n "s/.*\"$1\": *\([0-9.e-]*\).*/\1/p" "$2" | tail -n 1; }
+near() { awk -v a="$1" -v b="$2" -v by="$3" 'BEGIN { d = a - b; exit !(a != "" && b != "" && d <= by && d >= -by) }'; }
+check "its vectors compressed, by what its answers are worth" sh -c "'$mica' fit compress int --bytes 0.5 --encoder plain.mica --data clicks.csv --json >int.json"
+"$mica" eval plain.mica --data clicks.csv --json >eval.json
+check "the whole table's AUROC is that of eval" near "$(value full_auroc int.json)" "$(value auroc eval.json)" 1e-6
+check "8 bits cost little" near "$(value auroc int.json)" "$(value full_auroc int.json)" 0.01
+check "and tell the log loss" near "$(value log_loss int.json)" "$(value full_log_loss int.json)" 0.02
+check "all methods in a table" has "^\(as they are\) +10,208 .* 0 +0\.[0-9]+$" "$mica" fit compress --bytes 0.3 --encoder plain.mica --data clicks.csv -o vectors.table
+check "which says what it asked" grep -q '^3000 rows of the log (all)' out
+check "the best is written" has "codes +uint8|projections +float32" "$mica" info vectors.table
+check "few bytes cost much" sh -c "'$mica' fit compress prune --bytes 0.1 --encoder plain.mica --data clicks.csv --json >prune.json"
+check "which is told" sh -c "awk -v a='$(value auroc prune.json)' -v b='$(value full_auroc prune.json)' 'BEGIN { exit !(a < b - 0.05) }'"
+check "the model is as it was" sh -c "'$mica' eval plain.mica --data clicks.csv --json | cmp - eval.json"
+sed 's/,[01]$//' clicks.csv >nolabel.csv
+grep -v ',0$' clicks.csv >one.csv
+compress=("$mica" fit compress int --encoder)
+check "a log without labels" says "no row with a label" "${compress[@]}" plain.mica --data nolabel.csv
+check "a log of clicks alone" says "one label alone" "${compress[@]}" plain.mica --data one.csv
+check "no log" says "with --encoder, a log" "${compress[@]}" plain.mica
+check "a table that is compressed already" says "plain table of vectors" "${compress[@]}" a.mica --data clicks.csv
+check "a model that is not there" says "none.mica" "${compress[@]}" none.mica --data clicks.csv

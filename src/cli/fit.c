@@ -486,8 +486,10 @@ const cli_verb verb_fit = {
     "birds.mica\n"
     "  mica fit --describe kite --encoder birds.mica 'a forked tail' 'reddish back'\n"
     "  mica fit compress pq svd int --bytes 0.25 --data vectors.npy -o vectors.table\n"
+    "  mica fit compress --bytes 0.1 --encoder clicks.mica --data log.csv\n"
     "  mica fit --add-class bolt --encoder parts.mica bolt1.jpg bolt2.jpg bolt3.jpg\n"
     "`mica list estimator` tells the estimators and their options. With `compress` the operands "
     "are\n"
     "ways to keep a finished matrix in fewer bytes (`mica list embedding`), compared by the true\n"
-    "neighbours that they keep."};
+    "neighbours that they keep; with --encoder those of a click model, whose answers to a log tell\n"
+    "what they are worth."};

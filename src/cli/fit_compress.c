@@ -1,5 +1,8 @@
-/* mica fit compress: a finished matrix in fewer bytes, with what that costs its neighbours. */
+/* mica fit compress: a finished matrix in fewer bytes, with what that costs its neighbours or, of
+ * the vectors of a click model, its answers. */
 #include "cli/compress.h"
+#include "cli/features.h"
+#include "cli/table.h"
 
 #include "base/buffer.h"
 #include "base/json.h"
@@ -21,7 +24,19 @@ typedef struct outcome {
   char spec[256], why[256]; /* why: it could not be done; "": it was */
   mica_embedding_facts facts;
   double error, recall, seconds, lookup; /* lookup: microseconds a row */
+  double auroc, log_loss;                /* of a click model; NaN: there is none */
 } outcome;
+
+/* A click model whose vectors are the matrix, and a log that says what they are worth. */
+typedef struct clicks {
+  mica_model *model;
+  mica_param *vectors;
+  mica_columns *columns;
+  mica_data_table *table;
+  mica_stream stream;
+  const char *part;
+  outcome full;
+} clicks;
 
 typedef struct job {
   const cli_args *a;
@@ -31,6 +46,7 @@ typedef struct job {
   int64_t *query; /* rows that are asked about */
   int64_t *truth; /* [queries, NEAREST] */
   float *decoded; /* [n, d] */
+  clicks clicks;  /* model NULL: a matrix alone */
   outcome outcome[METHODS];
   int n_outcomes, best;
 } job;
@@ -55,6 +71,57 @@ static mica_status read_matrix(const char *path, mica_tensor **out) {
   mica_archive_close(a);
   return status;
 }
+
+/* ---- a click model ---- */
+
+static void clicks_free(clicks *c) {
+  mica_table_stream_free(&c->stream);
+  mica_data_table_free(c->table);
+  mica_columns_free(c->columns);
+  mica_model_free(c->model);
+}
+
+static mica_status open_clicks(const cli_args *a, mica_engine *engine, clicks *c) {
+  const char *name = cli_text(a, "--encoder");
+  mica_data_table_options o = MICA_DATA_TABLE_OPTIONS;
+  mica_status status = open_model(engine, name, &c->model);
+  if (status != MICA_OK) return status;
+  const mica_net *net = mica_model_net(c->model);
+  c->vectors = mica_params_find(mica_net_params(net), "embedding.weight");
+  if (mica_net_problem(net)->fields == 0 || mica_net_problem(net)->classes != 2 || !c->vectors)
+    return mica_fail(MICA_ERR_UNSUPPORTED,
+                     "%s: no click model with a plain table of vectors (embedding.weight)", name);
+  status = mica_model_read_columns(c->model, &c->columns);
+  o.columns = c->columns;
+  o.validation = 0;
+  o.strict = cli_on(a, "--strict");
+  if (status == MICA_OK) status = mica_data_table_open(cli_text(a, "--data"), &o, &c->table);
+  if (status != MICA_OK) return status;
+  cli_table_skipped(mica_data_table_skipped(c->table), mica_data_table_skipped_text(c->table));
+  const bool test = mica_data_table_part_count(c->table, MICA_PART_TEST) > 0;
+  c->part = test ? "test part" : "all";
+  if (!test && !mica_data_table_part_count(c->table, MICA_PART_TRAIN))
+    return mica_fail(MICA_ERR_INVALID, "%s: no row with a label", cli_text(a, "--data"));
+  return mica_table_stream_create(c->table, test ? MICA_PART_TEST : MICA_PART_TRAIN, 1024, false, 0,
+                                  &c->stream);
+}
+
+/* What the model's answers are worth with these vectors. */
+static mica_status ask_clicks(clicks *c, const float *vectors, int64_t n, outcome *o) {
+  mica_evaluation e = {0};
+  memcpy(mica_param_write(c->vectors), vectors, (size_t)n * sizeof *vectors);
+  mica_status status = mica_evaluate(mica_model_net(c->model), &c->stream, false, false, &e);
+  o->auroc = e.auroc;
+  o->log_loss = e.loss;
+  mica_evaluation_clear(&e);
+  if (status == MICA_OK && isnan(o->auroc))
+    status =
+        mica_fail(MICA_ERR_INVALID, "the log has rows of one label alone: what the vectors are "
+                                    "worth cannot be seen");
+  return status;
+}
+
+/* ---- a matrix ---- */
 
 /* The nearest other rows of each row that is asked about, in `rows`, as those are in x. */
 static mica_status neighbours(const job *j, const float *rows, int64_t *out) {
@@ -120,6 +187,8 @@ static mica_status measure(job *j, const mica_packed_embedding *p, outcome *o) {
   if (status == MICA_OK) status = neighbours(j, j->decoded, got);
   o->error = lost(j);
   o->recall = share_found(j, got);
+  if (status == MICA_OK && j->clicks.model)
+    status = ask_clicks(&j->clicks, j->decoded, j->n * j->d, o);
   mica_packed_embedding_describe(p, &o->facts);
   mica_free(got);
   mica_free(rows);
@@ -142,7 +211,10 @@ static mica_status try_method(job *j, const char *method, const char *bytes, int
   }
   if (status == MICA_OK) status = measure(j, p, o);
   const char *out = cli_text(j->a, "--out");
-  const bool better = status == MICA_OK && (j->best < 0 || o->recall > j->outcome[j->best].recall);
+  const outcome *best = j->best < 0 ? NULL : &j->outcome[j->best];
+  const bool better =
+      status == MICA_OK &&
+      (!best || (j->clicks.model ? o->auroc > best->auroc : o->recall > best->recall));
   if (better) j->best = j->n_outcomes - 1;
   if (better && out) status = mica_packed_embedding_save(p, out);
   mica_packed_embedding_free(p);
@@ -151,16 +223,35 @@ static mica_status try_method(job *j, const char *method, const char *bytes, int
 
 /* ---- telling ---- */
 
+static mica_status print_clicks(const job *j, mica_table *table, const outcome *o) {
+  if (!j->clicks.model) return MICA_OK;
+  mica_status status = mica_table_number(table, o->auroc, 5);
+  if (status == MICA_OK) status = mica_table_number(table, o->auroc - j->clicks.full.auroc, 2);
+  return status == MICA_OK ? mica_table_number(table, o->log_loss, 4) : status;
+}
+
+/* The vectors as they are, which all others are compared with. */
+static mica_status print_full(const job *j, mica_table *table) {
+  mica_status status = mica_table_text(table, "(as they are)");
+  if (status == MICA_OK) status = mica_table_integer(table, 4 * j->n * j->d);
+  const double values[] = {1, 0, 1};
+  for (int i = 0; i < 3 && status == MICA_OK; i++) status = mica_table_number(table, values[i], 4);
+  for (int i = 0; i < 2 && status == MICA_OK; i++) status = mica_table_text(table, "");
+  return status == MICA_OK ? print_clicks(j, table, &j->clicks.full) : status;
+}
+
 static mica_status print_table(const job *j) {
-  static const char *const heads[] = {"bytes",     "share",  "lost squares",
-                                      "recall@10", "fit, s", "us a row"};
+  static const char *const heads[] = {"bytes",    "share", "lost squares", "recall@10", "fit, s",
+                                      "us a row", "AUROC", "gained",       "log loss"};
+  const size_t columns = j->clicks.model ? 9 : 6;
   mica_table *table = NULL;
   mica_table_options how = MICA_TABLE_OPTIONS;
   char *text = NULL;
   mica_status status = mica_table_create(&table);
   if (status == MICA_OK) status = mica_table_column(table, "method", MICA_ALIGN_LEFT);
-  for (size_t i = 0; i < sizeof heads / sizeof *heads && status == MICA_OK; i++)
+  for (size_t i = 0; i < columns && status == MICA_OK; i++)
     status = mica_table_column(table, heads[i], MICA_ALIGN_RIGHT);
+  if (status == MICA_OK && j->clicks.model) status = print_full(j, table);
   for (int i = 0; i < j->n_outcomes && status == MICA_OK; i++) {
     const outcome *o = &j->outcome[i];
     if (*o->why) continue;
@@ -171,8 +262,14 @@ static mica_status print_table(const job *j) {
     if (status == MICA_OK) status = mica_table_number(table, o->recall, 4);
     if (status == MICA_OK) status = mica_table_number(table, o->seconds, 2);
     if (status == MICA_OK) status = mica_table_number(table, o->lookup, 3);
+    if (status == MICA_OK) status = print_clicks(j, table, o);
   }
   if (status == MICA_OK) status = mica_table_render(table, &how, &text);
+  if (status == MICA_OK && j->clicks.model)
+    printf("%lld rows of the log (%s)\n",
+           (long long)mica_data_table_part_count(
+               j->clicks.table, *j->clicks.part == 't' ? MICA_PART_TEST : MICA_PART_TRAIN),
+           j->clicks.part);
   if (status == MICA_OK) printf("%s", text);
   for (int i = 0; i < j->n_outcomes; i++)
     if (*j->outcome[i].why) printf("%s\n", j->outcome[i].why);
@@ -194,6 +291,12 @@ static void print_json(const job *j) {
     mica_json_put_double(&w, "lost", *o->why ? NAN : o->error);
     mica_json_put_double(&w, "recall", *o->why ? NAN : o->recall);
     mica_json_put_double(&w, "fit_seconds", o->seconds);
+    if (j->clicks.model) {
+      mica_json_put_double(&w, "auroc", *o->why ? NAN : o->auroc);
+      mica_json_put_double(&w, "full_auroc", j->clicks.full.auroc);
+      mica_json_put_double(&w, "log_loss", *o->why ? NAN : o->log_loss);
+      mica_json_put_double(&w, "full_log_loss", j->clicks.full.log_loss);
+    }
     mica_json_end_object(&w);
     mica_bytes_byte(&b, 0);
     if (b.data) printf("%s\n", b.data);
@@ -205,11 +308,19 @@ static int compress(job *j) {
   const cli_args *a = j->a;
   const char *data = cli_text(a, "--data"), *out = cli_text(a, "--out");
   int64_t seed;
-  if (!data) return cli_usage(a, "--data is missing: a file with the matrix");
+  const bool of_model = cli_text(a, "--encoder") != NULL;
+  if (!data)
+    return cli_usage(a, "--data is missing: a file with the matrix or, with --encoder, a log");
   if (a->n_operands > METHODS) return cli_usage(a, "at most %d methods", METHODS - 1);
   if (!cli_int(a, "--seed", 0, INT64_MAX, &seed)) return EXIT_USAGE;
   mica_status status = cli_engine(a, &j->engine);
-  if (status == MICA_OK) status = read_matrix(data, &j->x);
+  if (status == MICA_OK && of_model) status = open_clicks(a, j->engine, &j->clicks);
+  if (status == MICA_OK && of_model) {
+    const mica_view v = mica_tensor_view(mica_param_value(j->clicks.vectors));
+    status = mica_tensor_from_view(&v, MICA_F32, &j->x);
+  } else if (status == MICA_OK) {
+    status = read_matrix(data, &j->x);
+  }
   if (status != MICA_OK) return cli_failed(a);
   j->n = mica_tensor_dim(j->x, 0);
   j->d = mica_tensor_dim(j->x, 1);
@@ -227,6 +338,8 @@ static int compress(job *j) {
     status = neighbours(j, mica_tensor_data(j->x), j->truth);
   }
   mica_free(order);
+  if (status == MICA_OK && of_model)
+    status = ask_clicks(&j->clicks, mica_tensor_data(j->x), j->n * j->d, &j->clicks.full);
   const int given = a->n_operands - 1, n = given ? given : (int)(sizeof usual / sizeof *usual);
   for (int i = 0; i < n && status == MICA_OK; i++)
     status = try_method(j, given ? a->operand[i + 1] : usual[i], cli_text(a, "--bytes"), seed);
@@ -248,6 +361,7 @@ int cli_fit_compress(const cli_args *a) {
   mica_free(j.truth);
   mica_free(j.query);
   mica_tensor_free(j.x);
+  clicks_free(&j.clicks);
   mica_engine_free(j.engine);
   return code;
 }
