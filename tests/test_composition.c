@@ -196,6 +196,11 @@ static const char *small(const char *name) {
                                           "clip:dim=6:patch=4:vision_dim=8:vision_depth=1:"
                                           "vision_heads=2:text_dim=4:text_depth=1:text_heads=2"},
                                          {"bert", "bert:dim=8:depth=1:heads=2:hidden=12"},
+                                         {"gpt", "gpt:dim=8:depth=1:heads=2"},
+                                         {"dual", "dual:dim=6:widths=3,4:words=4:hidden=5"},
+                                         {"pointnet", "pointnet:widths=4,6:hidden=5"},
+                                         {"efficientnet", "efficientnet:width=0.1:depth=0.1"},
+                                         {"mobilenet", "mobilenet:width=0.1"},
                                          {"deepfm", "deepfm:dim=3:hidden=5"},
                                          {"dcn", "dcn:dim=3:layers=2:hidden=5"},
                                          {"dcnv2", "dcnv2:dim=3:hidden=5:rank=2:experts=2"},
