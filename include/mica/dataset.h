@@ -65,7 +65,18 @@ typedef struct mica_dataset_options {
  * - a list: FILE.csv, .tsv or .txt (.gz too), or "-", lines "path TAB label" on standard input. A
  *   header names the columns path (or file_name, image), label (or class, caption, text) and, if
  *   there, part (train, val, test); without one they come in this order. Paths are relative to the
- * file's folder. The classes are the labels, sorted (as numbers when all of them are).
+ *   file's folder. The classes are the labels, sorted (as numbers when all of them are). A column
+ *   `box`, "LEFT TOP RIGHT BOTTOM" in pixels or empty, says which part of a picture is meant.
+ * - a table of Google Landmarks v2: a header with the columns id and landmark_id (train.csv,
+ *   index_image_to_landmark.csv), landmark_id and images (train_clean.csv), id and landmarks
+ *   (recognition_solution.csv: the first landmark, or "none"), or id (index.csv, test.csv:
+ *   one class "unknown"). The picture is FOLDER/a/b/c/abc....jpg, where FOLDER is the first that is
+ *   there of train, index or test (the word that the file's name begins with; recognition and
+ *   retrieval: test) beside the file, the same beside the file's folder, and the file's own.
+ * - FILE.pkl: see mica_revisited_open. The images are the training part, the queries, each cut to
+ *   its box, the test part; all are one class, of the folder's name. The pictures are in jpg/
+ *   beside the file, or beside it, NAME.jpg. Such a set is strict, and nothing is held out: numbers
+ *   are those of the file, queries behind the images.
  * - arrays: FILE.npz or .safetensors with images and labels (or x, y), or those of the parts:
  *   train_images, train_labels, val_..., test_... (MedMNIST), x_train, y_train, x_val, ..., x_test,
  *   ... (Keras). Images are [N,H,W], [N,H,W,C] or [N,C,H,W], C 1 or 3 (the last axis is the
@@ -176,6 +187,42 @@ MICA_API mica_status mica_item_list_read(const char *path, mica_item_list **out)
  * there twice, is an error, and so is a list without entries. */
 MICA_API mica_status mica_item_list_find(const mica_item_list *list, const mica_dataset *ds,
                                          mica_part part, int64_t *item);
+
+/* ---- revisited Oxford and Paris ---- */
+
+/* The ground truth of retrieval sets in the manner of revisited Oxford and Paris (Radenovic et al.
+ * 2018): images, queries with a box each, and for each query the images that are easy, hard or junk
+ * for it; other images are wrong answers. The file (gnd_roxford5k.pkl) is a pickle of
+ * {'imlist': names, 'qimlist': names, 'gnd': [{'bbx': 4 numbers, 'easy': [..], 'hard': [..],
+ * 'junk': [..]}, ..]}, lists or NumPy arrays. It is read as data: nothing in it is run, and what is
+ * anything else is refused.
+ *
+ * mica_dataset_open takes such a file as well. */
+typedef struct mica_revisited mica_revisited;
+
+typedef enum mica_revisited_answers {
+  MICA_ANSWERS_EASY,
+  MICA_ANSWERS_HARD,
+  MICA_ANSWERS_JUNK
+} mica_revisited_answers;
+
+/* MICA_ERR_FORMAT for a file that is no such truth, MICA_ERR_UNSUPPORTED for one that wants to call
+ * something. */
+MICA_API mica_status mica_revisited_open(const char *path, mica_revisited **out);
+/* NULL does nothing. */
+MICA_API void mica_revisited_free(mica_revisited *r);
+MICA_API int64_t mica_revisited_images(const mica_revisited *r);
+MICA_API int64_t mica_revisited_queries(const mica_revisited *r);
+/* The name of an image, of a query, without folder and ending; NULL out of range. Borrowed. */
+MICA_API const char *mica_revisited_image(const mica_revisited *r, int64_t i);
+MICA_API const char *mica_revisited_query(const mica_revisited *r, int64_t q);
+/* The box of query q in its picture, left, top, right, bottom, in pixels; false where it has none
+ * or is out of range. */
+MICA_API bool mica_revisited_box(const mica_revisited *r, int64_t q, double box[4]);
+/* The numbers of query q's images of this kind, ascending, no image in two lists; *n is how many.
+ * Borrowed. */
+MICA_API const int64_t *mica_revisited_list(const mica_revisited *r, int64_t q,
+                                            mica_revisited_answers kind, int64_t *n);
 
 /* ---- pictures with and without defects ---- */
 

@@ -19,6 +19,7 @@ void mica_dataset_free(mica_dataset *ds) {
   for (int32_t i = 0; i < ds->n_blocks; i++) mica_tensor_free(ds->block[i]);
   mica_free(ds->classes);
   mica_free(ds->block);
+  mica_free(ds->box);
   mica_free(ds->item);
   mica_free(ds->part);
   mica_free(ds->path);
@@ -64,10 +65,11 @@ static mica_status open_items(mica_dataset *ds) {
   static const struct {
     const char *ending;
     mica_status (*open)(mica_dataset *ds);
-  } files[] = {{".csv", mica_dataset_open_list},    {".tsv", mica_dataset_open_list},
-               {".txt", mica_dataset_open_list},    {".csv.gz", mica_dataset_open_list},
-               {".tsv.gz", mica_dataset_open_list}, {".txt.gz", mica_dataset_open_list},
-               {".npz", mica_dataset_open_archive}, {".safetensors", mica_dataset_open_archive}};
+  } files[] = {{".csv", mica_dataset_open_list},     {".tsv", mica_dataset_open_list},
+               {".txt", mica_dataset_open_list},     {".csv.gz", mica_dataset_open_list},
+               {".tsv.gz", mica_dataset_open_list},  {".txt.gz", mica_dataset_open_list},
+               {".npz", mica_dataset_open_archive},  {".safetensors", mica_dataset_open_archive},
+               {".pkl", mica_dataset_open_revisited}};
   const char *path = ds->path;
   if (strcmp(path, "-") == 0) return mica_dataset_open_list(ds);
   if (mica_is_folder(path)) return open_folder(ds);
@@ -76,8 +78,8 @@ static mica_status open_items(mica_dataset *ds) {
   for (size_t i = 0; i < sizeof files / sizeof *files; i++)
     if (ends_with(path, files[i].ending)) return files[i].open(ds);
   return mica_fail(MICA_ERR_UNSUPPORTED,
-                   "%s: not a data set: expected a folder, a list (.csv, .tsv, .txt) or arrays "
-                   "(.npz, .safetensors)",
+                   "%s: not a data set: expected a folder, a list (.csv, .tsv, .txt), arrays "
+                   "(.npz, .safetensors) or a ground truth (.pkl)",
                    path);
 }
 

@@ -20,9 +20,14 @@ typedef struct mica_dataset_item {
   size_t name; /* in names */
   int64_t row; /* of the block; -1: the file of that name */
   int64_t label;
-  int32_t block;
+  int32_t block; /* of a file: 1 + the number of its box, 0: all of it */
   uint8_t part;
 } mica_dataset_item;
+
+/* A part of a picture, in pixels. */
+typedef struct mica_dataset_box {
+  double left, top, right, bottom;
+} mica_dataset_box;
 
 struct mica_dataset {
   mica_dataset_options o; /* height, width and channels are the pictures' */
@@ -34,6 +39,8 @@ struct mica_dataset {
   mica_bytes names;    /* NUL-terminated texts; a text is known by its offset */
   mica_tensor **block; /* uint8 [N,H,W,C] */
   int32_t n_blocks;
+  mica_dataset_box *box;
+  int64_t n_boxes, box_room;
   mica_dataset_item *item;
   int64_t n, room;
   int64_t skipped; /* at opening */
@@ -59,6 +66,8 @@ mica_status mica_dataset_name_add(mica_dataset *ds, const char *name, size_t *ou
 /* Takes the pixels over, uint8 [N,H,W,C], also when it fails. */
 mica_status mica_dataset_block_add(mica_dataset *ds, mica_tensor *pixels, int32_t *out);
 mica_status mica_dataset_item_add(mica_dataset *ds, mica_dataset_item item);
+/* The item is this part of its file. */
+mica_status mica_dataset_box_add(mica_dataset *ds, mica_dataset_item *item, mica_dataset_box box);
 /* Count a file that is left out, for the reason that is the last error. */
 void mica_dataset_skip(mica_dataset *ds);
 /* Labels are numbers so far: make classes of those that occur, in their order. Their names are the
@@ -76,6 +85,20 @@ mica_status mica_dataset_open_cifar(mica_dataset *ds);
 mica_status mica_dataset_open_folder(mica_dataset *ds);
 mica_status mica_dataset_open_list(mica_dataset *ds);
 mica_status mica_dataset_open_archive(mica_dataset *ds);
+mica_status mica_dataset_open_revisited(mica_dataset *ds);
+
+/* A table of Google Landmarks, as its first line tells it: places of columns, -1: none. */
+typedef struct mica_landmark_table {
+  int64_t id, images, label;
+  mica_part part;
+} mica_landmark_table;
+/* Is it one? Then ds->folder becomes the pictures'. */
+mica_status mica_landmark_head(mica_dataset *ds, const char *const *field, int64_t n,
+                               mica_landmark_table *out, bool *is);
+/* Calls add with each picture of a row and the text of its label. */
+typedef mica_status (*mica_landmark_fn)(void *ctx, const char *name, const char *label);
+mica_status mica_landmark_row(const mica_landmark_table *table, const char *file, int64_t line,
+                              const char *const *field, int64_t n, mica_landmark_fn add, void *ctx);
 
 /* The sorted names in a folder without those that begin with a dot; release with
  * mica_names_free. */

@@ -140,6 +140,19 @@ mica_status mica_dataset_item_add(mica_dataset *ds, mica_dataset_item item) {
   return MICA_OK;
 }
 
+mica_status mica_dataset_box_add(mica_dataset *ds, mica_dataset_item *item, mica_dataset_box box) {
+  if (ds->n_boxes == ds->box_room) {
+    const int64_t room = ds->box_room ? ds->box_room * 2 : 64;
+    mica_dataset_box *more = mica_realloc_array(ds->box, (size_t)room, sizeof *more);
+    if (!more) return MICA_ERR_MEMORY;
+    ds->box = more;
+    ds->box_room = room;
+  }
+  ds->box[ds->n_boxes++] = box;
+  item->block = (int32_t)ds->n_boxes;
+  return MICA_OK;
+}
+
 void mica_dataset_default_size(mica_dataset *ds, int64_t h, int64_t w, int64_t c) {
   if (!ds->o.height) {
     ds->o.height = h;

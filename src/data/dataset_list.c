@@ -2,19 +2,22 @@
 #include "data/dataset.h"
 #include "data/delimited.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #define RECORD_LIMIT ((size_t)1 << 20)
 
-enum { PATH, LABEL, PART, COLUMNS };
+enum { PATH, LABEL, PART, BOX, COLUMNS, PLAIN = BOX /* without a header */ };
 
 #define NAMES 7
 static const char *const names[COLUMNS][NAMES] = {
     {"path", "file", "filename", "file_name", "image", "filepath"},
     {"label", "class", "category", "target", "caption", "text", "title"},
-    {"part", "split", "set", "subset"}};
+    {"part", "split", "set", "subset"},
+    {"box", "bbx"}};
 
 /* Text and the item that has it. */
 typedef struct labelled {
@@ -28,6 +31,8 @@ typedef struct list {
   mica_delimited *records;
   const char *name;    /* of the file, for messages */
   int64_t at[COLUMNS]; /* -1: there is no such column */
+  bool landmarks;      /* by this table instead */
+  mica_landmark_table table;
 } list;
 
 /* ---- the header ---- */
@@ -63,9 +68,11 @@ static mica_status head(list *l, const char *const *field, int64_t n, bool *row)
     if (l->at[LABEL] >= 0) return MICA_OK;
     return mica_fail(MICA_ERR_FORMAT, "%s: the header has no column 'label'", l->name);
   }
-  if (n < 2 || n > COLUMNS || !mica_is_picture_name(field[0])) return no_header(l, field, n);
+  const mica_status status = mica_landmark_head(l->ds, field, n, &l->table, &l->landmarks);
+  if (status != MICA_OK || l->landmarks) return status;
+  if (n < 2 || n > PLAIN || !mica_is_picture_name(field[0])) return no_header(l, field, n);
   *row = true;
-  for (int c = 0; c < COLUMNS; c++) l->at[c] = c < n ? c : -1;
+  for (int c = 0; c < PLAIN; c++) l->at[c] = c < n ? c : -1;
   return MICA_OK;
 }
 
@@ -90,9 +97,30 @@ static bool part_of(const char *text, uint8_t *out) {
   return false;
 }
 
-/* One row as an item; its label is the offset of its text for now. */
+/* A picture as an item; its label is the offset of its text for now. */
+static mica_status add(list *l, mica_dataset_item item, const char *path, const char *label) {
+  size_t text = 0;
+  mica_status status = mica_dataset_name_add(l->ds, path, &item.name);
+  if (status == MICA_OK) status = mica_dataset_name_add(l->ds, label, &text);
+  item.label = (int64_t)text;
+  return status == MICA_OK ? mica_dataset_item_add(l->ds, item) : status;
+}
+
+static mica_status add_landmark(void *ctx, const char *name, const char *label) {
+  list *l = ctx;
+  return add(l, (mica_dataset_item){.row = -1, .part = (uint8_t)l->table.part}, name, label);
+}
+
+static bool box_of(const char *text, mica_dataset_box *b) {
+  int end = 0;
+  return sscanf(text, "%lf %lf %lf %lf %n", &b->left, &b->top, &b->right, &b->bottom, &end) == 4 &&
+         !text[end] && fabs(b->left) < 1e9 && fabs(b->top) < 1e9 && b->right < 1e9 &&
+         b->bottom < 1e9 && b->right > b->left && b->bottom > b->top;
+}
+
 static mica_status add_row(list *l, const char *const *field, int64_t n) {
   const long long line = (long long)mica_delimited_line(l->records);
+  if (l->landmarks) return mica_landmark_row(&l->table, l->name, line, field, n, add_landmark, l);
   mica_dataset_item item = {.row = -1, .part = MICA_PART_TRAIN};
   for (int c = 0; c < COLUMNS; c++)
     if (l->at[c] >= n)
@@ -105,11 +133,16 @@ static mica_status add_row(list *l, const char *const *field, int64_t n) {
   if (l->at[PART] >= 0 && !part_of(field[l->at[PART]], &item.part))
     return mica_fail(MICA_ERR_FORMAT, "%s: line %lld: part '%.40s', expected train, val or test",
                      l->name, line, field[l->at[PART]]);
-  size_t text = 0;
-  mica_status status = mica_dataset_name_add(l->ds, path, &item.name);
-  if (status == MICA_OK) status = mica_dataset_name_add(l->ds, label, &text);
-  item.label = (int64_t)text;
-  return status == MICA_OK ? mica_dataset_item_add(l->ds, item) : status;
+  if (l->at[BOX] >= 0 && *field[l->at[BOX]]) {
+    mica_dataset_box box;
+    if (!box_of(field[l->at[BOX]], &box))
+      return mica_fail(MICA_ERR_FORMAT,
+                       "%s: line %lld: box '%.60s', expected LEFT TOP RIGHT BOTTOM", l->name, line,
+                       field[l->at[BOX]]);
+    const mica_status status = mica_dataset_box_add(l->ds, &item, box);
+    if (status != MICA_OK) return status;
+  }
+  return add(l, item, path, label);
 }
 
 /* ---- classes ---- */

@@ -9,6 +9,7 @@
 #include "data/image_file.h"
 #include "data/source.h"
 
+#include <math.h>
 #include <string.h>
 
 static int64_t size_of(const mica_dataset *ds) {
@@ -20,12 +21,37 @@ static char *path_of(const mica_dataset *ds, int64_t i) {
   return *name == '/' || !*ds->folder ? mica_strdup(name) : mica_path_join(ds->folder, name);
 }
 
+/* The part of a picture that a box means, its sides rounded to whole pixels as Pillow's crop does;
+ * what lies outside the picture is left out. */
+static mica_status cut(const mica_dataset_box *b, const char *name, mica_tensor **image) {
+  const int64_t *dim = mica_tensor_shape(*image)->dim, c = dim[2];
+  const int64_t left = (int64_t)fmax(rint(b->left), 0), top = (int64_t)fmax(rint(b->top), 0);
+  const int64_t right = (int64_t)fmin(rint(b->right), (double)dim[1]);
+  const int64_t bottom = (int64_t)fmin(rint(b->bottom), (double)dim[0]);
+  mica_tensor *part;
+  if (right <= left || bottom <= top)
+    return mica_fail(MICA_ERR_FORMAT, "%s: its box lies outside the picture of %lldx%lld", name,
+                     (long long)dim[1], (long long)dim[0]);
+  const mica_status status =
+      mica_tensor_create(MICA_U8, MICA_SHAPE(bottom - top, right - left, c), &part);
+  if (status != MICA_OK) return status;
+  const uint8_t *from = mica_tensor_data(*image);
+  uint8_t *to = mica_tensor_data(part);
+  for (int64_t y = top; y < bottom; y++, to += (right - left) * c)
+    memcpy(to, from + (y * dim[1] + left) * c, (size_t)((right - left) * c));
+  mica_tensor_free(*image);
+  *image = part;
+  return MICA_OK;
+}
+
 static mica_status read_file(const mica_dataset *ds, int64_t i, const mica_preprocess *p,
                              uint8_t *out) {
   char *path = path_of(ds, i);
   if (!path) return MICA_ERR_MEMORY;
-  mica_tensor *image;
+  mica_tensor *image = NULL;
   mica_status status = mica_image_read_regular(path, &image);
+  if (status == MICA_OK && ds->item[i].block)
+    status = cut(&ds->box[ds->item[i].block - 1], path, &image);
   if (status == MICA_OK) status = mica_image_prepare(image, p, out);
   mica_tensor_free(image);
   mica_free(path);

@@ -11,6 +11,8 @@
  */
 enum { VALUES_MAX = 1 << 22, STACK_MAX = 1 << 20, LINE_MAX = 4096, WINDOW = 1 << 14 };
 
+enum { AWAITS_STATE = 1 }; /* `integer` of the list that a NumPy array is until it has its state */
+
 typedef struct machine {
   const mica_source *source;
   uint64_t at;
@@ -288,6 +290,9 @@ static const char *const known[] = {"collections.OrderedDict",
                                     "torch.bool",
                                     "numpy.core.multiarray.scalar",
                                     "numpy._core.multiarray.scalar",
+                                    "numpy.core.multiarray._reconstruct",
+                                    "numpy._core.multiarray._reconstruct",
+                                    "numpy.ndarray",
                                     "numpy.dtype",
                                     "_codecs.encode"};
 
@@ -332,34 +337,71 @@ static mica_status push_tensor(machine *m, const value *f, const value *args) {
   return push(m, v);
 }
 
+/* One element of a NumPy type, little endian, as a number; false for other types. */
+static bool number_of(const char *type, const char *raw, size_t n, value *v) {
+  uint8_t b[8] = {0};
+  const size_t width = strlen(type) == 2 ? (size_t)(type[1] - '0') : 0;
+  float single;
+  if (n != width || width > 8) return false;
+  memcpy(b, raw, width);
+  v->kind = type[0] == 'f' ? MICA_PICKLE_FLOAT : MICA_PICKLE_INT;
+  if (strcmp(type, "f8") == 0) {
+    memcpy(&v->real, b, 8);
+  } else if (strcmp(type, "f4") == 0) {
+    memcpy(&single, b, 4);
+    v->real = (double)single;
+  } else if (type[0] == 'i' || type[0] == 'u' || type[0] == 'b') {
+    const uint64_t bits = mica_le64(b);
+    const int unused = (int)(64 - 8 * width);
+    v->integer = type[0] == 'i' && width ? (int64_t)(bits << unused) >> unused : (int64_t)bits;
+  } else {
+    return false;
+  }
+  return true;
+}
+
 /* numpy's scalar(dtype, bytes). */
 static mica_status push_numpy(machine *m, const value *f, const value *args) {
   if (args->count != 2 || args->item[0]->kind != MICA_PICKLE_NUMPY_TYPE ||
       args->item[1]->kind != MICA_PICKLE_BYTES)
     return wrong_call(m, f);
-  const char *type = args->item[0]->text;
-  const value *raw = args->item[1];
-  uint8_t b[8] = {0};
-  size_t width = strlen(type) == 2 ? (size_t)(type[1] - '0') : 0;
-  if (raw->n != width || width > 8) return wrong_call(m, f);
-  memcpy(b, raw->text, width);
-  float single;
-  double twice;
-  memcpy(&single, b, 4);
-  memcpy(&twice, b, 8);
-  value *v = make(m, type[0] == 'f' ? MICA_PICKLE_FLOAT : MICA_PICKLE_INT);
+  value *v = make(m, MICA_PICKLE_INT);
   if (!v) return mica_last_status();
-  if (strcmp(type, "f8") == 0)
-    v->real = twice;
-  else if (strcmp(type, "f4") == 0)
-    v->real = (double)single;
-  else if (type[0] == 'i' || type[0] == 'u' || type[0] == 'b') {
-    uint64_t bits = mica_le64(b);
-    int unused = (int)(64 - 8 * width);
-    v->integer = type[0] == 'i' && width ? (int64_t)(bits << unused) >> unused : (int64_t)bits;
-  } else
-    return wrong_call(m, f);
+  return number_of(args->item[0]->text, args->item[1]->text, args->item[1]->n, v)
+             ? push(m, v)
+             : wrong_call(m, f);
+}
+
+/* numpy's _reconstruct(ndarray, (0,), b"b"): an array whose state follows, here a list. */
+static mica_status push_array(machine *m) {
+  value *v = make(m, MICA_PICKLE_LIST);
+  if (v) v->integer = AWAITS_STATE;
   return push(m, v);
+}
+
+/* The state of an array of one dimension, (version, shape, type, by columns, bytes), which become
+ * numbers. Long bytes serve once, so that what is made stays in proportion to the file. */
+static mica_status fill_array(machine *m, value *v, const value *state) {
+  int64_t dim[MICA_MAX_RANK];
+  int rank = 0;
+  value *raw = state->kind == MICA_PICKLE_TUPLE && state->count == 5 ? state->item[4] : NULL;
+  if (!raw || raw->kind != MICA_PICKLE_BYTES || state->item[2]->kind != MICA_PICKLE_NUMPY_TYPE ||
+      !sizes_of(state->item[1], dim, &rank) || rank != 1 || raw->n % (dim[0] ? (size_t)dim[0] : 1))
+    return mica_fail(MICA_ERR_FORMAT, "%s: pickle: expected a NumPy array of one dimension",
+                     m->source->name);
+  v->integer = 0;
+  const size_t width = dim[0] ? raw->n / (size_t)dim[0] : 0;
+  for (int64_t i = 0; i < dim[0]; i++) {
+    value *element = make(m, MICA_PICKLE_INT);
+    if (!element) return mica_last_status();
+    if (!number_of(state->item[2]->text, raw->text + (size_t)i * width, width, element))
+      return mica_fail(MICA_ERR_UNSUPPORTED, "%s: pickle: a NumPy array of type %.20s",
+                       m->source->name, state->item[2]->text);
+    const mica_status status = add(v, element);
+    if (status) return status;
+  }
+  if (raw->n > 8) raw->n = 0;
+  return MICA_OK;
 }
 
 /* _codecs.encode(text, "latin1"): how Python 3 writes bytes for Python 2. */
@@ -424,6 +466,7 @@ static mica_status call(machine *m) {
     return push_copy(m, MICA_PICKLE_NUMPY_TYPE, args->item[0]->text, args->item[0]->n);
   }
   if (strstr(name, "multiarray.scalar")) return push_numpy(m, f, args);
+  if (strstr(name, "multiarray._reconstruct")) return push_array(m);
   if (strcmp(name, "_codecs.encode") == 0) return push_encoded(m, f, args);
   return mica_fail(MICA_ERR_UNSUPPORTED, "%s: the pickle calls %s, which is a type, not a function",
                    m->source->name, name);
@@ -451,11 +494,13 @@ static mica_status load_persistent(machine *m) {
   return v->text ? push(m, v) : MICA_ERR_MEMORY;
 }
 
-/* Attributes of a dictionary (_metadata) are dropped; a NumPy type says its byte order. */
+/* Attributes of a dictionary (_metadata) are dropped; a NumPy type says its byte order, and an
+ * array what is in it. */
 static mica_status build(machine *m) {
   value *state = pop(m), *v = state ? top(m) : NULL;
   if (!v) return mica_last_status();
   if (v->kind == MICA_PICKLE_DICT || v->kind == MICA_PICKLE_TENSOR) return MICA_OK;
+  if (v->kind == MICA_PICKLE_LIST && v->integer == AWAITS_STATE) return fill_array(m, v, state);
   if (v->kind == MICA_PICKLE_NUMPY_TYPE && state->kind == MICA_PICKLE_TUPLE && state->count >= 2 &&
       state->item[1]->kind == MICA_PICKLE_TEXT && strcmp(state->item[1]->text, ">") != 0)
     return MICA_OK;
@@ -620,7 +665,7 @@ static mica_status step(machine *m, uint8_t op) {
   case 'Q': return load_persistent(m);
   default:
     return mica_fail(MICA_ERR_UNSUPPORTED,
-                     "%s: pickle instruction 0x%02x at byte %llu is not one that tensors need",
+                     "%s: pickle instruction 0x%02x at byte %llu is not one that data needs",
                      m->source->name, op, (unsigned long long)(m->at - 1));
   }
 }

@@ -1,4 +1,5 @@
-/* A restricted reader of Python pickles: enough for the files of torch.save, and nothing that runs.
+/* A restricted reader of Python pickles: enough for the files of torch.save and
+ * for lists of numbers and texts, and nothing that runs.
  *
  * A pickle is a program for a stack machine that may name any function of Python and call it. This
  * machine knows the instructions that build lists, tuples, dictionaries and scalars, and a fixed
@@ -19,7 +20,7 @@ typedef enum mica_pickle_kind {
   MICA_PICKLE_FLOAT,
   MICA_PICKLE_TEXT,
   MICA_PICKLE_BYTES, /* also integers of more than 8 bytes, as they stand in the file */
-  MICA_PICKLE_LIST,
+  MICA_PICKLE_LIST,  /* also NumPy arrays of one dimension */
   MICA_PICKLE_TUPLE,
   MICA_PICKLE_DICT,   /* item: key, value, key, value, ... */
   MICA_PICKLE_GLOBAL, /* text: "module.name", one of the known ones */
