@@ -68,6 +68,11 @@ MICA_API mica_status mica_index_builder_create(const mica_engine *engine, const 
  * MICA_ERR_STATE. Setting a key again replaces its text. */
 MICA_API mica_status mica_index_builder_set_text(mica_index_builder *builder, const char *key,
                                                  const char *value);
+/* A tensor that is kept with the index, which becomes one more owner, under a name of at most 64
+ * letters, digits, '_' and '.' (what rows went through before they came here, and queries must);
+ * likewise before the first rows, and once for each name. */
+MICA_API mica_status mica_index_builder_set_tensor(mica_index_builder *builder, const char *name,
+                                                   mica_tensor *tensor);
 /* The rows' codes are those of this quantiser, which is copied, in place of one that the index
  * trains; before the first rows. They are codes of the rows themselves (of length 1 under cosine),
  * or of each batch's `coarse`: the vectors of another encoder, and then a query brings its vector
@@ -128,8 +133,15 @@ MICA_API const char *mica_index_name(const mica_index *index, int64_t row, char 
 MICA_API const struct mica_quantiser *mica_index_quantiser(const mica_index *index);
 /* The text under `key`, NULL when absent (not an error). */
 MICA_API const char *mica_index_text(const mica_index *index, const char *key);
+/* The tensors that are kept with the index, NULL where there are none; borrowed. */
+MICA_API const mica_record *mica_index_tensors(const mica_index *index);
 
 /* ---- queries ---- */
+
+/* A second look at a query's first n answers, best first: their rows, and their scores to be
+ * replaced by better ones, none NaN, as of matches of local features that agree on a geometry. */
+typedef mica_status (*mica_index_second_look_fn)(void *ctx, int64_t query, int64_t n,
+                                                 const int64_t *row, double *score);
 
 typedef struct mica_index_query_options {
   uint32_t size;
@@ -156,11 +168,17 @@ typedef struct mica_index_query_options {
   const int64_t *only;       /* [n_only], ascending: the ids that may be in an answer, besides what
                                 `allowed` says; NULL: all */
   int64_t n_only;
+  /* The first `looked_at` answers of a query are ordered by the scores that this gives them, equal
+   * ones as they were; the others stay behind them, with scores that are no higher. It is called
+   * for one query after the other, in their order, by the calling thread. NULL: no second look. */
+  mica_index_second_look_fn second_look;
+  void *second_look_ctx;
+  int64_t looked_at;
 } mica_index_query_options;
 #define MICA_INDEX_QUERY_OPTIONS                                                                   \
   {                                                                                                \
     sizeof(mica_index_query_options), 10, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0,    \
-        NULL, NULL, 0                                                                              \
+        NULL, NULL, 0, NULL, NULL, 100                                                             \
   }
 
 /* The k nearest rows of each query, best first: row [Q, k] (-1 after the last one) and score [Q, k]

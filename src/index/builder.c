@@ -69,6 +69,18 @@ mica_status mica_index_builder_set_text(mica_index_builder *builder, const char 
   return mica_index_put_text(builder->index, key, value);
 }
 
+mica_status mica_index_builder_set_tensor(mica_index_builder *builder, const char *name,
+                                          mica_tensor *tensor) {
+  mica_index *x = builder->index;
+  if (!x) return used_up();
+  if (x->rows.n || builder->writer)
+    return mica_fail(MICA_ERR_STATE, "index: tensors are set before rows are added");
+  if (strlen(name) > 64)
+    return mica_fail(MICA_ERR_INVALID, "index: a tensor's name of more than 64 letters");
+  const mica_status status = x->tensors ? MICA_OK : mica_record_create(&x->tensors);
+  return status ? status : mica_record_put(x->tensors, name, tensor);
+}
+
 mica_status mica_index_builder_set_codes(mica_index_builder *builder,
                                          const mica_quantiser *quantiser) {
   mica_index *x = builder->index;

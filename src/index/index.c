@@ -49,6 +49,7 @@ void mica_index_free(mica_index *index) {
     mica_free((char *)index->text[i].value);
   }
   mica_free(index->text);
+  mica_record_free(index->tensors);
   mica_free(index->place);
   mica_free(index->at_place);
   mica_quantiser_free(index->own_quantiser);
@@ -132,6 +133,10 @@ const char *mica_index_text(const mica_index *index, const char *key) {
   for (int64_t i = 0; i < index->texts; i++)
     if (strcmp(index->text[i].key, key) == 0) return index->text[i].value;
   return NULL;
+}
+
+const mica_record *mica_index_tensors(const mica_index *index) {
+  return index->tensors;
 }
 
 /* ---- what it holds ---- */

@@ -23,6 +23,7 @@ struct mica_index {
   int64_t *place, *at_place;
   mica_text_pair *text; /* both strings owned */
   int64_t texts;
+  mica_record *tensors; /* NULL: none */
   /* The owner of the arrays: an opened file, or these blocks (NULL where there are none). */
   mica_mapping map;
   mica_archive *archive;

@@ -5,6 +5,7 @@
  *     norms [N] float64, ids [N] int64, labels [N] int64 (if any)
  *     name_offsets [N + 1] int64, names [bytes] uint8 (if any)
  *     state.*           what the component keeps, each behind a pad of its own where it needs one
+ *     kept.*            tensors of whoever built it, likewise
  *
  * Metadata: index (the version of this layout), spec, metric, state (JSON), and texts under
  * "text.".
@@ -67,6 +68,16 @@ static mica_view array_of(const void *data, mica_dtype dtype, int64_t n) {
   return mica_view_of((void *)(uintptr_t)data, dtype, MICA_SHAPE(n));
 }
 
+static void list_record(const mica_record *record, const char *prefix, parts *p) {
+  for (int64_t i = 0; record && i < mica_record_count(record); i++) {
+    const char *name;
+    const mica_tensor *t = mica_record_at(record, i, &name);
+    char full[96];
+    snprintf(full, sizeof full, "%s.%s", prefix, name);
+    add_part(p, full, mica_tensor_view(t));
+  }
+}
+
 static void list_parts(const mica_index *x, const mica_record *record, parts *p) {
   const int64_t n = x->rows.n;
   add_part(p, "rows", mica_view_of(NULL, x->rows.dtype, MICA_SHAPE(n, x->rows.d)));
@@ -77,13 +88,8 @@ static void list_parts(const mica_index *x, const mica_record *record, parts *p)
     add_part(p, "name_offsets", array_of(x->name_at, MICA_I64, n + 1));
     add_part(p, "names", array_of(x->names, MICA_U8, x->name_at[n]));
   }
-  for (int64_t i = 0; record && i < mica_record_count(record); i++) {
-    const char *name;
-    const mica_tensor *t = mica_record_at(record, i, &name);
-    char full[96];
-    snprintf(full, sizeof full, "state.%s", name);
-    add_part(p, full, mica_tensor_view(t));
-  }
+  list_record(record, "state", p);
+  list_record(x->tensors, "kept", p);
 }
 
 static const char *dtype_name(mica_dtype dtype) {
@@ -302,27 +308,39 @@ static mica_status open_texts(mica_index *x) {
   return status;
 }
 
-/* The tensors that the component keeps, in the file's memory. */
-static mica_status open_state(mica_index *x, const uint8_t *bytes) {
-  const mica_archive *a = x->archive;
-  if (!x->fn->load) return MICA_OK;
+/* The tensors whose names begin so, in the file's memory. */
+static mica_status open_record(const mica_archive *a, const uint8_t *bytes, const char *prefix,
+                               mica_record **out) {
   mica_record *record = NULL;
   mica_status status = mica_record_create(&record);
-  const char *json = mica_archive_metadata(a, "state");
-  if (!status && json) status = mica_record_set_json(record, json);
   for (int64_t i = 0; i < mica_archive_count(a) && !status; i++) {
     const char *name = mica_archive_name(a, i);
     const void *data = NULL;
     mica_tensor *t = NULL;
-    if (strncmp(name, "state.", 6) != 0) continue;
+    if (strncmp(name, prefix, strlen(prefix)) != 0) continue;
     const mica_shape *shape = mica_archive_shape(a, i);
     status = find_part(a, bytes, name, mica_archive_dtype(a, i), *shape, &data);
     if (!status)
       status = mica_tensor_wrap((void *)(uintptr_t)data, mica_archive_dtype(a, i), *shape, NULL,
                                 NULL, &t);
-    if (!status) status = mica_record_put(record, name + 6, t);
+    if (!status) status = mica_record_put(record, name + strlen(prefix), t);
     mica_tensor_free(t);
   }
+  if (status) {
+    mica_record_free(record);
+    record = NULL;
+  }
+  *out = record;
+  return status;
+}
+
+static mica_status open_state(mica_index *x, const uint8_t *bytes) {
+  mica_status status = open_record(x->archive, bytes, "kept.", &x->tensors);
+  if (status || !x->fn->load) return status;
+  mica_record *record;
+  const char *json = mica_archive_metadata(x->archive, "state");
+  status = open_record(x->archive, bytes, "state.", &record);
+  if (!status && json) status = mica_record_set_json(record, json);
   if (!status)
     status = x->fn->load(x->engine, mica_index_options_of(x), &x->rows, record, &x->state);
   mica_record_free(record);

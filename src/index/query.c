@@ -263,6 +263,9 @@ static mica_status check(const mica_index *index, const mica_view *x,
   for (int64_t i = 1; o->only && i < o->n_only; i++)
     if (o->only[i] < o->only[i - 1])
       return mica_fail(MICA_ERR_INVALID, "only: ids that do not ascend");
+  if (o->second_look && o->looked_at < 1)
+    return mica_fail(MICA_ERR_INVALID, "a second look at %lld answers, expected 1 or more",
+                     (long long)o->looked_at);
   if (!o->seen_at) return MICA_OK;
   for (int64_t i = 0; i < x->shape.dim[0]; i++)
     if (o->seen_at[i] < 0 || o->seen_at[i] > o->seen_at[i + 1])
@@ -413,6 +416,43 @@ static int64_t count_allowed(int64_t n, const uint64_t *allowed) {
   return count;
 }
 
+/* One query's answers [k] by the scores of a second look at the first of them. */
+static mica_status look_again(const mica_index_query_options *o, int64_t query, int64_t k,
+                              int64_t *row, double *score, mica_scored *list) {
+  int64_t found = 0;
+  while (found < k && row[found] >= 0) found++;
+  const int64_t n = found < o->looked_at ? found : o->looked_at;
+  if (!n) return MICA_OK;
+  const mica_status status = o->second_look(o->second_look_ctx, query, n, row, score);
+  if (status) return status;
+  for (int64_t j = 0; j < n; j++) {
+    if (isnan(score[j]))
+      return mica_fail(MICA_ERR_NUMERIC, "second look: answer %lld of query %lld has no score",
+                       (long long)j, (long long)query);
+    int64_t at = j; /* insertion: lists are short, and what is equal stays in order */
+    const mica_scored s = {score[j], row[j]};
+    for (; at > 0 && list[at - 1].score < s.score; at--) list[at] = list[at - 1];
+    list[at] = s;
+  }
+  for (int64_t j = 0; j < n; j++) {
+    score[j] = list[j].score;
+    row[j] = list[j].index;
+  }
+  for (int64_t j = n; j < found; j++) score[j] = fmin(score[j], score[n - 1]);
+  return MICA_OK;
+}
+
+static mica_status look_at_all_again(const mica_index_query_options *o, int64_t n, int64_t *row,
+                                     double *score) {
+  const int64_t most = o->k < o->looked_at ? o->k : o->looked_at;
+  mica_scored *list = mica_realloc_array(NULL, (size_t)most, sizeof *list);
+  mica_status status = list ? MICA_OK : MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < n && !status; i++)
+    status = look_again(o, i, o->k, row + i * o->k, score + i * o->k, list);
+  mica_free(list);
+  return status;
+}
+
 mica_status mica_index_query(const mica_index *index, const mica_view *queries,
                              const mica_index_query_options *options, int64_t *row, double *score) {
   mica_index_query_options o = MICA_INDEX_QUERY_OPTIONS;
@@ -457,6 +497,7 @@ mica_status mica_index_query(const mica_index *index, const mica_view *queries,
     if (!status) status = mica_progress_step(&p, begin + q.n);
   }
   if (!status) status = mica_progress_end(&p);
+  if (!status && o.second_look) status = look_at_all_again(&o, n, row, score);
   mica_free(few);
   mica_free(listed);
   mica_free(q.x);

@@ -223,6 +223,18 @@ static mica_status ask(asking *w, const mica_view *x, const mica_index_query_opt
   return status;
 }
 
+/* A second look counts queries from the first one on, whatever block they are in. */
+typedef struct second_look {
+  const mica_index_query_options *o;
+  int64_t begin;
+} second_look;
+
+static mica_status look_from(void *ctx, int64_t query, int64_t n, const int64_t *row,
+                             double *score) {
+  const second_look *s = ctx;
+  return s->o->second_look(s->o->second_look_ctx, s->begin + query, n, row, score);
+}
+
 static mica_status ask_block(asking *w, mica_retrieval *into, const mica_view *queries,
                              int64_t begin, int64_t n) {
   mica_view x = *queries;
@@ -233,7 +245,21 @@ static mica_status ask_block(asking *w, mica_retrieval *into, const mica_view *q
   if (o.self_row) o.self_row += begin;
   if (o.self_id) o.self_id += begin;
   if (o.seen_at) o.seen_at += begin;
+  if (o.want_label) o.want_label += begin;
+  mica_view coarse = {0};
+  if (o.coarse && o.coarse->shape.rank == 2 && o.coarse->shape.dim[0] >= begin + n) {
+    coarse = *o.coarse;
+    coarse.data =
+        (char *)coarse.data + (size_t)(begin * coarse.row_stride) * mica_dtype_size(coarse.dtype);
+    coarse.shape.dim[0] = n;
+    o.coarse = &coarse;
+  }
   o.progress = NULL;
+  second_look from = {w->o, begin};
+  if (o.second_look) {
+    o.second_look = look_from;
+    o.second_look_ctx = &from;
+  }
   mica_status status = ask(w, &x, &o);
   for (int64_t i = 0; i < n && !status; i++) {
     mica_ranking g = MICA_RANKING;
