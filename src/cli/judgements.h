@@ -2,7 +2,7 @@
 #ifndef MICA_CLI_JUDGEMENTS_H
 #define MICA_CLI_JUDGEMENTS_H
 
-#include <mica/base.h>
+#include "cli/row_source.h"
 
 /* What a third column that is a word says. */
 #define GRADE_JUNK (-1.0)
@@ -18,6 +18,11 @@ typedef struct judgement {
  * tabs or blanks; a first line that does not begin with a number is a header. Grades are numbers of
  * 0 or more, or easy, hard, junk. */
 mica_status judgements_read(const char *path, judgement **out, int64_t *n);
+/* The same of the ground truth of revisited Oxford and Paris (.pkl), whose queries are those of
+ * `query` [queries] in their order, or of a solution of Google Landmarks (id,images), by names. */
+bool judgements_are_truth(const char *path);
+mica_status judgements_of_truth(const char *path, const mica_index *index,
+                                const row_source *queries, judgement **out, int64_t *n);
 /* The lists of these queries [n], as offsets at [n + 1] and ids; release both with mica_free. A
  * query of the file that is not among them is passed over. `grade` may be NULL. */
 mica_status judgements_deal(const judgement *all, int64_t count, const int64_t *query, int64_t n,

@@ -140,6 +140,8 @@ mica_status row_source_features(const char *path, const char *labels, const char
   mica_status status = find_part(part, &wanted);
   if (!status) status = mica_archive_open(path, &out->archive);
   if (!status) status = open_features(out, labels, wanted);
+  out->raw_width = out->width;
+  out->raw_dtype = out->dtype;
   if (status) row_source_close(out);
   return status;
 }
@@ -147,7 +149,7 @@ mica_status row_source_features(const char *path, const char *labels, const char
 /* Runs of rows that follow each other are read at once. */
 static mica_status next_features(row_source *s, int64_t *cursor, int64_t most, char *to,
                                  int64_t *which, int64_t *m) {
-  const size_t bytes = (size_t)s->width * mica_dtype_size(s->dtype);
+  const size_t bytes = (size_t)s->raw_width * mica_dtype_size(s->raw_dtype);
   mica_status status = MICA_OK;
   for (*m = 0; *m < most && *cursor < s->n && !status;) {
     const int64_t from = s->id[*cursor];
@@ -261,7 +263,7 @@ static mica_status choose_items(row_source *s, int wanted) {
 mica_status row_source_pictures(const cli_args *a, mica_model *model, const char *const *paths,
                                 int n, const char *part, row_source *out) {
   int wanted;
-  *out = (row_source){.model = model, .dtype = MICA_F32};
+  *out = (row_source){.model = model, .dtype = MICA_F32, .raw_dtype = MICA_F32};
   const mica_preprocess *p = mica_model_preprocess(model);
   mica_status status = find_part(part, &wanted);
   if (!status && !p->height)
@@ -278,7 +280,7 @@ mica_status row_source_pictures(const cli_args *a, mica_model *model, const char
         mica_is_folder(paths[i]) ? add_folder(out, paths[i]) : add_file(out, mica_strdup(paths[i]));
   if (!status) status = choose_items(out, wanted);
   if (!status) {
-    out->width = mica_model_features(model);
+    out->width = out->raw_width = mica_model_features(model);
     out->pixels = mica_malloc((size_t)(64 * p->height * p->width * p->channels));
     if (!out->pixels) status = MICA_ERR_MEMORY;
   }
@@ -313,7 +315,7 @@ static mica_status next_pictures(row_source *s, int64_t *cursor, int64_t most, f
       if (read_picture(s, *cursor, s->pixels + n * size, size)) which[*m + n++] = *cursor;
     const mica_view x =
         mica_view_of(s->pixels, MICA_U8, MICA_SHAPE(n, p->height, p->width, p->channels));
-    if (n) status = mica_embed(s->session, &x, to + *m * s->width);
+    if (n) status = mica_embed(s->session, &x, to + *m * s->raw_width);
     *m += n;
   }
   return status;
@@ -323,12 +325,12 @@ static mica_status next_pictures(row_source *s, int64_t *cursor, int64_t most, f
 
 mica_status row_source_texts(mica_model *model, const char *path, row_source *out) {
   text_rows rows = {0};
-  *out = (row_source){.model = model, .dtype = MICA_F32};
+  *out = (row_source){.model = model, .dtype = MICA_F32, .raw_dtype = MICA_F32};
   mica_status status = mica_session_create(model, &out->session);
   if (!status) status = cli_text_rows(model, out->session, path, &rows);
   out->file = rows.line;
   out->files = out->n = rows.n;
-  out->width = rows.width;
+  out->width = out->raw_width = rows.width;
   out->id = mica_realloc_array(NULL, (size_t)rows.n + 1, sizeof *out->id);
   if (!status && !out->id) status = MICA_ERR_MEMORY;
   for (int64_t i = 0; i < rows.n && out->id; i++) out->id[i] = i;
@@ -343,10 +345,39 @@ mica_status row_source_texts(mica_model *model, const char *path, row_source *ou
 
 /* ---- any of them ---- */
 
-mica_status row_source_next(row_source *s, int64_t *cursor, int64_t most, void *to, int64_t *which,
+static mica_status next_raw(row_source *s, int64_t *cursor, int64_t most, void *to, int64_t *which,
                             int64_t *m) {
   return s->archive || s->whole ? next_features(s, cursor, most, to, which, m)
                                 : next_pictures(s, cursor, most, to, which, m);
+}
+
+mica_status row_source_transform(row_source *s, const mica_engine *engine,
+                                 const mica_transform *transform) {
+  if (mica_transform_columns(transform) != s->raw_width)
+    return mica_fail(MICA_ERR_SHAPE, "rows of %lld columns, the whitening was learned of %lld",
+                     (long long)s->raw_width, (long long)mica_transform_columns(transform));
+  s->transform = transform;
+  s->engine = engine;
+  s->width = mica_transform_width(transform);
+  s->dtype = MICA_F32;
+  return MICA_OK;
+}
+
+mica_status row_source_next(row_source *s, int64_t *cursor, int64_t most, void *to, int64_t *which,
+                            int64_t *m) {
+  if (!s->transform) return next_raw(s, cursor, most, to, which, m);
+  void *raw =
+      mica_realloc_array(NULL, (size_t)most, (size_t)s->raw_width * mica_dtype_size(s->raw_dtype));
+  double *made = mica_realloc_array(NULL, (size_t)most, (size_t)s->width * sizeof *made);
+  mica_status status = raw && made ? next_raw(s, cursor, most, raw, which, m) : MICA_ERR_MEMORY;
+  if (!status && *m) {
+    const mica_view x = mica_view_of(raw, s->raw_dtype, MICA_SHAPE(*m, s->raw_width));
+    status = mica_transform_apply(s->engine, s->transform, &x, made);
+  }
+  for (int64_t i = 0; !status && i < *m * s->width; i++) ((float *)to)[i] = (float)made[i];
+  mica_free(raw);
+  mica_free(made);
+  return status;
 }
 
 const char *row_source_name(const row_source *s, int64_t at, char *buf, size_t n) {

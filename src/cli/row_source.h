@@ -11,9 +11,15 @@
 typedef struct row_source {
   int64_t n, width;
   mica_dtype dtype; /* of the rows that are read */
-  int64_t *id;      /* [n] number of the row in its file, of the item in its data set */
-  int64_t *label;   /* [n]; NULL without labels */
-  char *classes;    /* their names as a JSON array; NULL: none */
+  /* What is done to rows before they are handed over, borrowed; NULL: nothing. Then the rows that
+   * come in have this width and type. */
+  const mica_transform *transform;
+  const mica_engine *engine;
+  int64_t raw_width;
+  mica_dtype raw_dtype;
+  int64_t *id;    /* [n] number of the row in its file, of the item in its data set */
+  int64_t *label; /* [n]; NULL without labels */
+  char *classes;  /* their names as a JSON array; NULL: none */
   /* A file of features. */
   mica_archive *archive;
   int64_t tensor;
@@ -39,6 +45,9 @@ mica_status row_source_pictures(const cli_args *a, mica_model *model, const char
 /* Open a text (- is standard input), whose lines are rows: through a model of texts, or the text
  * tower of one of pictures and texts. */
 mica_status row_source_texts(mica_model *model, const char *path, row_source *out);
+/* From now on rows go through the transformation, which must outlive the source. */
+mica_status row_source_transform(row_source *s, const mica_engine *engine,
+                                 const mica_transform *transform);
 /* The next rows from *cursor (0 at first) on: up to `most` into `to` [most, width], their places
  * 0..n-1 into which [most], their number into *m; 0 at the end. */
 mica_status row_source_next(row_source *s, int64_t *cursor, int64_t most, void *to, int64_t *which,

@@ -96,12 +96,15 @@ static mica_status build_index(const cli_args *a, const mica_engine *engine, row
                                const char *data, const char *encoder, const char *path,
                                mica_index **out) {
   mica_index_builder *b = NULL;
+  mica_transform *whitening = NULL;
+  mica_status status = search_whiten_learn(a, engine, s, &whitening);
+  if (status) return status;
   char *spec = search_spec(a);
-  mica_status status =
-      spec ? mica_index_builder_create(engine, spec, s->width, path, &b) : MICA_ERR_MEMORY;
+  status = spec ? mica_index_builder_create(engine, spec, s->width, path, &b) : MICA_ERR_MEMORY;
   if (!status && s->classes) status = mica_index_builder_set_text(b, "classes", s->classes);
   if (!status && data) status = mica_index_builder_set_text(b, "data", data);
   if (!status && encoder) status = mica_index_builder_set_text(b, "encoder", encoder);
+  if (!status && whitening) status = search_whiten_keep(whitening, b);
   mica_tensor *coarse = NULL;
   if (!status) status = search_coarse_open(a, s->n, &coarse);
   if (!status && coarse) status = search_coarse_fit(engine, spec, coarse, b);
@@ -109,6 +112,8 @@ static mica_status build_index(const cli_args *a, const mica_engine *engine, row
   if (!status) status = mica_index_builder_finish(b, out);
   mica_tensor_free(coarse);
   mica_index_builder_free(b);
+  mica_transform_free(whitening);
+  s->transform = NULL;
   mica_free(spec);
   return status;
 }
@@ -303,6 +308,9 @@ mica_status search_open(const cli_args *a, search_job *job) {
   mica_status status = cli_engine(a, &job->engine);
   if (!status) status = open_index(a, job);
   if (!status) status = open_queries(a, job);
+  if (!status && job->index) status = search_whiten_open(job->index, &job->whitening);
+  if (!status && job->whitening)
+    status = row_source_transform(&job->queries, job->engine, job->whitening);
   /* A compatible model's rows begin with what the older one's index is asked with. */
   const int64_t wide = job->queries.width;
   const int64_t columns = status       ? wide
@@ -334,6 +342,7 @@ void search_close(search_job *job) {
   mica_json_free(job->classes);
   mica_index_free(job->index);
   mica_collection_free(job->collection);
+  mica_transform_free(job->whitening);
   mica_model_free(job->encoder);
   mica_engine_free(job->engine);
 }
@@ -473,6 +482,11 @@ static const cli_flag flags[] = {
      "the ids of rows that may be in an answer, one a line; delete: of those to delete"},
     {"--coarse", NULL, "FILE", NULL,
      "what another encoder made of the same rows, or queries: codes (pq) are of that"},
+    {"--whiten", NULL, "N", "0",
+     "build: rows become N principal components of variance 1, of length 1; the index keeps what "
+     "it "
+     "learned, and queries go through the same"},
+    {"--whiten-on", NULL, "FILE", NULL, "learned from these features; else from the rows"},
     {"--label", NULL, "NAME", NULL, "the label that an answer must have, by name or number"},
     {"--exact", NULL, NULL, NULL, "query, eval: look at every row, whatever the index"},
     {"--keep-ids", NULL, NULL, NULL,

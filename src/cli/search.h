@@ -17,10 +17,11 @@ typedef struct search_job {
   mica_index_metric metric;
   int64_t width; /* columns of the index */
   row_source queries;
-  int64_t *seen_at, *seen; /* ids to leave out for each query; NULL: none */
-  mica_tensor *coarse;     /* [queries, C] as the encoder of the codes has them; NULL: none */
-  int64_t *only, n_only;   /* ids that may be in an answer; NULL: all */
-  int64_t want;            /* the label that an answer must have, -1: any */
+  mica_transform *whitening; /* of the index; NULL: none */
+  int64_t *seen_at, *seen;   /* ids to leave out for each query; NULL: none */
+  mica_tensor *coarse;       /* [queries, C] as the encoder of the codes has them; NULL: none */
+  int64_t *only, n_only;     /* ids that may be in an answer; NULL: all */
+  int64_t want;              /* the label that an answer must have, -1: any */
   int64_t effort;
   mica_time_left left;
 } search_job;
@@ -73,6 +74,14 @@ void search_coarse_rows(const mica_tensor *coarse, int64_t m, const int64_t *whi
                         mica_view *out);
 mica_status search_coarse_fit(const mica_engine *engine, const char *text,
                               const mica_tensor *coarse, mica_index_builder *b);
+
+/* Learn what --whiten asks for, keep it with the index that is built, and let the rows go through
+ * it; *out stays NULL without the flag. */
+mica_status search_whiten_learn(const cli_args *a, const mica_engine *engine, row_source *rows,
+                                mica_transform **out);
+mica_status search_whiten_keep(const mica_transform *whitening, mica_index_builder *builder);
+/* The whitening that an index keeps, NULL: none. */
+mica_status search_whiten_open(const mica_index *index, mica_transform **out);
 
 int cli_search_query(const cli_args *a);
 int cli_search_eval(const cli_args *a);

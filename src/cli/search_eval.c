@@ -45,7 +45,9 @@ static mica_status read_truth(evaluation *e) {
                        q->label ? "the rows of the index" : "the queries");
     return MICA_OK;
   }
-  mica_status status = judgements_read(path, &list, &n);
+  mica_status status = judgements_are_truth(path)
+                           ? judgements_of_truth(path, e->job.index, q, &list, &n)
+                           : judgements_read(path, &list, &n);
   for (int64_t i = 0; i < n; i++) {
     words += list[i].grade < GRADE_JUNK;
     numbers += list[i].grade > 0;

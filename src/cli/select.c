@@ -117,6 +117,7 @@ static int select_examples(select_job *job) {
 }
 
 static int run(const cli_args *a) {
+  if (a->n_operands && strcmp(a->operand[0], "clean") == 0) return select_clean(a);
   select_job job = {.a = a};
   const int code = select_examples(&job);
   release(&job);
@@ -141,6 +142,8 @@ static const cli_flag flags[] = {
     {"--wrong", NULL, "FILE", NULL,
      "a list of items whose labels are wrong: how well they are found"},
     CLI_LABEL_NOISE_FLAGS,
+    {"--neighbours", NULL, "N", "100", "clean: of each example, by the features' cosine"},
+    {"--least", NULL, "N", "3", "clean: so many of them must have its label"},
     {"--subset", NULL, "FILE", NULL, "score these of the training part alone"},
     {"--seeds", NULL, "N", "10", "networks to train; their scores are averaged"},
     {"--seed", NULL, "N", "1000",
@@ -165,7 +168,7 @@ static const cli_flag flags[] = {
 
 const cli_verb verb_select = {
     "select",
-    "[ARCHITECTURE | MODEL... | RUN...]",
+    "[ARCHITECTURE | MODEL... | RUN... | clean MODEL | clean FEATURES]",
     "score training examples, keep a part of them, find labels to doubt",
     flags,
     0,
@@ -175,7 +178,8 @@ const cli_verb verb_select = {
     "          mica train resnet --data photos/ --subset half.csv --steps full -o half.mica\n"
     "          mica select net.mica.run --keep 0.7 --offset 0.05\n"
     "          mica select mlp --data photos/ --label-noise 0.1 --epochs 2 --scores scores.csv\n"
-    "          mica select mlp --data people.csv --label income --score grand_last\n\n"
+    "          mica select mlp --data people.csv --label income --score grand_last\n"
+    "          mica select clean find.mica --data photos/ --least 3 -o clean.csv\n\n"
     "An architecture (convnet) is trained N times for a few epochs; models and folders of runs are "
     "taken\nas they are. Scores are larger for harder examples and are means over the networks. "
     "The "

@@ -37,6 +37,9 @@ typedef struct select_job {
 const char *select_name(const select_job *job, int64_t i, char *buf, size_t n);
 int64_t select_classes(const select_job *job);
 
+/* `mica select clean`. */
+int select_clean(const cli_args *a);
+
 /* ---- scores ---- */
 
 /* Open the data, and score by what the operands name. */
