@@ -38,6 +38,12 @@ same_answers() { # two models
 }
 check "merged is unmerged" same_answers apart.mica merged.mica
 check "biases alone" adapt --adapter bitfit -o bitfit.mica
+check "scale and shift" adapt --adapter ssf -o ssf.mica
+check "scale and shift in the weights" adapt --adapter ssf --merge -o ssf_merged.mica
+check "are the same" same_answers ssf.mica ssf_merged.mica
+check "thin layers behind frozen ones" adapt --adapter bottleneck:rank=4 -o bottleneck.mica
+check "are used again" "$mica" eval bottleneck.mica --data photos
+refused "and stay beside them" "cannot be merged" adapt --adapter bottleneck:rank=4 --merge -o no.mica
 refused "a rank above the sizes" "rank 99" adapt --adapter lora:rank=99 -o no.mica
 refused "a pattern that matches nothing" "matches 'nothing'" adapt --adapter 'nothing=svf' -o no.mica
 check "two adapters in one file" "$mica" export big.mica --adapter one.safetensors --adapter two.safetensors \

@@ -74,8 +74,10 @@ static const char *const specs[] = {"lora:rank=2:alpha=4",
                                     "lora-xs:rank=3",
                                     "lora-xs:rank=2:svd=randomised",
                                     "pissa:rank=2",
-                                    "milora:rank=2"};
-#define SPECS (sizeof specs / sizeof *specs)
+                                    "milora:rank=2",
+                                    "ssf"};
+#define SPECS  (sizeof specs / sizeof *specs)
+#define DELTAS (SPECS - 1) /* those that are a matrix beside the weight */
 static const char *const nets[] = {"mlp:hidden=16,12", "convnet:widths=4,6",
                                    "resnet:depth=8:width=4", "vit:patch=4:dim=8:depth=1:heads=2"};
 
@@ -124,7 +126,7 @@ static void test_merged_is_unmerged(void **state) {
 /* The delta is the matrix that the linear form multiplies by, and its gradient that of the form. */
 static void test_linear_form(void **state) {
   (void)state;
-  for (size_t s = 0; s < SPECS; s++) {
+  for (size_t s = 0; s < DELTAS; s++) {
     mica_params *p;
     mica_tape *t;
     double sum[2] = {0, 0}, norm[2];
@@ -156,6 +158,166 @@ static void test_linear_form(void **state) {
     mica_tape_free(t);
     mica_params_free(p);
   }
+}
+
+/* ---- adapters on outputs ---- */
+
+/* y and the sum of its squares by float64, through a linear layer or a convolution of single
+ * pixels.
+ */
+static double through(mica_params *p, mica_node *node, bool kernel, double y[7 * 3]) {
+  mica_tape *t;
+  double x[7 * 5];
+  const mica_conv_options conv = MICA_CONV_OPTIONS;
+  mica_params_zero_grad(p);
+  for (int i = 0; i < 35; i++) x[i] = mica_random_normal(mica_key_seed(4), (uint64_t)i);
+  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+  const mica_var in = mica_full(t, MICA_F64, kernel ? MICA_SHAPE(1, 7, 1, 5) : MICA_SHAPE(7, 5), 0);
+  memcpy(mica_read(t, in).data, x, sizeof x);
+  const mica_var out = kernel ? mica_nn_conv2d(t, node, &conv, in) : mica_nn_linear(t, node, in);
+  const mica_var z = mica_sum(t, mica_square(t, out), 0, NULL, false);
+  const double sum = mica_item(t, z);
+  const mica_view made = mica_read(t, out);
+  if (!made.data) fail_msg("%s", mica_tape_error(t));
+  memcpy(y, made.data, 21 * sizeof *y);
+  if (mica_adapters(p)) assert_int_equal(mica_backward(t, z), MICA_OK);
+  mica_tape_free(t);
+  return sum;
+}
+
+static double relu_or_gelu(bool relu, double v) {
+  return relu ? fmax(v, 0) : 0.5 * v * (1 + erf(v / sqrt(2)));
+}
+
+/* What they compute, by hand; gradients by differences; a convolution as a linear layer. */
+static void test_outputs_by_hand(void **state) {
+  (void)state;
+  static const char *const forms[] = {"ssf", "bottleneck:rank=2:scale=0.5",
+                                      "bottleneck:rank=2:act=relu"};
+  for (int form = 0; form < 3; form++)
+    for (int kernel = 0; kernel < 2; kernel++) {
+      mica_params *p;
+      double plain[21], y[21], other[21], at[2 * 3 + 2 + 3 * 2 + 3];
+      mica_param *own[4], *bias;
+      assert_int_equal(mica_params_create(engine, 3, &p), MICA_OK);
+      mica_node *node = mica_node_child(mica_params_root(p), "layer");
+      assert_int_equal(mica_param_add(node, "weight", MICA_F64,
+                                      kernel ? MICA_SHAPE(3, 1, 1, 5) : MICA_SHAPE(3, 5),
+                                      MICA_PARAM_LINEAR, &normal, NULL),
+                       MICA_OK);
+      assert_int_equal(mica_param_add(node, "bias", MICA_F64, MICA_SHAPE(3), 0, &normal, &bias),
+                       MICA_OK);
+      (void)through(p, node, kernel, plain);
+      assert_int_equal(mica_adapt(p, "layer", forms[form], NULL), MICA_OK);
+      (void)through(p, node, kernel, y);
+      for (int i = 0; i < 21; i++) assert_true(y[i] == plain[i]);
+      move(p, "default");
+      const double sum = through(p, node, kernel, y);
+      static const char *const names[2][4] = {{"scale", "shift", NULL, NULL},
+                                              {"down", "down_bias", "up", "up_bias"}};
+      int n = 0;
+      for (int k = 0; k < 4 && names[form > 0][k]; k++) {
+        char path[64];
+        snprintf(path, sizeof path, "layer.adapter.default.%s", names[form > 0][k]);
+        own[k] = mica_params_find(p, path);
+        assert_non_null(own[k]);
+        for (int64_t i = 0; i < mica_tensor_count(mica_param_value(own[k])); i++)
+          at[n++] = mica_tensor_get(mica_param_value(own[k]), i);
+      }
+      for (int r = 0; r < 7; r++)
+        for (int c = 0; c < 3; c++) {
+          double want = plain[r * 3 + c];
+          if (form == 0) {
+            want = at[c] * want + at[3 + c];
+          } else {
+            double more = at[14 + c];
+            for (int h = 0; h < 2; h++) {
+              double u = at[6 + h];
+              for (int j = 0; j < 3; j++) u += at[h * 3 + j] * plain[r * 3 + j];
+              more += at[8 + c * 2 + h] * relu_or_gelu(form == 2, u);
+            }
+            want += (form == 1 ? 0.5 : 1) * more;
+          }
+          assert_true(fabs(y[r * 3 + c] - want) < 1e-12);
+        }
+      /* Each element's gradient. */
+      const int entries = form ? 4 : 2;
+      double gradient[4][6];
+      for (int k = 0; k < entries; k++) {
+        const mica_view g = mica_param_grad(own[k]);
+        memcpy(gradient[k], g.data,
+               (size_t)mica_tensor_count(mica_param_value(own[k])) * sizeof(double));
+      }
+      for (int k = 0; k < entries; k++)
+        for (int64_t i = 0; i < mica_tensor_count(mica_param_value(own[k])); i++) {
+          const double h = 1e-6;
+          double *v = mica_param_write(own[k]);
+          const double was = v[i];
+          v[i] = was + h;
+          const double above = through(p, node, kernel, other);
+          v = mica_param_write(own[k]);
+          v[i] = was - h;
+          const double below = through(p, node, kernel, other);
+          v = mica_param_write(own[k]);
+          v[i] = was;
+          const double wanted = (above - below) / (2 * h);
+          if (fabs(gradient[k][i] - wanted) > 1e-6 * (1 + fabs(wanted)))
+            fail_msg("%s %s %lld: %g, by differences %g", forms[form], names[form > 0][k],
+                     (long long)i, gradient[k][i], wanted);
+        }
+      assert_true(through(p, node, kernel, y) == sum);
+      mica_params_free(p);
+    }
+}
+
+/* A bottleneck stays beside the layer; neither shares a module; only layers have outputs. */
+static void test_what_outputs_refuse(void **state) {
+  (void)state;
+  float before[12], attached[12], moved[12], off[12];
+  for (size_t n = 0; n < 4; n++) {
+    mica_net *net = make_net(nets[n]);
+    mica_params *p = mica_net_params(net);
+    answers(net, before);
+    assert_int_equal(mica_adapt(p, NULL, "bottleneck:rank=2", NULL), MICA_OK);
+    answers(net, attached);
+    assert_true(gap(before, attached) < 1e-6);
+    move(p, "default");
+    answers(net, moved);
+    assert_true(gap(before, moved) > 1e-4);
+    assert_int_equal(mica_adapter_merge(p, "default", true), MICA_ERR_UNSUPPORTED);
+    assert_non_null(strstr(mica_last_error(), "cannot be merged"));
+    assert_int_equal(mica_adapters_merge(p), MICA_ERR_UNSUPPORTED);
+    assert_int_equal(mica_adapt_as(p, "more", NULL, "lora:rank=1", NULL), MICA_ERR_STATE);
+    assert_int_equal(mica_adapter_use(p, "default", false), MICA_OK);
+    answers(net, off);
+    assert_true(gap(before, off) < 1e-6);
+    assert_int_equal(mica_adapter_remove(p, "default"), MICA_OK);
+    assert_int_equal(mica_adapt(p, NULL, "lora:rank=1", NULL), MICA_OK);
+    assert_int_equal(mica_adapt_as(p, "more", NULL, "ssf", NULL), MICA_ERR_STATE);
+    assert_non_null(strstr(mica_last_error(), "beside which it cannot stand"));
+    mica_net_free(net);
+  }
+  mica_params *p;
+  assert_int_equal(mica_params_create(engine, 3, &p), MICA_OK);
+  mica_node *root = mica_params_root(p);
+  assert_int_equal(mica_nn_embedding_init(mica_node_child(root, "table"), 9, 4), MICA_OK);
+  assert_int_equal(
+      mica_nn_conv_transpose2d_init(mica_node_child(root, "up"), 3, 5, 2, 2, 1, true, NULL),
+      MICA_OK);
+  assert_int_equal(mica_nn_linear_init(mica_node_child(root, "thin"), 3, 5, false), MICA_OK);
+  for (int k = 0; k < 2; k++) {
+    const char *spec = k ? "bottleneck" : "ssf";
+    assert_int_equal(mica_adapt(p, "table", spec, NULL), MICA_ERR_UNSUPPORTED);
+    assert_int_equal(mica_adapt(p, "up", spec, NULL), MICA_ERR_UNSUPPORTED);
+  }
+  /* Without a bias there is a scale alone, and what was scaled by 0 cannot be taken out again. */
+  assert_int_equal(mica_adapt(p, "thin", "ssf", NULL), MICA_OK);
+  assert_null(mica_params_find(p, "thin.adapter.default.shift"));
+  mica_param *scale = mica_params_find(p, "thin.adapter.default.scale");
+  ((float *)mica_param_write(scale))[2] = 0;
+  assert_int_equal(mica_adapter_merge(p, "default", true), MICA_OK);
+  assert_int_equal(mica_adapter_merge(p, "default", false), MICA_ERR_NUMERIC);
+  mica_params_free(p);
 }
 
 /* A packed weight is decomposed by projection: each part's values are those of its own rows. */
@@ -395,8 +557,27 @@ static mica_status whole_life(void *ctx) {
   return status;
 }
 
+static mica_status life_of_outputs(void *ctx) {
+  const mica_engine_options o = {sizeof o, .threads = 1, .libraries = 0};
+  mica_engine *own;
+  mica_net *net = NULL;
+  (void)ctx;
+  mica_status status = mica_engine_create(&o, &own);
+  if (status != MICA_OK) return status;
+  status = mica_net_create(own, "mlp:hidden=4,5", &pictures, 1, &net);
+  mica_params *p = net ? mica_net_params(net) : NULL;
+  if (status == MICA_OK) status = mica_adapt_as(p, "one", "layers.0", "ssf", NULL);
+  if (status == MICA_OK) status = mica_adapt_as(p, "two", "layers.1", "bottleneck:rank=2", NULL);
+  if (status == MICA_OK) status = mica_adapter_merge(p, "one", true);
+  if (status == MICA_OK) status = mica_adapter_remove(p, "two");
+  mica_net_free(net);
+  mica_engine_free(own);
+  return status;
+}
+
 static void test_failing_allocations(void **state) {
   (void)state;
+  assert_true(fail_each(life_of_outputs, NULL) > 20);
   assert_true(fail_every(3, whole_life, NULL) > 300);
 }
 
@@ -404,6 +585,7 @@ int main(void) {
   if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_merged_is_unmerged), cmocka_unit_test(test_linear_form),
+      cmocka_unit_test(test_outputs_by_hand),    cmocka_unit_test(test_what_outputs_refuse),
       cmocka_unit_test(test_packed_projections), cmocka_unit_test(test_bases),
       cmocka_unit_test(test_several_names),      cmocka_unit_test(test_what_is_trained),
       cmocka_unit_test(test_tables_and_kernels), cmocka_unit_test(test_refusals),

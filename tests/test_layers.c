@@ -216,9 +216,24 @@ static void test_transformer_tuning(void **state) {
   logits_of(net, 2, drawn);
   mica_net_free(net);
   for (int pool = 0; pool < 2; pool++) {
+    float shallow[2 * CLASSES], deep[2 * CLASSES];
     snprintf(text, sizeof text, "%s:prompts=3:pool=%s", body, pool ? "avg" : "token");
     net = net_of(text);
     logits_of(net, 2, prompted);
+    mica_net_free(net);
+    /* Deep ones are a set for each block; what the second block is given counts. */
+    snprintf(text, sizeof text, "%s:prompts=3:deep_prompts:pool=%s", body, pool ? "avg" : "token");
+    net = net_of(text);
+    mica_param *own = mica_params_find(mica_net_params(net), "prompts");
+    assert_int_equal(mica_tensor_dim(mica_param_value(own), 0), 2);
+    logits_of(net, 2, shallow);
+    float *value = mica_param_write(own);
+    for (int i = 0; i < 3 * 12; i++) value[3 * 12 + i] += i % 3 ? 0.5f : -0.5f;
+    logits_of(net, 2, deep);
+    double change = 0;
+    for (int i = 0; i < 2 * CLASSES; i++)
+      change = fmax(change, fabs((double)shallow[i] - (double)deep[i]));
+    assert_true(change > 1e-5);
     mica_net_free(net);
   }
   double psrp = 0, prompts = 0;

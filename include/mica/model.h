@@ -528,14 +528,16 @@ typedef struct mica_vit_options {
   int32_t pool; /* token (class token) | avg (mean of the patches, then fc_norm) */
   /* For tuning a frozen network, parameters that it lacks: a recalibration psrp in each block
    * (mica_nn_recalibration), and tokens behind the class token that leave before the end (prompts;
-   * Jia et al. 2022, the shallow form). */
+   * Jia et al. 2022): in the shallow form one set that goes through all blocks, in the deep one a
+   * set for each block, in place of what became of the last block's. */
   int32_t recalibrate; /* none | psrp */
   int64_t recalibrate_rank;
   bool recalibrate_zero; /* at first each block is as it was */
   int64_t prompts;
+  bool deep_prompts;
 } mica_vit_options;
 #define MICA_VIT_OPTIONS                                                                           \
-  { sizeof(mica_vit_options), 4, 192, 12, 3, 4.0, 0.0, 0.0, true, 0, 0, 16, false, 0 }
+  { sizeof(mica_vit_options), 4, 192, 12, 3, 4.0, 0.0, 0.0, true, 0, 0, 16, false, 0, false }
 
 /* "clip" (Radford et al. 2021), an image tower and a text tower with the names of the
  * `transformers` library; the defaults are those of ViT-B/32, whose problem is 224x224x3 images,

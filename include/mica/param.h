@@ -328,6 +328,14 @@ typedef struct mica_adapter_functions {
   mica_var (*delta)(mica_tape *t, mica_node *own, const void *options);
   /* x D^T, x [.., I] -> [.., O]; NULL: a product with D. */
   mica_var (*linear)(mica_tape *t, mica_node *own, const void *options, mica_var x);
+  /* Instead of all these, an adapter on what linear layers and convolutions give: it stands alone
+   * at its module. `bias` is NULL where the module has none. */
+  mica_status (*attach_output)(mica_node *own, mica_param *weight, mica_param *bias, void *options);
+  /* What takes the place of the module's output y [.., O]. */
+  mica_var (*output)(mica_tape *t, mica_node *own, const void *options, mica_var y);
+  /* Put it into weight and bias, or take it out again; NULL: it cannot be put there. */
+  mica_status (*merge)(mica_node *own, mica_param *weight, mica_param *bias, const void *options,
+                       bool in);
 } mica_adapter_functions;
 
 /* Attach the adapter described by spec ("lora:rank=8") to every module whose path matches and whose
@@ -357,7 +365,8 @@ MICA_API bool mica_adapter_at(const mica_params *p, int64_t i, mica_adapter_fact
  */
 MICA_API mica_status mica_adapter_use(mica_params *p, const char *name, bool on);
 /* Add D to the weights, which then need no work beside them, or take it out again (equal to
- * rounding). The parameters stay. */
+ * rounding). The parameters stay. MICA_ERR_UNSUPPORTED for an adapter that is no change of weights
+ * (bottleneck). */
 MICA_API mica_status mica_adapter_merge(mica_params *p, const char *name, bool in);
 /* Forget the adapters of a name; merged ones stay in the weights. */
 MICA_API mica_status mica_adapter_remove(mica_params *p, const char *name);
@@ -368,6 +377,9 @@ MICA_API mica_status mica_adapters_merge(mica_params *p);
 MICA_API bool mica_node_adapted(const mica_node *node);
 /* The weight the layer should use (composed when the node has an adapter). */
 MICA_API mica_var mica_adapted_weight(mica_tape *t, mica_node *node, const char *name);
+/* What the layer should give: y through the node's adapter on outputs when it has one. Layers that
+ * take their weight by mica_adapted_weight ask this too. */
+MICA_API mica_var mica_adapted_output(mica_tape *t, mica_node *node, mica_var y);
 /* x W^T + b through the node's adapter when it has one. */
 MICA_API mica_var mica_adapted_linear(mica_tape *t, mica_node *node, mica_var x);
 

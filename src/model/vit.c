@@ -41,7 +41,8 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
     status = mica_param_add(root, "pos_embed", MICA_F32, MICA_SHAPE(1, patches + token, d),
                             MICA_PARAM_TRAINABLE | MICA_PARAM_EMBEDDING, &position, NULL);
   if (status == MICA_OK && o->prompts)
-    status = mica_param_add(root, "prompts", MICA_F32, MICA_SHAPE(1, o->prompts, d),
+    status = mica_param_add(root, "prompts", MICA_F32,
+                            MICA_SHAPE(o->deep_prompts ? o->depth : 1, o->prompts, d),
                             MICA_PARAM_TRAINABLE, &position, NULL);
   if (status == MICA_OK)
     status = mica_nn_conv2d_init(mica_node_child(root, "patch_embed.proj"), task->channels, d,
@@ -98,6 +99,10 @@ static mica_var with_prompts(mica_tape *t, mica_var prompts, int64_t lead, mica_
   return mica_concat(
       t, 3, (mica_var[]){mica_slice(t, x, 1, 0, lead), p, mica_slice(t, x, 1, lead, l)}, 1);
 }
+/* The prompts [1,P,D] of block i. */
+static mica_var row_of(mica_tape *t, mica_var prompts, int64_t i) {
+  return mica_dim(t, prompts, 0) == 1 ? prompts : mica_slice(t, prompts, 0, i, i + 1);
+}
 static mica_var without_prompts(mica_tape *t, int64_t prompts, int64_t lead, mica_var x) {
   const mica_var rest = mica_slice(t, x, 1, lead + prompts, mica_dim(t, x, 1));
   return lead ? mica_concat(t, 2, (mica_var[]){mica_slice(t, x, 1, 0, lead), rest}, 1) : rest;
@@ -119,8 +124,8 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
   }
   mica_var x = mica_scope_end(t, mica_add(t, h, mica_weight(t, root, "pos_embed")));
   if (o->dropout > 0) x = mica_replace(t, x, mica_dropout(t, x, o->dropout));
-  if (o->prompts)
-    x = mica_replace(t, x, with_prompts(t, mica_weight(t, root, "prompts"), token, x));
+  mica_var prompts = o->prompts ? mica_weight(t, root, "prompts") : MICA_NONE;
+  if (o->prompts) x = mica_replace(t, x, with_prompts(t, row_of(t, prompts, 0), token, x));
   mica_scope_begin(t, "blocks");
   h = x;
   for (int64_t i = 0; i < o->depth && mica_ok(t); i++) {
@@ -128,6 +133,10 @@ static void forward(mica_tape *t, mica_node *root, const void *options, const mi
     mica_node *node = mica_node_find(root, mica_node_index(name, sizeof name, "blocks", i));
     const double drop =
         o->depth > 1 ? o->drop_path * (double)i / (double)(o->depth - 1) : o->drop_path;
+    if (i && o->deep_prompts && o->prompts) {
+      h = mica_replace(t, h, without_prompts(t, o->prompts, token, h));
+      h = mica_replace(t, h, with_prompts(t, row_of(t, prompts, i), token, h));
+    }
     h = mica_replace(t, h, block(t, node, o, drop, h));
   }
   x = mica_scope_end(t, h);
@@ -172,6 +181,9 @@ static const mica_option options[] = {
      offsetof(mica_vit_options, recalibrate_zero)},
     {"prompts", MICA_OPTION_INT, "0", 0, 65536, NULL, "learnt tokens, to tune a frozen network",
      offsetof(mica_vit_options, prompts)},
+    {"deep_prompts", MICA_OPTION_BOOL, "false", 0, 0, NULL,
+     "tokens of its own for each block, in place of those before",
+     offsetof(mica_vit_options, deep_prompts)},
     {0}};
 
 static const char *head_of(const void *o) {

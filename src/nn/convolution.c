@@ -86,7 +86,8 @@ mica_status mica_nn_conv_transpose3d_init(mica_node *node, int64_t in, int64_t o
   mica_var mica_nn_##form(mica_tape *t, mica_node *node, const options *o, mica_var x) {           \
     mica_nn_enter(t, node);                                                                        \
     mica_var w = mica_adapted_weight(t, node, "weight");                                           \
-    return mica_scope_end(t, mica_##form(t, x, w, mica_weight_optional(t, node, "bias"), o));      \
+    const mica_var y = mica_##form(t, x, w, mica_weight_optional(t, node, "bias"), o);             \
+    return mica_scope_end(t, mica_adapted_output(t, node, y));                                     \
   }
 FORWARD(conv1d, mica_conv_options)
 
@@ -102,7 +103,8 @@ mica_var mica_nn_conv2d(mica_tape *t, mica_node *node, const mica_conv_options *
   }
   const mica_var w = mica_adapted_weight(t, node, "weight");
   mica_node *at = pair ? mica_node_find(node, "1") : node;
-  return mica_scope_end(t, mica_conv2d(t, x, w, mica_weight_optional(t, at, "bias"), o));
+  const mica_var y = mica_conv2d(t, x, w, mica_weight_optional(t, at, "bias"), o);
+  return mica_scope_end(t, mica_adapted_output(t, node, y));
 }
 
 FORWARD(conv3d, mica_conv3d_options)

@@ -62,10 +62,10 @@ static mica_var layer(mica_tape *t, mica_node *node, const mica_cross_options *o
   if (!o->matrix) {
     mica_var dot =
         mica_linear(t, x, mica_adapted_weight(t, node, "weight"), MICA_NONE, MICA_IDENTITY);
+    dot = mica_adapted_output(t, node, dot);
     y = mica_add(t, mica_mul(t, x0, dot), bias);
   } else if (!o->rank) {
-    y = mica_mul(t, x0,
-                 mica_linear(t, x, mica_adapted_weight(t, node, "weight"), bias, MICA_IDENTITY));
+    y = mica_mul(t, x0, mica_adapted_linear(t, node, x));
   } else {
     y = mica_mul(
         t, x0, o->experts == 1 ? expert(t, node, bias, x) : mixture(t, node, o->experts, bias, x));

@@ -65,11 +65,19 @@ static mica_status attach(mica_node *node, const char *name, mica_spec *spec, bo
     return MICA_ERR_MEMORY;
   char *copy = mica_strdup(name);
   if (!copy) return MICA_ERR_MEMORY;
+  const bool alone = f->output || (node->n_adapter && functions_of(&node->adapter[0])->output);
+  if (alone && node->n_adapter) {
+    mica_free(copy);
+    return mica_fail(MICA_ERR_STATE, "adapter %s: '%s' has an adapter beside which it cannot stand",
+                     mica_spec_component(spec)->name, node->path);
+  }
   mica_param_set_flags(weight, 0, MICA_PARAM_TRAINABLE);
-  mica_status status = f->attach(own, weight, mica_spec_options_mut(spec));
+  mica_status status = f->output ? f->attach_output(own, weight, mica_node_param(node, "bias"),
+                                                    mica_spec_options_mut(spec))
+                                 : f->attach(own, weight, mica_spec_options_mut(spec));
   for (int32_t i = 0; i < own->n_entry; i++)
     mica_param_set_flags(own->entry[i].param, MICA_PARAM_ADAPTER, 0);
-  *kept = status == MICA_OK && f->delta;
+  *kept = status == MICA_OK && (f->delta || f->output);
   if (*kept) {
     node->adapter[node->n_adapter++] = (mica_adapting){copy, spec, own, false, false};
   } else {
@@ -149,11 +157,23 @@ mica_var mica_adapted_weight(mica_tape *t, mica_node *node, const char *name) {
   mica_var w = node && node->low_rank && strcmp(name, "weight") == 0 ? mica_low_rank_weight(t, node)
                                                                      : mica_weight(t, node, name);
   for (int32_t i = 0; node && i < node->n_adapter && mica_ok(t); i++) {
-    if (!works(&node->adapter[i])) continue;
+    if (!works(&node->adapter[i]) || functions_of(&node->adapter[i])->output) continue;
     const mica_var d = delta(t, &node->adapter[i]);
     if (mica_ok(t)) w = mica_add(t, w, mica_reshape(t, d, mica_read(t, w).shape));
   }
   return w;
+}
+
+mica_var mica_adapted_output(mica_tape *t, mica_node *node, mica_var y) {
+  for (int32_t i = 0; node && i < node->n_adapter && mica_ok(t); i++) {
+    const mica_adapting *a = &node->adapter[i];
+    const mica_adapter_functions *f = functions_of(a);
+    if (!works(a) || !f->output) continue;
+    mica_scope_begin(t, a->name);
+    const mica_var other = f->output(t, a->own, mica_spec_options(a->spec), y);
+    y = mica_replace(t, y, mica_scope_end(t, other));
+  }
+  return y;
 }
 
 mica_var mica_adapted_linear(mica_tape *t, mica_node *node, mica_var x) {
@@ -170,6 +190,7 @@ mica_var mica_adapted_linear(mica_tape *t, mica_node *node, mica_var x) {
     const mica_adapting *a = &node->adapter[i];
     if (!works(a)) continue;
     const mica_adapter_functions *f = functions_of(a);
+    if (f->output) return mica_adapted_output(t, node, y);
     mica_scope_begin(t, a->name);
     const mica_var more = f->linear ? f->linear(t, a->own, mica_spec_options(a->spec), x)
                                     : mica_linear(t, x, delta(t, a), MICA_NONE, MICA_IDENTITY);
@@ -240,7 +261,15 @@ static mica_status use(mica_node *node, mica_adapting *a, bool on) {
 
 static mica_status merge(mica_node *node, mica_adapting *a, bool in) {
   if (a->merged == in) return MICA_OK;
-  const mica_status status = add_delta(node, a, in ? 1 : -1);
+  const mica_adapter_functions *f = functions_of(a);
+  if (f->output && !f->merge)
+    return mica_fail(MICA_ERR_UNSUPPORTED,
+                     "adapter %s: is no change of weights, and cannot be merged",
+                     mica_spec_component(a->spec)->name);
+  const mica_status status =
+      f->merge ? f->merge(a->own, mica_node_param(node, "weight"), mica_node_param(node, "bias"),
+                          mica_spec_options(a->spec), in)
+               : add_delta(node, a, in ? 1 : -1);
   if (status == MICA_OK) {
     a->merged = in;
     a->off = false;

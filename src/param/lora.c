@@ -56,7 +56,8 @@ static const mica_option options[] = {
      offsetof(lora_options, dropout)},
     {0}};
 
-static const mica_adapter_functions functions = {attach, delta, linear};
+static const mica_adapter_functions functions = {
+    .attach = attach, .delta = delta, .linear = linear};
 
 const mica_component mica_component_adapter_lora = {MICA_COMPONENT_HEAD,
                                                     MICA_KIND_ADAPTER,

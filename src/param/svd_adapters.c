@@ -358,8 +358,8 @@ static mica_var compose(mica_tape *t, mica_node *own, const mica_basis_options *
   static mica_var name##_linear(mica_tape *t, mica_node *own, const void *options, mica_var x) {   \
     return apply(t, own, options, form, x);                                                        \
   }                                                                                                \
-  static const mica_adapter_functions name##_functions = {name##_attach, name##_delta,             \
-                                                          name##_linear};
+  static const mica_adapter_functions name##_functions = {                                         \
+      .attach = name##_attach, .delta = name##_delta, .linear = name##_linear};
 FORM(sigma, SIGMA)
 FORM(core, CORE)
 FORM(scaled, SCALED_CORE)
@@ -461,8 +461,8 @@ static mica_status full_attach(mica_node *own, mica_param *weight, void *options
   (void)own, (void)options;
   return choose_entries(weight, true);
 }
-static const mica_adapter_functions bitfit_functions = {bitfit_attach, NULL, NULL},
-                                    full_functions = {full_attach, NULL, NULL};
+static const mica_adapter_functions bitfit_functions = {.attach = bitfit_attach},
+                                    full_functions = {.attach = full_attach};
 const mica_component mica_component_adapter_bitfit = {MICA_COMPONENT_HEAD,
                                                       MICA_KIND_ADAPTER,
                                                       "bitfit",
