@@ -4,6 +4,8 @@
 #include "support/folder.h"
 #include "support/test.h"
 
+#include "numeric/subspace.h"
+
 #include <mica/mica.h>
 
 #include <math.h>
@@ -57,6 +59,7 @@ static void logits_of(const mica_net *net, int64_t n, float *out) {
 
 static const char *const texts[] = {
     "convnet:widths=4,8 | head=grassmann:dim=3",
+    "convnet:widths=4,8 | head=grassmann:dims=1,3",
     "convnet:widths=4,8:convolutions=1 | head=cosine:scale=10",
     "convnet:widths=4,8 | head=linear:hidden=6,7",
     "convnet:widths=4,8 | head=moment:hidden=28",
@@ -111,6 +114,7 @@ static void test_bad_texts(void **state) {
       {"convnet | tail=grassmann", MICA_ERR_INVALID, "head=HEAD"},
       {"convnet | head=grasman", MICA_ERR_NOT_FOUND, "grassmann"},
       {"convnet:widths=4 | head=grassmann:dim=5", MICA_ERR_INVALID, "1 to 4"},
+      {"convnet:widths=4 | head=grassmann:dims=2,5", MICA_ERR_INVALID, "1 to 4"},
       {"convnet:widths=4 | head=moment:hidden=30", MICA_ERR_INVALID, "do not divide"},
       {"convnet:widths=4 | head=moment:hidden=24", MICA_ERR_INVALID, "too few"},
       {"convnet:widths=4 | head=moment:hidden=28:heads=1", MICA_ERR_INVALID, "no pair"},
@@ -296,6 +300,49 @@ static void test_rule_keeps_subspaces(void **state) {
   mica_net_free(net);
 }
 
+/* Classes of other dimensions keep theirs, and step as if they were alone. */
+static void test_dimensions_of_each_class(void **state) {
+  (void)state;
+  static const char *const rules[] = {
+      "sgd:lr=0.05 | subspace=rsgd:lr=0.1", "sgd:lr=0.05 | subspace=rsgd:lr=0.1:retraction=qr",
+      "sgd:lr=0.05 | subspace=rsgd:lr=0.1:reorth=1:signs=householder"};
+  for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+    mica_net *net = net_of("convnet:widths=4,8 | head=grassmann:dims=1,3,2");
+    double loss[2];
+    const double error = train_subspaces(rules[i], net, 40, loss);
+    if (!(error < 1e-5)) fail_msg("%s: off by %g", rules[i], error);
+    assert_true(loss[1] < loss[0]);
+    const float *w = mica_tensor_data(
+        mica_param_value(mica_params_find(mica_net_params(net), "head.fc.weight")));
+    for (int c = 0; c < CLASSES; c++)
+      for (int k = 0; k < 3; k++) {
+        static const int dims[3] = {1, 3, 2};
+        double square = 0;
+        for (int j = 0; j < 8; j++)
+          square += (double)w[(c * 3 + k) * 8 + j] * w[(c * 3 + k) * 8 + j];
+        assert_true(k < dims[c % 3] ? fabs(square - 1) < 1e-5 : square == 0);
+      }
+    mica_net_free(net);
+  }
+  double alone[2 * 6], padded[3 * 6] = {0}, g[3 * 6] = {0};
+  for (int i = 0; i < 12; i++) {
+    alone[i] = mica_random_normal(mica_key_seed(1), (uint64_t)i);
+    g[i] = mica_random_normal(mica_key_seed(2), (uint64_t)i);
+  }
+  assert_int_equal(mica_subspaces_orthonormalise(MICA_F64, 1, 2, 6, alone), MICA_OK);
+  memcpy(padded, alone, sizeof alone);
+  const mica_subspace_step step = {0.3, true, true, false};
+  assert_int_equal(mica_subspaces_step(engine, &step, MICA_F64, 1, 2, 6, g, alone), MICA_OK);
+  assert_int_equal(mica_subspaces_step(engine, &step, MICA_F64, 1, 3, 6, g, padded), MICA_OK);
+  assert_memory_equal(alone, padded, sizeof alone);
+  for (int i = 12; i < 18; i++) assert_true(padded[i] == 0);
+  double angle[3];
+  const double two[2 * 2 * 3] = {1, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0};
+  const mica_view v = mica_view_of((void *)(uintptr_t)two, MICA_F64, MICA_SHAPE(2, 2, 3));
+  assert_int_equal(mica_subspace_angles(&v, 0, 1, angle), MICA_OK);
+  assert_true(fabs(angle[0]) < 1e-7 && fabs(angle[1] - acos(0)) < 1e-9);
+}
+
 static void test_rule_refuses(void **state) {
   (void)state;
   mica_net *net = net_of(texts[0]);
@@ -402,6 +449,7 @@ int main(void) {
       cmocka_unit_test(test_centring_and_branches),
       cmocka_unit_test(test_transformer_tuning),
       cmocka_unit_test(test_rule_keeps_subspaces),
+      cmocka_unit_test(test_dimensions_of_each_class),
       cmocka_unit_test(test_rule_refuses),
       cmocka_unit_test(test_angles),
       cmocka_unit_test(test_failing_memory),

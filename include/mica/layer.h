@@ -98,6 +98,10 @@ typedef struct mica_cosine_head_options {
  * that checkpoints with `head.fc.weight` fit. MICA_ERR_INVALID for a dim above `in`. */
 MICA_API mica_status mica_nn_grassmann_init(mica_node *node, int64_t in, int64_t classes,
                                             int64_t dim);
+/* The same with dimensions of each class's own: class c has dims->v[c % dims->n] of them. The
+ * weight has room for the most, and zeros in what a class does not have. */
+MICA_API mica_status mica_nn_grassmann_init_each(mica_node *node, int64_t in, int64_t classes,
+                                                 const mica_ints *dims);
 /* scale |S_c x| / |x| (without the division unless `normalise`): x [N,in] -> [N,classes]. A
  * projection of length 0 has no gradient. Its weights want the update rule "rsgd", which keeps them
  * orthonormal: "adamw:lr=1e-3 | subspace=rsgd:lr=0.1". */

@@ -219,12 +219,12 @@ MICA_API mica_status mica_map_points(const mica_engine *engine, const mica_view 
 /* ---- subspaces ---- */
 
 /* Sets of subspaces, each an orthonormal set of rows: contiguous views [classes, dim, in] (the
- * weight of mica_nn_grassmann). */
+ * weight of mica_nn_grassmann). The last rows of one may be zero: it has fewer dimensions. */
 
 /* The largest |S S^T - I| over all classes; infinity where a value is not a number. */
 MICA_API mica_status mica_subspaces_error(const mica_view *weight, double *error);
-/* Principal angles between two of them, ascending, in radians: angle [dim] (Bjorck and Golub 1973).
- */
+/* Principal angles between two of them, ascending, in radians: angle [dim] (Bjorck and Golub 1973);
+ * pi / 2 beyond the dimensions that both have. */
 MICA_API mica_status mica_subspace_angles(const mica_view *weight, int64_t first, int64_t second,
                                           double *angle);
 /* The gradient [classes, dim, in] less its part along each subspace: the Riemannian gradient on the

@@ -12,17 +12,30 @@ static mica_status orthonormalise(mica_param *q) {
 }
 
 mica_status mica_nn_grassmann_init(mica_node *node, int64_t in, int64_t classes, int64_t dim) {
+  return mica_nn_grassmann_init_each(node, in, classes, &(mica_ints){1, {dim}});
+}
+
+mica_status mica_nn_grassmann_init_each(mica_node *node, int64_t in, int64_t classes,
+                                        const mica_ints *dims) {
   const mica_init normal = {MICA_INIT_NORMAL, 0, 1, 0, false};
   mica_param *weight = NULL;
-  if (dim < 1 || dim > in)
-    return mica_fail(MICA_ERR_INVALID,
-                     "grassmann: subspaces of %lld dimensions, expected 1 to %lld, the features",
-                     (long long)dim, (long long)in);
+  int64_t dim = 0;
+  for (int i = 0; i < dims->n; i++) {
+    if (dims->v[i] < 1 || dims->v[i] > in)
+      return mica_fail(MICA_ERR_INVALID,
+                       "grassmann: subspaces of %lld dimensions, expected 1 to %lld, the features",
+                       (long long)dims->v[i], (long long)in);
+    if (dims->v[i] > dim) dim = dims->v[i];
+  }
+  if (!dim) return mica_fail(MICA_ERR_INVALID, "grassmann: no dimensions");
   mica_status status = mica_param_add(
       mica_node_child(node, "fc"), "weight", MICA_F32, MICA_SHAPE(classes, dim, in),
       MICA_PARAM_TRAINABLE | MICA_PARAM_LINEAR | MICA_PARAM_SUBSPACE, &normal, &weight);
   if (status != MICA_OK) return status;
   mica_param_set_layout(weight, (mica_layout){MICA_LAYOUT_STACKED, 0, 0, 0});
+  float *w = mica_param_write(weight);
+  for (int64_t c = 0; c < classes; c++)
+    for (int64_t i = dims->v[c % dims->n] * in; i < dim * in; i++) w[c * dim * in + i] = 0;
   return orthonormalise(weight);
 }
 
@@ -47,10 +60,13 @@ typedef struct options {
   int64_t dim;
   double gamma;
   bool normalise;
+  mica_ints dims;
 } options;
 
 static mica_status init(mica_node *node, const void *given, const mica_layer_problem *p) {
-  return mica_nn_grassmann_init(node, p->features, p->classes, ((const options *)given)->dim);
+  const options *o = given;
+  return o->dims.n ? mica_nn_grassmann_init_each(node, p->features, p->classes, &o->dims)
+                   : mica_nn_grassmann_init(node, p->features, p->classes, o->dim);
 }
 
 static void forward(mica_tape *t, mica_node *node, const void *given, const mica_layer_inputs *in,
@@ -65,6 +81,8 @@ static const mica_option table[] = {
     {"gamma", MICA_OPTION_FLOAT, "25", 0, 1e6, NULL, "the largest logit", offsetof(options, gamma)},
     {"normalise", MICA_OPTION_BOOL, "true", 0, 0, NULL, "divide the feature by its length",
      offsetof(options, normalise)},
+    {"dims", MICA_OPTION_INTS, "", 1, 65536, NULL,
+     "dimensions of the classes in turn, in the place of dim", offsetof(options, dims)},
     {0}};
 
 static const mica_layer_functions functions = {init, forward, NULL, NULL, NULL, NULL};

@@ -34,6 +34,12 @@ static void add_scaled(int64_t n, double by, const double *x, double *y) {
   for (int64_t i = 0; i < n; i++) y[i] += by * x[i];
 }
 
+/* The dimensions of a class: its last rows may be zero, where others have more. */
+static int64_t dims_of(int64_t dim, int64_t in, const double *s) {
+  while (dim > 0 && mica_sum_squares(s + (dim - 1) * in, in) == 0) dim--;
+  return dim;
+}
+
 /* Gram-Schmidt, each row twice: after that what is left of the others is rounding. */
 static bool orthonormal(int64_t dim, int64_t in, double *s) {
   for (int64_t i = 0; i < dim; i++) {
@@ -68,8 +74,7 @@ mica_status mica_subspaces_orthonormalise(mica_dtype dtype, int64_t classes, int
   mica_status status = s ? MICA_OK : MICA_ERR_MEMORY;
   for (int64_t c = 0; c < classes && status == MICA_OK; c++) {
     load(dtype, weight, c * n, n, s);
-    if (mica_sum_squares(s, n) == 0) continue;
-    if (!orthonormal(dim, in, s))
+    if (!orthonormal(dims_of(dim, in, s), in, s))
       status =
           mica_fail(MICA_ERR_NUMERIC, "subspace %lld: its rows depend on each other", (long long)c);
     else
@@ -128,16 +133,17 @@ static mica_status step_class(void *ctx, int64_t c, void *scratch) {
   if (!all_finite(g, n) || !all_finite(s, n))
     return mica_fail(MICA_ERR_NUMERIC, "subspace %lld: its gradient or value is not finite",
                      (long long)c);
-  horizontal(j->dim, j->in, s, g);
+  const int64_t dim = dims_of(j->dim, j->in, s), own = dim * j->in;
+  horizontal(dim, j->in, s, g);
   bool done = true;
   if (j->step->geodesic)
-    done = along_geodesic(j->dim, j->in, j->step->rate, s, g, work);
+    done = along_geodesic(dim, j->in, j->step->rate, s, g, work);
   else
-    add_scaled(n, -j->step->rate, g, s);
+    add_scaled(own, -j->step->rate, g, s);
   if (done && (j->step->orthonormalise || !j->step->geodesic)) {
-    memcpy(g, s, (size_t)n * sizeof *g);
-    done = orthonormal(j->dim, j->in, s);
-    if (done && j->step->householder) householder_signs(j->dim, j->in, g, s, work);
+    memcpy(g, s, (size_t)own * sizeof *g);
+    done = orthonormal(dim, j->in, s);
+    if (done && j->step->householder) householder_signs(dim, j->in, g, s, work);
   }
   if (!done) return mica_fail(MICA_ERR_NUMERIC, "subspace %lld: no step", (long long)c);
   store(j->dtype, s, n, j->weight, c * n);
@@ -173,7 +179,8 @@ mica_status mica_subspaces_error(const mica_view *weight, double *error) {
   *error = 0;
   for (int64_t c = 0; c < weight->shape.dim[0]; c++) {
     load(weight->dtype, weight->data, c * dim * in, dim * in, s);
-    for (int64_t i = 0; i < dim; i++)
+    const int64_t own = dims_of(dim, in, s), rows = own ? own : dim;
+    for (int64_t i = 0; i < rows; i++)
       for (int64_t j = 0; j <= i; j++) {
         const double off = fabs(mica_dot(s + i * in, s + j * in, in) - (i == j));
         *error = isnan(off) ? INFINITY : fmax(*error, off);

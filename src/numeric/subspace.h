@@ -1,4 +1,5 @@
-/* Sets of subspaces, each an orthonormal set of rows: [classes, dim, in], float32 or float64. */
+/* Sets of subspaces, each an orthonormal set of rows: [classes, dim, in], float32 or float64. The
+ * last rows of a class may be zero: it has fewer dimensions, and keeps them. */
 #ifndef MICA_NUMERIC_SUBSPACE_H
 #define MICA_NUMERIC_SUBSPACE_H
 
