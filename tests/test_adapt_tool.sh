@@ -59,6 +59,13 @@ check "layers are told" told_in log "layers in two factors"
 check "it is opened" "$mica" eval low.mica --data photos
 check "it is trained on" train mlp:hidden=48,32 --init low.mica --epochs 1 --lr 0.001 -o tuned.mica \
   --scheme distil:teacher=big.mica:taps=0,1 --loss 'ce+0.1*feature_mse+perturbation'
+check "pruned" "$mica" export big.mica --prune 'linear&!output=magnitude:share=0.4' --data photos -o pruned.mica
+check "what is left is told" told_in log 'pruned: [0-9]* of [0-9]* weights are left (40'
+check "it is trained on" train mlp:hidden=48,32 --init pruned.mica --epochs 1 --mask 'linear&!output&!bias=nonzero' -o kept.mica
+check "and pruned again it is as it was" "$mica" export kept.mica --prune 'linear&!output=nonzero' -o again.mica
+check "for nothing was added" told_in log 'pruned: [0-9]* of [0-9]* weights are left (\(39\|40\)'
+refused "pruned by what?" "no mask" "$mica" export big.mica --prune 'linear=size' -o no.mica
+refused "pruning of nothing" "for no matrix" "$mica" export big.mica --prune 'bias=magnitude' -o no.mica
 check "int8" "$mica" export big.mica --quantise int8 --data photos -o int8.mica --json
 check "as JSON" told_in log '"after": {"bytes": [0-9]*, "parameters": [0-9]*, "ms": .*"accuracy"'
 smaller() { [ "$(wc -c <"$2")" -lt "$(($(wc -c <"$1") * 45 / 100))" ]; }

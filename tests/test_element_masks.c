@@ -456,9 +456,70 @@ static mica_status mask_all(void *ctx) {
   return status;
 }
 
+/* Pruning: the largest stay, as they were; the others are zero and stay so in training. */
+static void test_pruning(void **state) {
+  (void)state;
+  mica_params *p;
+  mica_param *w, *b;
+  int64_t kept, of;
+  static const float values[12] = {0.1f, -3, 0.2f, 2, 0.5f, -0.5f, 1, 0.05f, -2, 0, 0.3f, 0.4f};
+  assert_int_equal(mica_params_create(engine, 1, &p), MICA_OK);
+  assert_int_equal(mica_param_add(mica_params_root(p), "w", MICA_F32, MICA_SHAPE(3, 2, 2),
+                                  MICA_PARAM_TRAINABLE | MICA_PARAM_LINEAR, NULL, &w),
+                   MICA_OK);
+  assert_int_equal(mica_param_add(mica_params_root(p), "b", MICA_F32, MICA_SHAPE(3),
+                                  MICA_PARAM_TRAINABLE | MICA_PARAM_LINEAR, &MICA_INIT_ONES, &b),
+                   MICA_OK);
+  memcpy(mica_param_write(w), values, sizeof values);
+  /* Of equal ones the first: 0.5 before -0.5. */
+  assert_int_equal(mica_params_prune(p, "magnitude:share=0.42", 0, &kept, &of), MICA_OK);
+  assert_true(kept == 5 && of == 12);
+  static const float left[12] = {0, -3, 0, 2, 0.5f, 0, 1, 0, -2, 0, 0, 0};
+  assert_memory_equal(mica_tensor_data(mica_param_value(w)), left, sizeof left);
+  assert_true(mica_tensor_get(mica_param_value(b), 2) == 1 && !mica_param_mask(b));
+  assert_int_equal(mica_param_trained(w), 5);
+  assert_int_equal(mica_params_unmask(p, "w"), MICA_OK);
+  assert_int_equal(mica_params_mask(p, "w=nonzero", 0, &kept), MICA_OK);
+  assert_int_equal(kept, 5);
+  /* Whole channels, by their length: the second is the shortest. */
+  memcpy(mica_param_write(w), values, sizeof values);
+  assert_int_equal(mica_params_prune(p, "linear=magnitude:share=0.67:unit=channel", 0, &kept, &of),
+                   MICA_OK);
+  assert_int_equal(kept, 8);
+  float *v = mica_param_write(w);
+  for (int i = 0; i < 12; i++) assert_true(v[i] == (i / 4 == 1 ? 0 : values[i]));
+  /* All and nothing, and what was no number. */
+  v[0] = NAN;
+  assert_int_equal(mica_params_prune(p, "magnitude:share=0", 0, &kept, NULL), MICA_OK);
+  assert_int_equal(kept, 0);
+  for (int i = 0; i < 12; i++) assert_true(v[i] == 0);
+  assert_int_equal(mica_params_prune(p, "magnitude:share=1", 0, NULL, &of), MICA_OK);
+  assert_int_equal(mica_param_trained(w), 12);
+  assert_int_equal(mica_params_prune(p, "b=magnitude", 0, NULL, NULL), MICA_ERR_NOT_FOUND);
+  assert_int_equal(mica_params_prune(p, "w=magnitude:share=2", 0, NULL, NULL), MICA_ERR_INVALID);
+  assert_int_equal(mica_params_prune(p, NULL, 0, NULL, NULL), MICA_ERR_INVALID);
+  mica_params_free(p);
+}
+
+static mica_status prune_all(void *ctx) {
+  mica_engine *e;
+  mica_net *net = NULL;
+  const mica_problem rows = {.channels = 3, .classes = 2};
+  (void)ctx;
+  mica_status status = mica_engine_create(NULL, &e);
+  if (status != MICA_OK) return status;
+  status = mica_net_create(e, "mlp:hidden=4", &rows, 1, &net);
+  if (status == MICA_OK)
+    status = mica_params_prune(mica_net_params(net), "magnitude:share=0.5", 1, NULL, NULL);
+  mica_net_free(net);
+  mica_engine_free(e);
+  return status;
+}
+
 static void test_memory(void **state) {
   (void)state;
   assert_true(fail_each(mask_all, NULL) > 10);
+  assert_true(fail_each(prune_all, NULL) > 10);
 }
 
 int main(void) {
@@ -467,7 +528,7 @@ int main(void) {
       cmocka_unit_test(test_every_rule),    cmocka_unit_test(test_rows),
       cmocka_unit_test(test_set_and_clear), cmocka_unit_test(test_makers),
       cmocka_unit_test(test_transposed),    cmocka_unit_test(test_runs),
-      cmocka_unit_test(test_memory),
+      cmocka_unit_test(test_pruning),       cmocka_unit_test(test_memory),
   };
   const int failed = cmocka_run_group_tests(tests, folder_setup, folder_teardown);
   mica_engine_free(engine);

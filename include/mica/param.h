@@ -238,6 +238,12 @@ typedef struct mica_mask_functions {
  * the entries that got a mask. */
 MICA_API mica_status mica_params_mask(mica_params *p, const char *rules, uint64_t seed,
                                       int64_t *elements);
+/* Prune by such rules ("conv,linear&!output=magnitude:share=0.3"): what is outside the masks
+ * becomes zero, and the masks stay, so that training leaves it zero. Matrices and kernels alone;
+ * vectors stay. *kept elements of *of (both may be NULL) are left. The file of a pruned network
+ * holds the zeros: it is no smaller, and no faster, by itself. */
+MICA_API mica_status mica_params_prune(mica_params *p, const char *rules, uint64_t seed,
+                                       int64_t *kept, int64_t *of);
 /* Remove the masks of the selected entries. */
 MICA_API mica_status mica_params_unmask(mica_params *p, const char *selection);
 

@@ -78,6 +78,18 @@ static mica_status low_rank(const cli_args *a, mica_net *net) {
   return status;
 }
 
+static mica_status prune(const cli_args *a, mica_net *net) {
+  int64_t kept, all;
+  mica_status status = mica_adapters_merge(mica_net_params(net));
+  if (status == MICA_OK)
+    status = mica_params_prune(mica_net_params(net), cli_text(a, "--prune"), 0, &kept, &all);
+  if (status != MICA_OK) return mica_fail_within("--prune");
+  if (!cli_on(a, "--json"))
+    fprintf(stderr, "pruned: %lld of %lld weights are left (%.2f %%)\n", (long long)kept,
+            (long long)all, 100 * (double)kept / (double)all);
+  return MICA_OK;
+}
+
 static mica_status fold(const cli_args *a, mica_net *net) {
   int64_t norms = 0, adapters = mica_adapters(mica_net_params(net));
   mica_status status = mica_adapters_merge(mica_net_params(net));
@@ -105,8 +117,8 @@ static mica_status adapters(const cli_args *a, mica_model *m) {
 }
 
 static bool wanted(const cli_args *a) {
-  static const char *const all[] = {"--low-rank", "--fold", "--quantise", "--adapter",
-                                    "--off",      "--on",   "--remove"};
+  static const char *const all[] = {"--low-rank", "--prune", "--fold", "--quantise",
+                                    "--adapter",  "--off",   "--on",   "--remove"};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if (cli_text(a, all[i]) || cli_on(a, all[i])) return true;
   return false;
@@ -278,6 +290,7 @@ static mica_status make(const cli_args *a, mica_engine *engine, const char *out)
     status = mica_adapters_merge(mica_net_params(m->net));
     if (status == MICA_OK) status = low_rank(a, m->net);
   }
+  if (status == MICA_OK && cli_text(a, "--prune")) status = prune(a, m->net);
   if (status == MICA_OK && cli_on(a, "--fold")) status = fold(a, m->net);
   if (status == MICA_OK && quantise) mica_model_set_int8(m, true);
   if (status == MICA_OK) status = mica_model_save(m, out);
@@ -291,7 +304,9 @@ static int run(const cli_args *a) {
   side sides[2] = {{0}};
   int64_t n = 0;
   if (!wanted(a))
-    return cli_usage(a, "what is to be done? --low-rank, --fold, --quantise int8, --adapter FILE");
+    return cli_usage(a,
+                     "what is to be done? --low-rank, --prune, --fold, --quantise int8, --adapter "
+                     "FILE");
   mica_status status = cli_engine(a, &engine);
   if (status == MICA_OK) status = make(a, engine, out);
   for (int i = 0; i < 2 && status == MICA_OK; i++) {
@@ -314,6 +329,9 @@ static const cli_flag flags[] = {
     {"--low-rank", NULL, "SPEC", NULL,
      "weights in two factors: keep=0.5, ratio=3, rank=32 or energy=0.99, with "
      ":include=PATTERNS:exclude=PATTERNS"},
+    {"--prune", NULL, "RULES", NULL,
+     "weights become zero but those of a mask: 'conv,linear=magnitude:share=0.3'; see `mica list "
+     "mask`. To train on: --mask 'conv,linear=nonzero'"},
     {"--fold", NULL, NULL, NULL, "batch norms into convolutions, adapters into weights"},
     {"--quantise", NULL, "TYPE", NULL,
      "int8: weights as bytes with a scale for each output; what opens the file computes in "

@@ -95,6 +95,43 @@ mica_status mica_params_mask(mica_params *p, const char *text, uint64_t seed, in
   return status;
 }
 
+/* ---- pruning ---- */
+
+/* What is outside the mask becomes zero, of either sign and of what was no number. */
+static void clear_value(mica_param *q) {
+  const uint8_t *mask = mica_tensor_data(q->mask);
+  void *value = mica_param_write(q);
+  const int64_t n = mica_tensor_count(q->value);
+  if (mica_tensor_dtype(q->value) == MICA_F32)
+    clear_f32(value, mask, n);
+  else
+    clear_f64(value, mask, n);
+}
+
+mica_status mica_params_prune(mica_params *p, const char *text, uint64_t seed, int64_t *kept,
+                              int64_t *of) {
+  mica_rules rules;
+  mica_status status = mica_rules_parse(p, MICA_KIND_MASK, text, &rules);
+  if (status != MICA_OK) return status;
+  const mica_key key = mica_key_fold_name(mica_key_seed(seed), "mask");
+  int64_t n = 0, all = 0;
+  for (int64_t i = 0; i < p->n && status == MICA_OK; i++) {
+    mica_param *q = p->param[i];
+    const mica_rule *rule = mica_rules_find(&rules, q);
+    if (!rule || q->flags & MICA_PARAM_BUFFER || mica_tensor_shape(q->value)->rank < 2) continue;
+    status = make(q, rule, key);
+    if (status == MICA_OK) clear_value(q);
+    n += q->unmasked;
+    all += mica_tensor_count(q->value);
+  }
+  mica_rules_free(&rules);
+  if (status == MICA_OK && !all)
+    status = mica_fail(MICA_ERR_NOT_FOUND, "prune: '%.200s' is for no matrix and no kernel", text);
+  if (kept) *kept = n;
+  if (of) *of = all;
+  return status;
+}
+
 mica_status mica_params_unmask(mica_params *p, const char *selection) {
   mica_status status = mica_params_select(p, selection, NULL, NULL);
   for (int64_t i = 0; i < p->n && status == MICA_OK; i++)

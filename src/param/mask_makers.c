@@ -1,5 +1,7 @@
-/* Masks by name: a number of random elements of each output channel, and whole output channels. */
+/* Masks by name: random elements, whole output channels, what is largest, what is not zero. */
 #include <mica/param.h>
+
+#include "numeric/sort.h"
 
 #include <math.h>
 #include <string.h>
@@ -115,3 +117,82 @@ const mica_component mica_component_mask_channels = {MICA_COMPONENT_HEAD,
                                                      0,
                                                      0,
                                                      &channels_functions};
+
+/* ---- the largest, and what is not zero ---- */
+
+typedef struct magnitude_options {
+  uint32_t size;
+  double share;
+  int32_t unit; /* 0: elements, 1: output channels by their length */
+} magnitude_options;
+
+static mica_status make_magnitude(const void *options, const mica_param *q, mica_key key,
+                                  uint8_t *mask) {
+  (void)key;
+  const magnitude_options *o = options;
+  const mica_tensor *value = mica_param_value(q);
+  const channels c = o->unit ? channels_of(q) : (channels){mica_tensor_count(value), 1, false};
+  double *score = mica_calloc((size_t)c.n + 1, sizeof *score);
+  int64_t *order = mica_calloc((size_t)c.n + 1, sizeof *order);
+  mica_status status = score && order ? MICA_OK : MICA_ERR_MEMORY;
+  for (int64_t i = 0; i < c.n && status == MICA_OK; i++)
+    for (int64_t k = 0; k < c.each; k++) {
+      const double v = mica_tensor_get(value, element_at(&c, i, k));
+      score[i] += v * v;
+    }
+  if (status == MICA_OK) status = mica_sort_descending(c.n, score, order);
+  const int64_t kept = llround(o->share * (double)c.n);
+  for (int64_t i = 0; i < kept && status == MICA_OK; i++)
+    for (int64_t k = 0; k < c.each; k++) mask[element_at(&c, order[i], k)] = 1;
+  mica_free(score);
+  mica_free(order);
+  return status;
+}
+
+static const mica_option magnitude_table[] = {
+    {"share", MICA_OPTION_FLOAT, "0.5", 0, 1, NULL, "of the parameter, the largest",
+     offsetof(magnitude_options, share)},
+    {"unit", MICA_OPTION_CHOICE, "element", 0, 0, "element|channel",
+     "elements, or whole output channels by the length of their weights",
+     offsetof(magnitude_options, unit)},
+    {0}};
+
+static const mica_mask_functions magnitude_functions = {make_magnitude};
+
+const mica_component mica_component_mask_magnitude = {MICA_COMPONENT_HEAD,
+                                                      MICA_KIND_MASK,
+                                                      "magnitude",
+                                                      "the elements, or channels, that are largest",
+                                                      "pela",
+                                                      magnitude_table,
+                                                      sizeof(magnitude_options),
+                                                      0,
+                                                      0,
+                                                      &magnitude_functions};
+
+typedef struct nonzero_options {
+  uint32_t size;
+} nonzero_options;
+
+static mica_status make_nonzero(const void *options, const mica_param *q, mica_key key,
+                                uint8_t *mask) {
+  (void)options, (void)key;
+  const mica_tensor *value = mica_param_value(q);
+  for (int64_t i = 0; i < mica_tensor_count(value); i++) mask[i] = mica_tensor_get(value, i) != 0;
+  return MICA_OK;
+}
+
+static const mica_option nonzero_table[] = {{0}};
+
+static const mica_mask_functions nonzero_functions = {make_nonzero};
+
+const mica_component mica_component_mask_nonzero = {MICA_COMPONENT_HEAD,
+                                                    MICA_KIND_MASK,
+                                                    "nonzero",
+                                                    "what is not zero: a pruned network stays so",
+                                                    "pela",
+                                                    nonzero_table,
+                                                    sizeof(nonzero_options),
+                                                    0,
+                                                    0,
+                                                    &nonzero_functions};
