@@ -367,7 +367,7 @@ static const mica_paper_functions functions = {
              "index better than the old one did, and loses next to nothing of its own quality",
     .components = "layer:bt2 loss:influence loss:align scheme:compatible",
     .smoke = "seeds=1:images=500:tests=200:epochs=1:chain_epochs=1",
-    .recorded = MICA_VERDICT_NONE,
+    .recorded = MICA_VERDICT_MECHANISM,
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_backward_compatible;

@@ -258,7 +258,7 @@ static const mica_paper_functions functions = {
     .components = "layer:moment estimator:probe model:vit",
     .smoke = "seeds=1:backbone_images=256:backbone_epochs=1:tests=100:steps=10:images=60,1000:"
              "cifar_images=60:cifar_epochs=1",
-    .recorded = MICA_VERDICT_NONE,
+    .recorded = MICA_VERDICT_MECHANISM,
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_moment_probing;

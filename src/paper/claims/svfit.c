@@ -468,6 +468,7 @@ static const mica_paper_functions functions = {
                   "adapter:milora adapter:bitfit adapter:full",
     .smoke = "seeds=1:width=128:images=500:epochs=1:labelled=64:tests=200:steps=5:photos=128:"
              "photo_epochs=1:photo_labelled=64:photo_tests=128",
+    .recorded = MICA_VERDICT_NOT_SHOWN,
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_svfit;
