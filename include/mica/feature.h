@@ -77,9 +77,12 @@ typedef struct mica_fit_data {
   const mica_view *held_out;
   mica_progress_fn progress;
   void *progress_ctx;
+  /* [N]: rows of one number (views of a picture, words of one writer) stay in one fold
+   * wherever rows are cross-validated; NULL: each row by itself. */
+  const int64_t *group;
 } mica_fit_data;
 #define MICA_FIT_DATA                                                                              \
-  { sizeof(mica_fit_data), {0}, NULL, 0, NULL, NULL, NULL, NULL }
+  { sizeof(mica_fit_data), {0}, NULL, 0, NULL, NULL, NULL, NULL, NULL }
 
 /* What to compute for N rows: a NULL pointer is not computed; one that the fitted estimator cannot
  * fill is MICA_ERR_UNSUPPORTED. All are the caller's. */
@@ -107,7 +110,8 @@ typedef struct mica_fit_report {
   int32_t converged;    /* 1, or 0 when an iteration limit came first */
   double objective;     /* of the final fit, where there is one; else NaN */
   double leave_one_out; /* the error that chose an option by leave-one-out (ridge), else NaN */
-  double chosen;        /* the option's value chosen by it (ridge: lambda), else NaN */
+  double chosen;        /* the option's value chosen by it (ridge: lambda), or by cross-validation
+                           (linear_svm: C), else NaN */
   char note[160];       /* one line for the user, "" when there is nothing to say */
   int32_t levels;       /* how many of `level` are filled: of estimators that have levels, 0 else */
   mica_fit_level level[MICA_LIST_MAX];
@@ -260,6 +264,12 @@ typedef struct mica_estimator_functions {
  * (label NULL: inside the whole). */
 MICA_API mica_status mica_folds(mica_key key, int64_t n, const int64_t *label, int64_t classes,
                                 int32_t folds, int32_t *fold);
+
+/* The same of rows in groups (any numbers), none of which is in two folds: groups are dealt by the
+ * labels of their first rows. As many folds as groups at most. */
+MICA_API mica_status mica_group_folds(mica_key key, int64_t n, const int64_t *label,
+                                      int64_t classes, const int64_t *group, int32_t folds,
+                                      int32_t *fold);
 
 /* Mark a share (0..1) of the rows of each class as held out: at least one row of a class with two
  * or more, none of a class with one. */
@@ -429,9 +439,9 @@ typedef struct mica_contender {
 #define MICA_CONTENDER(spec_)                                                                      \
   { .size = sizeof(mica_contender), .spec = (spec_) }
 
-/* Cross-validate n contenders on the same `folds` stratified folds and compare each with the best.
- * One that fails is reported in its status and does not stop the others. `predicted` (may be NULL)
- * receives [n, N] labels out of fold. */
+/* Cross-validate n contenders on the same `folds` stratified folds (of groups where there are some)
+ * and compare each with the best. One that fails is reported in its status and does not stop the
+ * others. `predicted` (may be NULL) receives [n, N] labels out of fold. */
 MICA_API mica_status mica_cross_validate(const mica_engine *engine, const mica_fit_data *data,
                                          int32_t folds, uint64_t seed, double level, int32_t n,
                                          mica_contender *contenders, int64_t *predicted);

@@ -122,7 +122,7 @@ class LinearSvm(Classifier):
     def __init__(
         self,
         *,
-        C: float = 1.0,
+        C: Union[float, Sequence[float]] = (1.0,),
         loss: Literal["hinge", "squared_hinge"] = 'squared_hinge',
         tol: float = 0.001,
         max_iter: int = 1000,
@@ -131,6 +131,8 @@ class LinearSvm(Classifier):
         scheme: Literal["ova", "ovo"] = 'ova',
         class_weight: Literal["none", "balanced"] = 'none',
         seed: int = 0,
+        solver: Literal["dual", "primal"] = 'dual',
+        folds: int = 5,
         reject: float = 0.0,
     ) -> None: ...
 

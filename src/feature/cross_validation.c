@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -53,6 +54,42 @@ mica_status mica_folds(mica_key key, int64_t n, const int64_t *label, int64_t cl
   return status;
 }
 
+typedef struct grouped {
+  int64_t group, row;
+} grouped;
+
+static int by_group(const void *pa, const void *pb) {
+  const grouped *a = pa, *b = pb;
+  if (a->group != b->group) return a->group < b->group ? -1 : 1;
+  return a->row < b->row ? -1 : a->row > b->row;
+}
+
+mica_status mica_group_folds(mica_key key, int64_t n, const int64_t *label, int64_t classes,
+                             const int64_t *group, int32_t folds, int32_t *fold) {
+  int64_t groups = 0;
+  grouped *sorted = mica_malloc((size_t)(n + 1) * sizeof *sorted);
+  int64_t *first = mica_malloc((size_t)(n + 1) * sizeof *first);
+  int32_t *dealt = mica_malloc((size_t)(n + 1) * sizeof *dealt);
+  mica_status status = sorted && first && dealt ? MICA_OK : MICA_ERR_MEMORY;
+  for (int64_t i = 0; !status && i < n; i++) sorted[i] = (grouped){group[i], i};
+  if (!status) qsort(sorted, (size_t)n, sizeof *sorted, by_group);
+  for (int64_t i = 0; !status && i < n; i++)
+    if (i == 0 || sorted[i].group != sorted[i - 1].group)
+      first[groups++] = label ? label[sorted[i].row] : 0;
+  if (!status && folds > groups)
+    status = mica_fail(MICA_ERR_INVALID, "%d folds of %lld groups, expected at most as many", folds,
+                       (long long)groups);
+  if (!status) status = mica_folds(key, groups, label ? first : NULL, classes, folds, dealt);
+  for (int64_t i = 0, g = 0; !status && i < n; i++) {
+    g += i > 0 && sorted[i].group != sorted[i - 1].group;
+    fold[sorted[i].row] = dealt[g];
+  }
+  mica_free(sorted);
+  mica_free(first);
+  mica_free(dealt);
+  return status;
+}
+
 mica_status mica_hold_out(mica_key key, int64_t n, const int64_t *label, int64_t classes,
                           double share, bool *held_out) {
   if (!(share >= 0 && share <= 1))
@@ -85,6 +122,7 @@ typedef struct {
   int64_t *label; /* [n] in that order */
   double *target; /* [n, outputs] in that order */
   int64_t *row;   /* [n] where they come from */
+  int64_t *group; /* [n] of the rows, in that order; NULL: none */
   int64_t *got;   /* [n] predictions in that order */
   double *value;  /* [n, outputs] probabilities or values in that order */
 } session;
@@ -118,6 +156,7 @@ static void gather(session *s, int32_t fold) {
       memcpy(s->x + (size_t)at * bytes,
              (const char *)x->data + (size_t)(i * x->row_stride) * element, bytes);
       if (s->data->label) s->label[at] = s->data->label[i];
+      if (s->group) s->group[at] = s->data->group[i];
       for (int64_t t = 0; s->data->target && t < s->outputs; t++)
         s->target[at * s->outputs + t] = target_of(s->data->target, i, t);
       s->row[at++] = i;
@@ -167,6 +206,7 @@ static mica_status run_fold(const session *s, mica_contender *c, outcome *o) {
   data.label = s->data->label ? s->label : NULL;
   data.classes = s->data->label ? s->outputs : 0;
   data.target = s->data->target ? &target : NULL;
+  data.group = s->group;
   double begin = seconds();
   status = mica_estimator_fit(e, &data, NULL);
   c->fit_seconds += seconds() - begin;
@@ -308,7 +348,7 @@ mica_status mica_cross_validate(const mica_engine *engine, const mica_fit_data *
   size_t rows = (size_t)s.n, cells = rows * (size_t)outputs;
   int32_t *fold = mica_malloc(rows * sizeof *fold);
   s.x = mica_malloc(rows * (size_t)s.d * mica_dtype_size(data.x.dtype));
-  s.label = mica_malloc(rows * 3 * sizeof *s.label);
+  s.label = mica_malloc(rows * 4 * sizeof *s.label);
   s.target = mica_malloc(2 * cells * sizeof *s.target);
   outcome *o = mica_calloc((size_t)n, sizeof *o);
   int64_t *labels = mica_calloc((size_t)n * rows, sizeof *labels);
@@ -316,12 +356,14 @@ mica_status mica_cross_validate(const mica_engine *engine, const mica_fit_data *
   if (!fold || !s.x || !s.label || !s.target || !o || !labels || !values) status = MICA_ERR_MEMORY;
   if (!status) {
     mica_key key = mica_key_fold_name(mica_key_seed(seed), "cross-validation");
-    status = mica_folds(key, s.n, data.label, outputs, folds, fold);
+    status = data.group ? mica_group_folds(key, s.n, data.label, outputs, data.group, folds, fold)
+                        : mica_folds(key, s.n, data.label, outputs, folds, fold);
   }
   if (!status) {
     s.fold = fold;
     s.row = s.label + rows;
     s.got = s.row + rows;
+    s.group = data.group ? s.got + rows : NULL;
     s.value = s.target + cells;
     for (int32_t i = 0; i < n; i++) {
       forget(&contenders[i]);

@@ -112,7 +112,7 @@ static mica_status fit_inner(const mica_engine *engine, const options *o, transf
                              const mica_fit_data *data, mica_fit_report *report) {
   const int64_t n = mica_rows_n(&data->x), m = n * s->views;
   double *rows = NULL;
-  int64_t *label = mica_malloc((size_t)(m + 1) * sizeof *label);
+  int64_t *label = mica_malloc((size_t)(2 * m + 1) * sizeof *label), *group = label + m;
   mica_status status = label ? mica_estimator_create(engine, o->with, &s->inner) : MICA_ERR_MEMORY;
   if (status == MICA_OK) {
     const mica_estimator_functions *f = mica_estimator_component(s->inner)->functions;
@@ -120,17 +120,24 @@ static mica_status fit_inner(const mica_engine *engine, const options *o, transf
       status = mica_fail(MICA_ERR_INVALID, "transformed: %s is no classifier", o->with);
   }
   if (status == MICA_OK) status = prepare(engine, s, &data->x, &rows);
-  for (int64_t i = 0; i < m && status == MICA_OK; i++) label[i] = data->label[i / s->views];
+  /* All views of an example are of one group. */
+  for (int64_t i = 0; i < m && status == MICA_OK; i++) {
+    label[i] = data->label[i / s->views];
+    group[i] = data->group ? data->group[i / s->views] : i / s->views;
+  }
   if (status == MICA_OK) {
     mica_fit_data inner = *data;
     mica_fit_report told = {.size = sizeof told};
     inner.x = mica_view_of(rows, MICA_F64, MICA_SHAPE(m, mica_transform_width(s->transform)));
     inner.label = label;
+    inner.group = s->views > 1 || data->group ? group : NULL;
     inner.held_out = NULL;
     status = mica_estimator_fit(s->inner, &inner, &told);
     report->iterations = told.iterations;
     report->converged = told.converged;
     report->objective = told.objective;
+    report->chosen = told.chosen;
+    report->leave_one_out = told.leave_one_out;
     snprintf(report->note, sizeof report->note, "%s", told.note);
   }
   mica_free(rows);
