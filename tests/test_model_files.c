@@ -148,7 +148,7 @@ static void each_wrong_field_is_named(void **state) {
     mica_status status;
     const char *text;
   } cases[] = {
-      {"\"format\":1", "\"format\":4", MICA_ERR_UNSUPPORTED, "model format 4; this is mica"},
+      {"\"format\":1", "\"format\":5", MICA_ERR_UNSUPPORTED, "model format 5; this is mica"},
       {"\"format\":1", "\"format\":\"1\"", MICA_ERR_FORMAT, "format"},
       {"{\"format\"", "[{\"format\"", MICA_ERR_FORMAT, "mica"},
       {"convnet", "konvnet", MICA_ERR_NOT_FOUND, "convnet"},
