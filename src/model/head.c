@@ -145,7 +145,7 @@ static mica_status check_head(const mica_model *m, const char *name, const mica_
                      "head '%.80s': expected a name of 1 to 64 letters, digits, '_' and '-'", name);
   if (!mica_estimator_fitted(e)) return mica_fail(MICA_ERR_STATE, "head '%s' is not fitted", name);
   if (mica_estimator_features(e) != width)
-    return mica_fail(MICA_ERR_SHAPE, "head '%s' reads %lld features, the model gives %lld", name,
+    return mica_fail(MICA_ERR_SHAPE, "head '%s' reads %lld features, the network gives %lld", name,
                      (long long)mica_estimator_features(e), (long long)width);
   if (mica_estimator_task(e) == MICA_TASK_CLASSIFICATION && !classes)
     return mica_fail(MICA_ERR_INVALID, "head '%s' has %lld classes and no names for them", name,
