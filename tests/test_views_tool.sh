@@ -40,6 +40,10 @@ check "machines on regions" "$mica" fit linear_svm --regions 2 --encoder net.mic
 check "are right" right regions.mica
 check "the largest of the views" "$mica" fit transformed:form=max --views 16 --encoder net.mica --data photos -o max.mica
 
+"$mica" embed net.mica photos/p0 -o /dev/stdout 2>/dev/null | head -c 1152 >piped.npy
+check "features through a pipe" cmp piped.npy whole.npy
+check "nothing is left beside them" test -z "$(ls -A | grep rows$)"
+
 refused "seven views" "expected 8 or 16" "$mica" embed net.mica photos/p0 --views 9 -o no.npy
 refused "views and regions" "one of the two" "$mica" embed net.mica photos/p0 --views 8 --regions 2 -o no.npy
 refused "passes and views" "one of the two" "$mica" fit logistic --views 8 --augment-passes 2 --encoder net.mica \

@@ -93,28 +93,26 @@ static mica_status shorten(feature_part *part, int64_t n) {
 }
 
 /* The taps of the model's network. */
-static void features_levels(const mica_model *model, features *out) {
+void features_levels(const mica_model *model, features *out) {
   const mica_net *net = mica_model_net(model);
   if (mica_model_parts(model) > 1) return;
   for (; out->levels.n < mica_net_taps(net) && out->levels.n < MICA_LIST_MAX; out->levels.n++)
     mica_net_tap(net, out->levels.n, &out->levels.v[out->levels.n]);
 }
 
-mica_status features_embed(const cli_args *a, mica_model *model, const mica_dataset *ds,
-                           features *out) {
+mica_status features_of_pictures(const cli_args *a, mica_model *model, const mica_dataset *ds,
+                                 features_take_fn take, void *ctx) {
   const mica_preprocess *p = mica_model_preprocess(model);
   const int64_t size = p->height * p->width * p->channels, n = mica_dataset_count(ds);
-  const int64_t width = mica_model_features(model);
   const int64_t *labels = mica_tensor_data(mica_dataset_labels(ds));
   const bool shown = isatty(2) && !cli_on(a, "--json");
-  int64_t done[MICA_PART_COUNT] = {0};
+  int64_t label[PIECE];
   mica_time_left left = {0};
   mica_session *session = NULL;
   uint8_t *pixels = mica_malloc((size_t)(PIECE * size));
-  memset(out, 0, sizeof *out);
-  features_levels(model, out);
-  mica_status status = pixels ? make_parts(ds, width, out) : MICA_ERR_MEMORY;
-  if (status == MICA_OK) status = mica_session_create(model, &session);
+  float *rows = mica_malloc((size_t)(PIECE * mica_model_features(model)) * sizeof *rows);
+  mica_status status = pixels && rows ? mica_session_create(model, &session)
+                                      : mica_fail(MICA_ERR_MEMORY, "out of memory");
   if (status == MICA_OK) mica_session_take_pictures(session, true);
   for (int64_t from = 0; from < n && status == MICA_OK;) {
     /* Items of one part that follow each other go through the network together; one that turns out
@@ -124,14 +122,13 @@ mica_status features_embed(const cli_args *a, mica_model *model, const mica_data
     for (; m < PIECE && at < n && mica_dataset_part_of(ds, at) == k && k < MICA_PART_COUNT; at++) {
       status = mica_dataset_read(ds, at, pixels + m * size);
       if (status != MICA_OK && mica_dataset_part_of(ds, at) == k) break;
-      if (status == MICA_OK) out->part[k].label[done[k] + m++] = labels[at];
+      if (status == MICA_OK) label[m++] = labels[at];
       status = MICA_OK;
     }
     const mica_view x =
         mica_view_of(pixels, MICA_U8, MICA_SHAPE(m, p->height, p->width, p->channels));
-    if (status == MICA_OK && m)
-      status = mica_embed(session, &x, (float *)mica_tensor_data(out->part[k].x) + done[k] * width);
-    if (k < MICA_PART_COUNT) done[k] += m;
+    if (status == MICA_OK && m) status = mica_embed(session, &x, rows);
+    if (status == MICA_OK && m) status = take(ctx, k, m, label, rows);
     from = at > from ? at : from + 1;
     const double rest = mica_time_left_update(&left, mica_seconds(), from, n);
     if (shown)
@@ -139,11 +136,38 @@ mica_status features_embed(const cli_args *a, mica_model *model, const mica_data
               (long long)n, rest > 0 ? rest : 0);
     if (status == MICA_OK && cli_interrupted()) status = mica_fail(MICA_ERR_CANCELLED, "stopped");
   }
-  for (int k = 0; k < MICA_PART_COUNT && status == MICA_OK; k++)
-    status = shorten(&out->part[k], done[k]);
   if (shown) fprintf(stderr, "\r\033[K");
   mica_session_free(session);
   mica_free(pixels);
+  mica_free(rows);
+  return status;
+}
+
+typedef struct in_memory {
+  features *f;
+  int64_t done[MICA_PART_COUNT];
+} in_memory;
+
+static mica_status keep(void *ctx, mica_part k, int64_t m, const int64_t *label, const float *x) {
+  in_memory *j = ctx;
+  const int64_t width = j->f->width;
+  feature_part *part = &j->f->part[k];
+  memcpy((float *)mica_tensor_data(part->x) + j->done[k] * width, x,
+         (size_t)(m * width) * sizeof *x);
+  memcpy(part->label + j->done[k], label, (size_t)m * sizeof *label);
+  j->done[k] += m;
+  return MICA_OK;
+}
+
+mica_status features_embed(const cli_args *a, mica_model *model, const mica_dataset *ds,
+                           features *out) {
+  in_memory j = {.f = out};
+  memset(out, 0, sizeof *out);
+  features_levels(model, out);
+  mica_status status = make_parts(ds, mica_model_features(model), out);
+  if (status == MICA_OK) status = features_of_pictures(a, model, ds, keep, &j);
+  for (int k = 0; k < MICA_PART_COUNT && status == MICA_OK; k++)
+    status = shorten(&out->part[k], j.done[k]);
   if (status != MICA_OK) features_free(out);
   return status;
 }
@@ -359,16 +383,33 @@ static mica_status names_text(const features *f, mica_bytes *text) {
   return text->status;
 }
 
+mica_status features_write_rows(const features *f, const mica_view *x, const mica_view *labels,
+                                const mica_view *part, const char *path) {
+  mica_bytes names = {0}, levels = {0};
+  mica_status status = names_text(f, &names);
+  if (status == MICA_OK) status = levels_text(f, &levels);
+  if (status == MICA_OK) {
+    const mica_named_view views[] = {{"features", *x}, {"labels", *labels}, {"part", *part}};
+    const mica_text_pair pairs[] = {{"classes", names.data}, {"levels", levels.data}};
+    if (ends_with(path, ".npz"))
+      status = mica_npz_write(path, views, 3, false);
+    else if (ends_with(path, ".safetensors"))
+      status = mica_safetensors_write(path, views, 3, pairs, f->levels.n > 1 ? 2 : 1);
+    else
+      status = mica_fail(MICA_ERR_INVALID, "%s: expected a name in .safetensors or .npz", path);
+  }
+  mica_bytes_free(&names);
+  mica_bytes_free(&levels);
+  return status;
+}
+
 mica_status features_write(const features *f, const char *path) {
   int64_t n = 0, at = 0;
   mica_tensor *x = NULL, *label = NULL, *part = NULL;
-  mica_bytes names = {0}, levels = {0};
   for (int k = 0; k < MICA_PART_COUNT; k++) n += f->part[k].n;
   mica_status status = mica_tensor_create(MICA_F32, MICA_SHAPE(n, f->width), &x);
   if (status == MICA_OK) status = mica_tensor_create(MICA_I64, MICA_SHAPE(n), &label);
   if (status == MICA_OK) status = mica_tensor_create(MICA_U8, MICA_SHAPE(n), &part);
-  if (status == MICA_OK) status = names_text(f, &names);
-  if (status == MICA_OK) status = levels_text(f, &levels);
   for (int k = 0; k < MICA_PART_COUNT && status == MICA_OK; k++) {
     const feature_part *from = &f->part[k];
     if (!from->n) continue;
@@ -380,19 +421,10 @@ mica_status features_write(const features *f, const char *path) {
     at += from->n;
   }
   if (status == MICA_OK) {
-    const mica_named_view views[] = {{"features", mica_tensor_view(x)},
-                                     {"labels", mica_tensor_view(label)},
-                                     {"part", mica_tensor_view(part)}};
-    const mica_text_pair pairs[] = {{"classes", names.data}, {"levels", levels.data}};
-    if (ends_with(path, ".npz"))
-      status = mica_npz_write(path, views, 3, false);
-    else if (ends_with(path, ".safetensors"))
-      status = mica_safetensors_write(path, views, 3, pairs, f->levels.n > 1 ? 2 : 1);
-    else
-      status = mica_fail(MICA_ERR_INVALID, "%s: expected a name in .safetensors or .npz", path);
+    const mica_view rows = mica_tensor_view(x), labels = mica_tensor_view(label);
+    const mica_view parts = mica_tensor_view(part);
+    status = features_write_rows(f, &rows, &labels, &parts, path);
   }
-  mica_bytes_free(&names);
-  mica_bytes_free(&levels);
   mica_tensor_free(x);
   mica_tensor_free(label);
   mica_tensor_free(part);

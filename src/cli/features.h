@@ -21,6 +21,12 @@ typedef struct features {
 } features;
 
 void features_free(features *f);
+/* The model over every picture of a data set, in its order, with progress on standard error: pieces
+ * of m rows of one part, with their labels, are given to `take`. */
+typedef mica_status (*features_take_fn)(void *ctx, mica_part part, int64_t m, const int64_t *label,
+                                        const float *x);
+mica_status features_of_pictures(const cli_args *a, mica_model *model, const mica_dataset *ds,
+                                 features_take_fn take, void *ctx);
 /* Through the model: every picture of a data set, part by part, with progress on standard error.
  * The data set's classes give the labels. */
 mica_status features_embed(const cli_args *a, mica_model *model, const mica_dataset *ds,
@@ -38,6 +44,12 @@ mica_status features_read(const char *path, const char *labels, double validatio
 /* All parts one after the other as `features`, `labels` and `part` (mica_part), and the names of
  * the classes, to a .safetensors or .npz file; the latter has no place for the names. */
 mica_status features_write(const features *f, const char *path);
+/* The same of rows x [N, D] as they are, labels (int64 [N]) and part (uint8 [N]); of f, the names
+ * and levels. */
+mica_status features_write_rows(const features *f, const mica_view *x, const mica_view *labels,
+                                const mica_view *part, const char *path);
+/* The widths of the model's taps, in out->levels. */
+void features_levels(const mica_model *model, features *out);
 /* Is this a file of features by its name? */
 bool is_feature_file(const char *path);
 

@@ -4,6 +4,7 @@
 #include "cli/describe.h"
 #include "cli/features.h"
 #include "cli/row_source.h"
+#include "cli/row_stream.h"
 #include "cli/table.h"
 #include "cli/taps.h"
 #include "cli/text.h"
@@ -292,36 +293,40 @@ static mica_status embed_data(const cli_args *a, work *w, const char *out, int64
     status = features_rows(&o, w->model, cli_text(a, "--data"), &f, NULL);
   } else {
     status = open_pictures(a, w->model, cli_text(a, "--data"), NULL, 0, &ds);
-    if (status == MICA_OK) status = features_embed(a, w->model, ds, &f);
+    if (status == MICA_OK) status = features_embed_to(a, w->model, ds, out, rows);
+    mica_dataset_free(ds);
+    return status;
   }
   if (status == MICA_OK && !f.names)
     status = mica_fail(MICA_ERR_NOT_FOUND, "%s: the rows have no labels", cli_text(a, "--data"));
   if (status == MICA_OK) status = features_write(&f, out);
   for (int k = 0; k < MICA_PART_COUNT; k++) *rows += f.part[k].n;
   features_free(&f);
-  mica_dataset_free(ds);
   return status;
 }
 
 static mica_status embed_files(work *w, const char *out) {
   const int64_t width = mica_model_features(w->model);
-  float *rows = malloc((size_t)(w->files.n * width + 1) * sizeof *rows);
-  mica_status status = rows ? MICA_OK : mica_fail(MICA_ERR_MEMORY, "out of memory");
+  row_stream stream = {0};
+  mica_view view;
+  float *rows = malloc((size_t)(PIECE * width) * sizeof *rows);
+  mica_status status =
+      rows ? row_stream_open(out, width, &stream) : mica_fail(MICA_ERR_MEMORY, "out of memory");
   for (int64_t from = 0; from < w->files.n && status == MICA_OK; from += PIECE) {
     const int64_t n = from + PIECE < w->files.n ? PIECE : w->files.n - from;
     mica_tensor *images = NULL;
     status = mica_model_read(w->model, n, (const char *const *)w->files.v + from, &images);
     if (status == MICA_OK) {
       const mica_view x = mica_tensor_view(images);
-      status = mica_embed(w->session, &x, rows + from * width);
+      status = mica_embed(w->session, &x, rows);
+      if (status == MICA_OK) status = row_stream_add(&stream, rows, n);
     }
     mica_tensor_free(images);
     if (status == MICA_OK && cli_interrupted()) status = mica_fail(MICA_ERR_CANCELLED, "stopped");
   }
-  if (status == MICA_OK) {
-    const mica_view view = mica_view_of(rows, MICA_F32, MICA_SHAPE(w->files.n, width));
-    status = mica_npy_write(out, &view);
-  }
+  if (status == MICA_OK) status = row_stream_view(&stream, &view);
+  if (status == MICA_OK) status = mica_npy_write(out, &view);
+  row_stream_close(&stream);
   free(rows);
   return status;
 }
