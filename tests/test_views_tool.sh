@@ -32,6 +32,8 @@ check "it is right" right views.mica
 "$mica" predict views.mica photos/p0 >answers 2>&1
 named() { [ "$(grep -c ",1,$2" "$1")" -ge 15 ] || { cat "$1"; return 1; }; }
 check "pictures are named" named answers p0
+"$mica" info views.mica >told.txt
+check "the file tells of them" grep -q "describes 16 parts of a picture" told.txt
 check "any classifier, wrapped" "$mica" fit logistic --views 8 --encoder net.mica --data photos -o wrapped.mica
 check "it is right too" right wrapped.mica
 check "several on the same folds" "$mica" fit linear_svm:C=1 linear_svm:C=10 knn --views 16 --encoder net.mica \

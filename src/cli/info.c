@@ -26,6 +26,7 @@ typedef struct account {
   int64_t heads;
   mica_adapter_facts adapter[16]; /* likewise */
   int64_t adapters, adapters_shown;
+  int64_t parts; /* of a picture that are described, 0 or 1: it as a whole */
 } account;
 
 /* Names and texts come from outside: what is no printing character must not reach a terminal. */
@@ -123,6 +124,7 @@ static void try_to_load(const cli_args *a, const mica_archive *f, const architec
     if (status == MICA_OK) {
       out->report.loaded = mica_params_count(mica_net_params(mica_model_net(model)));
       out->report.share = 1;
+      out->parts = mica_model_parts(model);
       for (; out->heads < mica_model_heads(model) && out->heads < MICA_HEADS_MAX; out->heads++)
         mica_model_head(model, out->heads, &out->head[out->heads]);
       const mica_params *params = mica_net_params(mica_model_net(model));
@@ -196,6 +198,7 @@ static void print_architecture(const architecture_guess *g, const account *k, co
       putchar('\n');
       line += n + (line[n] == '\n');
     }
+    if (k->parts > 1) printf("  describes %" PRId64 " parts of a picture\n", k->parts);
     for (int64_t i = 0; i < k->heads; i++) {
       const mica_head_facts *h = &k->head[i];
       printf("  head %s: %s, %" PRId64 " classes%s\n", h->name, h->estimator, h->classes,
