@@ -16,10 +16,17 @@ awk 'BEGIN {
 }'
 for i in $(seq 40); do echo "It was the best of times, it was the worst of times, line $i of the book."; done >book.txt
 
+words=(bright dim light)
+for i in $(seq 20); do
+  echo "photos/bolt/$i.jpg,a ${words[i % 3]} pole"
+  echo "photos/nut/$i.jpg,a ${words[i % 3]} bar"
+done >captions.csv
+echo '{"bolt": ["a bright pole"], "nut": ["a bright bar"]}' >things.json
+
 programs docs/recipes.md
 follow docs/recipes.md
-if [ $commands -ge 32 ]; then echo "ok the recipes have their commands"; else echo "not ok the recipes have their commands ($commands)"; fi
-for left in heat.png half.csv measured/report.html new.npy photos.index claim long.run; do
+if [ $commands -ge 56 ]; then echo "ok the recipes have their commands"; else echo "not ok the recipes have their commands ($commands)"; fi
+for left in winter.safetensors small.mica curve.svg parts.faiss new.index words.mica heat.png half.csv measured/report.html new.npy photos.index claim long.run; do
   if [ -e $left ]; then echo "ok $left is there"; else echo "not ok $left is there"; fi
 done
 mica predict parts.mica washers/4.jpg >out 2>&1

@@ -491,5 +491,6 @@ const cli_verb verb_fit = {
     "`mica list estimator` tells the estimators and their options. With `compress` the operands "
     "are\n"
     "ways to keep a finished matrix in fewer bytes (`mica list embedding`), compared by the true\n"
-    "neighbours that they keep; with --encoder those of a click model, whose answers to a log tell\n"
+    "neighbours that they keep; with --encoder those of a click model, whose answers to a log "
+    "tell\n"
     "what they are worth."};

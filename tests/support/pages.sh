@@ -47,7 +47,7 @@ follow() { # page: each line of its shell blocks, in order
       echo "not ok $1: $line"
     fi
   done < <(sed -n '/^```sh$/,/^```$/p' "$MICA_SOURCE/$1" | sed '/^```/d; /^$/d; s/ *#.*//' |
-    grep -vE '^(make|mica model get) ')
+    sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba' -e '}' | grep -vE '^(make|mica model get) ')
 }
 says() { # name pattern: the last command's output
   if grep -q "$2" out; then echo "ok $1"; else
