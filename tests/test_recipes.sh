@@ -23,9 +23,20 @@ for i in $(seq 20); do
 done >captions.csv
 echo '{"bolt": ["a bright pole"], "nut": ["a bright bar"]}' >things.json
 
+awk 'BEGIN {
+  srand(5); n = split("tiger:stripes:claws saw:teeth:wood drum:loud:sticks river:water:fish", things, " ")
+  m = split("old new huge famous", states, " ")
+  print "question,text" >"questions.csv"
+  for (i = 1; i <= n; i++) for (k = 1; k <= m; k++) print "This is the " states[k] " " substr(things[i], 1, index(things[i], ":") - 1) " of the museum." >"texts.txt"
+  for (j = 0; j < 300; j++) {
+    split(things[1 + int(rand() * n)], w, ":"); s = states[1 + int(rand() * m)]
+    print (rand() < 0.5 ? w[2] " and " w[3] " of a " s " one" : s " with " w[3] " " w[2]) ",This is the " s " " w[1] " of the museum." >"questions.csv"
+  }
+}'
+
 programs docs/recipes.md
 follow docs/recipes.md
-if [ $commands -ge 56 ]; then echo "ok the recipes have their commands"; else echo "not ok the recipes have their commands ($commands)"; fi
+if [ $commands -ge 59 ]; then echo "ok the recipes have their commands"; else echo "not ok the recipes have their commands ($commands)"; fi
 for left in winter.safetensors small.mica curve.svg parts.faiss new.index words.mica heat.png half.csv measured/report.html new.npy photos.index claim long.run; do
   if [ -e $left ]; then echo "ok $left is there"; else echo "not ok $left is there"; fi
 done

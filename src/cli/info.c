@@ -94,6 +94,11 @@ static void look_at(const mica_archive *f, architecture_guess *g) {
   mica_json_free(doc);
 }
 
+/* A network of texts that tells what they are, not how they go on. */
+static bool is_encoder(const char *spec) {
+  return strncmp(spec, "bert", 4) == 0 && (!spec[4] || spec[4] == ':' || spec[4] == ' ');
+}
+
 /* The architecture that the user names, with what the file tells about the pictures. */
 static void take_as(const cli_args *a, architecture_guess *g) {
   const char *spec = cli_text(a, "--as");
@@ -177,7 +182,7 @@ static void print_architecture(const architecture_guess *g, const account *k, co
   else if (p->vocabulary && p->height)
     printf(" in one space\n");
   else if (p->vocabulary)
-    printf(", the token that follows\n");
+    printf(is_encoder(g->spec) ? ", a vector of each\n" : ", the token that follows\n");
   else
     printf(", no head\n");
   if (*g->note) printf("  %s\n", g->note);
@@ -214,6 +219,8 @@ static void print_architecture(const architecture_guess *g, const account *k, co
     }
     if (strcmp(g->names, "mica") == 0 && p->vocabulary && p->height && !k->heads)
       printf("  mica fit zero_shot --encoder %s --descriptions FILE.json\n", path);
+    else if (strcmp(g->names, "mica") == 0 && is_encoder(g->spec) && !p->classes)
+      printf("  mica embed %s --text lines.txt\n", path);
     else if (strcmp(g->names, "mica") == 0 && p->vocabulary && !p->height && !p->classes)
       printf("  mica generate %s --prompt TEXT\n", path);
     else if (strcmp(g->names, "mica") == 0)

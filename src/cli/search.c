@@ -107,7 +107,7 @@ static mica_status build_index(const cli_args *a, const mica_engine *engine, row
   if (!status && whitening) status = search_whiten_keep(whitening, b);
   mica_tensor *coarse = NULL;
   if (!status) status = search_coarse_open(a, s->n, &coarse);
-  if (!status && coarse) status = search_coarse_fit(engine, spec, coarse, b);
+  if (!status) status = search_codes(a, engine, spec, coarse, b);
   if (!status) status = search_add_rows(a, s, PIECE, true, coarse, to_builder, b);
   if (!status) status = mica_index_builder_finish(b, out);
   mica_tensor_free(coarse);
@@ -483,10 +483,11 @@ static const cli_flag flags[] = {
     {"--coarse", NULL, "FILE", NULL,
      "what another encoder made of the same rows, or queries: codes (pq) are of that"},
     {"--whiten", NULL, "N", "0",
-     "build: rows become N principal components of variance 1, of length 1; the index keeps what "
-     "it "
+     "build: rows become N principal components of variance 1, of length 1; the index keeps what it "
      "learned, and queries go through the same"},
     {"--whiten-on", NULL, "FILE", NULL, "learned from these features; else from the rows"},
+    {"--codes", NULL, "FILE", NULL,
+     "build: codes (pq) that `mica train --codes` trained with an encoder"},
     {"--label", NULL, "NAME", NULL, "the label that an answer must have, by name or number"},
     {"--exact", NULL, NULL, NULL, "query, eval: look at every row, whatever the index"},
     {"--keep-ids", NULL, NULL, NULL,

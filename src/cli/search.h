@@ -68,12 +68,19 @@ mica_status search_add_rows(const cli_args *a, row_source *s, int64_t piece, boo
 mica_status search_open_rows(const cli_args *a, int first, const char *encoder, search_job *job);
 
 /* The n rows of --coarse in memory, NULL without the flag; some of them, side by side in the
- * buffer; a quantiser of them, as the specification says, for the builder's codes. */
+ * buffer. */
 mica_status search_coarse_open(const cli_args *a, int64_t n, mica_tensor **out);
 void search_coarse_rows(const mica_tensor *coarse, int64_t m, const int64_t *which, void *buffer,
                         mica_view *out);
-mica_status search_coarse_fit(const mica_engine *engine, const char *text,
-                              const mica_tensor *coarse, mica_index_builder *b);
+/* The builder's codes: those of --codes, or of `coarse` as the specification says; nothing without
+ * either. */
+mica_status search_codes(const cli_args *a, const mica_engine *engine, const char *text,
+                         const mica_tensor *coarse, mica_index_builder *b);
+/* What a specification of an index with codes says about them. */
+mica_status search_codes_options(const mica_engine *engine, const char *text,
+                                 mica_quantiser_options *o);
+/* Codes that were trained as weights, as a file for --codes. */
+mica_status search_codes_write(const mica_quantiser *codes, const char *path);
 
 /* Learn what --whiten asks for, keep it with the index that is built, and let the rows go through
  * it; *out stays NULL without the flag. */

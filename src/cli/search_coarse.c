@@ -49,26 +49,76 @@ static int64_t option_of(const mica_spec *spec, const char *name, int64_t otherw
   return otherwise;
 }
 
-mica_status search_coarse_fit(const mica_engine *engine, const char *text,
-                              const mica_tensor *coarse, mica_index_builder *b) {
+mica_status search_codes_options(const mica_engine *engine, const char *text,
+                                 mica_quantiser_options *o) {
   mica_spec *spec = NULL;
-  mica_quantiser *q = NULL;
-  mica_quantiser_options o = MICA_QUANTISER_OPTIONS;
   mica_status status = mica_spec_parse(engine, MICA_KIND_INDEX, text, &spec);
   if (status) return status;
-  o.parts = option_of(spec, "parts", 0);
-  if (!o.parts)
-    status = mica_fail(MICA_ERR_UNSUPPORTED, "--coarse: an index %s takes no codes, pq does",
+  o->parts = option_of(spec, "parts", 0);
+  if (!o->parts)
+    status = mica_fail(MICA_ERR_UNSUPPORTED, "an index %s takes no codes, pq does",
                        mica_spec_component(spec)->name);
-  o.words = option_of(spec, "words", o.words);
-  o.rotations = option_of(spec, "rotations", o.rotations);
-  o.iterations = option_of(spec, "iterations", o.iterations);
-  o.sample = option_of(spec, "sample", o.sample);
-  o.seed = (uint64_t)option_of(spec, "seed", 0);
+  o->words = option_of(spec, "words", o->words);
+  o->rotations = option_of(spec, "rotations", o->rotations);
+  o->iterations = option_of(spec, "iterations", o->iterations);
+  o->sample = option_of(spec, "sample", o->sample);
+  o->seed = (uint64_t)option_of(spec, "seed", 0);
+  mica_spec_free(spec);
+  return status;
+}
+
+/* ---- codes in a file ---- */
+
+mica_status search_codes_write(const mica_quantiser *q, const char *path) {
+  const int64_t d = mica_quantiser_width(q), k = mica_quantiser_words(q);
+  const float *word = mica_quantiser_codewords(q), *rotation = mica_quantiser_rotation(q);
+  const mica_named_view views[] = {
+      {"words", mica_view_of((void *)(uintptr_t)word, MICA_F32,
+                             MICA_SHAPE(mica_quantiser_parts(q), k, d / mica_quantiser_parts(q)))},
+      {"rotation", mica_view_of((void *)(uintptr_t)rotation, MICA_F32, MICA_SHAPE(d, d))}};
+  return mica_safetensors_write(path, views, rotation ? 2 : 1, NULL, 0);
+}
+
+static mica_status read_codes(const mica_engine *engine, const char *path, mica_quantiser **out) {
+  mica_archive *a = NULL;
+  mica_tensor *word = NULL, *rotation = NULL;
+  mica_status status = mica_archive_open(path, &a);
+  if (status) return status;
+  const int64_t at = mica_archive_find(a, "words"), turn = mica_archive_find(a, "rotation");
+  const mica_shape *s = at < 0 ? NULL : mica_archive_shape(a, at);
+  const int64_t d = s && s->rank == 3 ? s->dim[0] * s->dim[2] : 0;
+  if (!d || mica_archive_dtype(a, at) != MICA_F32 ||
+      (turn >= 0 && (mica_archive_dtype(a, turn) != MICA_F32 ||
+                     mica_shape_count(mica_archive_shape(a, turn)) != d * d)))
+    status = mica_fail(MICA_ERR_FORMAT, "%s: no codes, as --codes-out writes them", path);
+  if (!status) status = mica_archive_read(a, at, &word);
+  if (!status && turn >= 0) status = mica_archive_read(a, turn, &rotation);
+  if (!status)
+    status = mica_quantiser_of(engine, d, s->dim[0], s->dim[1], mica_tensor_data(word),
+                               rotation ? mica_tensor_data(rotation) : NULL, out);
+  mica_tensor_free(word);
+  mica_tensor_free(rotation);
+  mica_archive_close(a);
+  return status;
+}
+
+mica_status search_codes(const cli_args *a, const mica_engine *engine, const char *text,
+                         const mica_tensor *coarse, mica_index_builder *b) {
+  const char *path = cli_text(a, "--codes");
+  mica_quantiser *q = NULL;
+  mica_quantiser_options o = MICA_QUANTISER_OPTIONS;
+  if (!path && !coarse) return MICA_OK;
+  mica_status status = search_codes_options(engine, text, &o);
+  if (status) return mica_fail_within("--%s", path ? "codes" : "coarse");
+  if (path) {
+    status = read_codes(engine, path, &q);
+    if (!status) status = mica_index_builder_set_codes(b, q);
+    mica_quantiser_free(q);
+    return status;
+  }
   const mica_view v = mica_tensor_view(coarse);
   if (!status) status = mica_quantiser_fit(engine, &v, &o, &q);
   if (!status) status = mica_index_builder_set_codes(b, q);
   mica_quantiser_free(q);
-  mica_spec_free(spec);
   return status;
 }

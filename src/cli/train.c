@@ -15,7 +15,8 @@ static const cli_flag flags[] = {
      "a "
      "table: FILE.csv, or a folder with train.csv; for an architecture of tokens a text: FILE.txt, "
      "or a folder with train.txt; for one of pictures and texts (dual, clip) FILE.csv with the "
-     "columns image and caption, a folder with captions.csv, or DIR/TEXT/picture"},
+     "columns image and caption, a folder with captions.csv, or DIR/TEXT/picture; for one of texts "
+     "(bert) FILE.csv with the columns question and text"},
     {"--out", "-o", "FILE", "model.mica", "the model file to write"},
     {"--epochs", NULL, "N", "10", "passes over the training part, where no --stage is given"},
     {"--stage", NULL, "SPEC", NULL,
@@ -42,7 +43,11 @@ static const cli_flag flags[] = {
      "list "
      "sampler`"},
     {"--predictions", NULL, "MODEL", NULL,
-     "pictures: tuples around this model's mistakes on the training part"},
+     "pictures: tuples around this model's mistakes on the training part; questions: what this "
+     "model finds for them and should not"},
+    {"--codes", NULL, "SPEC", NULL,
+     "questions: train codes of the texts, too, as long again: pq:parts=8:words=256"},
+    {"--codes-out", NULL, "FILE", "codes.safetensors", "where they go, for `mica search --codes`"},
     {"--subset", NULL, "FILE", NULL,
      "train on these of the training part alone: a list that `mica select` wrote"},
     {"--steps", NULL, "N", NULL,
@@ -271,6 +276,29 @@ static mica_status evaluate_pairs(const train_data *d, const mica_net *net,
   return d->pairs && held_out->ctx ? mica_evaluate_pairs(net, held_out, out) : MICA_OK;
 }
 
+/* An encoder of questions and texts: its own training, and the model file. */
+static int train_questions(job *j, const mica_train_options *o, int64_t batch, int64_t seed) {
+  const cli_args *a = j->a;
+  const char *out = cli_text(a, "--out");
+  const mica_train_result result = {.epochs = o->epochs, .loss = NAN, .best_val_loss = NAN};
+  const mica_evaluation none = {0};
+  const mica_pairs_evaluation no_pairs = {0};
+  char *optimiser = optimiser_text(a, &j->data);
+  mica_status status = optimiser ? mica_run_record_create(&j->record) : MICA_ERR_MEMORY;
+  if (status == MICA_OK) status = mica_run_record_text(j->record, "data", cli_text(a, "--data"));
+  if (status == MICA_OK)
+    status = train_retriever(a, j->engine, optimiser, o, batch, &j->data, j->net);
+  mica_free(optimiser);
+  const train_outcome outcome = {j->engine, a,     &j->data,  &j->watch, j->net,
+                                 &result,   &none, &no_pairs, j->record, seed};
+  if (status == MICA_OK) status = write_model(j, &outcome, out);
+  if (status != MICA_OK) return cli_failed(a);
+  cli_result(a, "model", out);
+  if (cli_text(a, "--codes") && !cli_on(a, "--json"))
+    printf("codes: %s\n", cli_text(a, "--codes-out"));
+  return EXIT_OK;
+}
+
 static int train(job *j) {
   const cli_args *a = j->a;
   int64_t seed, batch;
@@ -288,13 +316,17 @@ static int train(job *j) {
     return EXIT_USAGE;
   mica_status status = cli_engine(a, &j->engine);
   if (status == MICA_OK) status = train_data_open(a, j->engine, batch, seed, &j->data);
-  if (status == MICA_OK) status = train_sampler(a, j->engine, &j->data);
+  if (status == MICA_OK && !j->data.questions) status = train_sampler(a, j->engine, &j->data);
   if (status == MICA_OK) status = train_change_steps(a, batch, &j->data, &o.epochs);
   if (status == MICA_OK) status = make_net(j, seed);
   if (status == MICA_OK) status = make_scheme(j);
   if (status != MICA_OK) return cli_failed(a);
   describe(j);
   if (cli_on(a, "--dry-run")) return EXIT_OK;
+  o.schedule = cli_text(a, "--schedule");
+  o.seed = (uint64_t)seed;
+  cli_catch_interrupt();
+  if (j->data.questions) return train_questions(j, &o, batch, seed);
   const char *out = cli_text(a, "--out");
   char folder[4096];
   snprintf(folder, sizeof folder, "%s", cli_text(a, "--run") ? cli_text(a, "--run") : "");
@@ -309,8 +341,6 @@ static int train(job *j) {
            : cli_text(a, "--loss") ? cli_text(a, "--loss")
                                    : j->data.loss;
   o.optimiser = optimiser;
-  o.schedule = cli_text(a, "--schedule");
-  o.seed = (uint64_t)seed;
   o.compute = cli_on(a, "--bf16") ? MICA_BF16 : MICA_F32;
   o.dir = folder;
   o.resume = cli_on(a, "--resume");
@@ -320,7 +350,6 @@ static int train(job *j) {
   w->clicks = train_data_clicks(&j->data);
   w->net = j->net;
   o.best_by_loss = w->clicks || j->data.text || j->data.pairs;
-  cli_catch_interrupt();
   const mica_stream *validation = &j->data.part[MICA_PART_VALIDATION];
   mica_train_result result;
   mica_evaluation test = {0};
@@ -390,6 +419,8 @@ const cli_verb verb_train = {
     "         mica train deepfm --data log.csv --label click -o clicks.mica\n"
     "         mica train gpt:dim=128:depth=4:heads=4 --data book.txt --length 128 -o book.mica\n"
     "         mica train dual --data captions.csv -o find.mica\n"
+    "         mica train bert:dim=64:depth=1:heads=4:hidden=128:pool=mean --data questions.csv -o "
+    "ask.mica\n"
     "         mica train resnet:depth=32:shortcut=b --data photos/ --only bn,output -o bn.mica\n"
     "         mica train resnet --data photos/ --head cosine:kind=arcface:dim=128 -o "
     "find.mica\n"

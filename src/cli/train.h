@@ -3,6 +3,7 @@
 #define MICA_CLI_TRAIN_H
 
 #include "cli/table.h"
+#include "cli/text_pairs.h"
 
 #include <mica/scheme.h>
 #include <mica/training_report.h>
@@ -28,6 +29,7 @@ typedef struct train_data {
   mica_dataset *pictures; /* one of these three */
   mica_data_table *table;
   mica_token_text *text;
+  text_pairs *questions;     /* or questions and the texts that answer them */
   bool pairs;                /* the pictures' classes are texts about them */
   mica_tokenizer *tokenizer; /* of a text, or of pairs */
   char *tokenizer_text;
@@ -79,6 +81,12 @@ mica_status train_pictures_open(const cli_args *a, int64_t batch, int64_t seed, 
 mica_status train_table_open(const cli_args *a, mica_engine *engine, int64_t batch, int64_t seed,
                              train_data *d);
 mica_status train_text_open(const cli_args *a, int64_t batch, int64_t seed, train_data *d);
+/* Questions and the texts that answer them. */
+mica_status train_retriever_open(const cli_args *a, train_data *d);
+/* Train, and tell how well questions that were held out find their texts. */
+mica_status train_retriever(const cli_args *a, mica_engine *engine, const char *optimiser,
+                            const mica_train_options *given, int64_t batch, const train_data *d,
+                            mica_net *net);
 /* Pictures with texts. */
 mica_status train_pairs_open(const cli_args *a, int64_t batch, int64_t seed, train_data *d);
 /* Between the pictures and their streams: the tokenizer and what the network is to read. */

@@ -3,6 +3,7 @@
 #include "model/net.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Is the architecture one of texts, and of texts alone? */
 static mica_status reads_tokens(const mica_engine *engine, const char *architecture, bool *tokens,
@@ -22,6 +23,12 @@ mica_status train_data_open(const cli_args *a, mica_engine *engine, int64_t batc
   bool tokens, alone;
   mica_status status = reads_tokens(engine, a->operand[0], &tokens, &alone);
   if (status != MICA_OK) return status;
+  if (alone && text_pairs_here(cli_text(a, "--data"))) return train_retriever_open(a, d);
+  if (alone && strncmp(a->operand[0], "bert", 4) == 0)
+    return mica_fail(MICA_ERR_UNSUPPORTED,
+                     "%s: an encoder of texts learns from FILE.csv with the columns question and "
+                     "text",
+                     cli_text(a, "--data"));
   if (alone) return train_text_open(a, batch, seed, d);
   if (tokens) return train_pairs_open(a, batch, seed, d);
   if (cli_text(a, "--label") || cli_text(a, "--format") ||
@@ -47,6 +54,8 @@ void train_data_free(train_data *d) {
   mica_dataset_free(d->pictures);
   mica_data_table_free(d->table);
   mica_token_text_free(d->text);
+  if (d->questions) text_pairs_free(d->questions);
+  mica_free(d->questions);
   mica_tokenizer_free(d->tokenizer);
   mica_free(d->tokenizer_text);
   mica_free(d->columns);
@@ -64,6 +73,15 @@ bool train_data_regression(const train_data *d) {
 
 void train_data_describe(const cli_args *a, const train_data *d) {
   long long n[MICA_PART_COUNT];
+  if (d->questions) {
+    const text_pairs *q = d->questions;
+    fprintf(stderr,
+            "%s: %lld training, %lld validation, %lld test questions on %lld texts of %lld "
+            "tokens\n",
+            cli_text(a, "--data"), (long long)q->part[0].n, (long long)q->part[1].n,
+            (long long)q->part[2].n, (long long)q->documents, (long long)d->problem.vocabulary);
+    return;
+  }
   for (int k = 0; k < MICA_PART_COUNT; k++)
     n[k] = d->text    ? mica_token_text_count(d->text, (mica_part)k)
            : d->table ? mica_data_table_part_count(d->table, (mica_part)k)

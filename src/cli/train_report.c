@@ -183,7 +183,8 @@ static void put(mica_json_writer *w, const char *name, double value) {
 }
 
 char *train_record(const train_outcome *r) {
-  const bool regression = r->data->text || r->data->pairs || train_data_regression(r->data);
+  const bool regression =
+      r->data->text || r->data->questions || r->data->pairs || train_data_regression(r->data);
   mica_bytes text = {0};
   mica_json_writer w = {.out = &text};
   mica_json_begin_object(&w);
