@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PIECE       64  /* texts that go through the network together */
 #define CANDIDATES  200 /* of an earlier encoder, for each question */
@@ -269,7 +270,10 @@ typedef struct training {
 } training;
 
 static int on_progress(void *ctx, const char *what, int64_t done, int64_t total) {
-  (void)ctx, (void)what, (void)done, (void)total;
+  const double left = mica_time_left_update(ctx, mica_seconds(), done, total);
+  if (isatty(2))
+    fprintf(stderr, "\r\033[K%s: %lld of %lld, %.0f s left%s", what, (long long)done,
+            (long long)total, left > 0 ? left : 0, done < total ? "" : "\r\033[K");
   return cli_interrupted();
 }
 
@@ -338,6 +342,8 @@ mica_status train_retriever(const cli_args *a, mica_engine *engine, const char *
   o.batches.seed = given->seed;
   o.progress = on_progress;
   mica_quantiser *codes = NULL;
+  mica_time_left left = {0};
+  o.progress_ctx = &left;
   mica_status status = check_codes(a, engine, p, mica_net_features(net));
   if (status == MICA_OK) status = train_all(a, engine, net, d, &o, place, &codes);
   const mica_part part = p->part[MICA_PART_TEST].n ? MICA_PART_TEST : MICA_PART_VALIDATION;
