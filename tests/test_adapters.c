@@ -193,11 +193,11 @@ static double relu_or_gelu(bool relu, double v) {
 static void test_outputs_by_hand(void **state) {
   (void)state;
   static const char *const forms[] = {"ssf", "bottleneck:rank=2:scale=0.5",
-                                      "bottleneck:rank=2:act=relu"};
-  for (int form = 0; form < 3; form++)
+                                      "bottleneck:rank=2:act=relu", "psrp:rank=2"};
+  for (int form = 0; form < 4; form++)
     for (int kernel = 0; kernel < 2; kernel++) {
       mica_params *p;
-      double plain[21], y[21], other[21], at[2 * 3 + 2 + 3 * 2 + 3];
+      double plain[21], y[21], other[21], at[18];
       mica_param *own[4], *bias;
       assert_int_equal(mica_params_create(engine, 3, &p), MICA_OK);
       mica_node *node = mica_node_child(mica_params_root(p), "layer");
@@ -213,12 +213,14 @@ static void test_outputs_by_hand(void **state) {
       for (int i = 0; i < 21; i++) assert_true(y[i] == plain[i]);
       move(p, "default");
       const double sum = through(p, node, kernel, y);
-      static const char *const names[2][4] = {{"scale", "shift", NULL, NULL},
-                                              {"down", "down_bias", "up", "up_bias"}};
-      int n = 0;
-      for (int k = 0; k < 4 && names[form > 0][k]; k++) {
+      static const char *const names[4][4] = {{"scale", "shift", NULL, NULL},
+                                              {"down", "down_bias", "up", "up_bias"},
+                                              {"down", "down_bias", "up", "up_bias"},
+                                              {"down", "up_weight", "up_bias", NULL}};
+      int n = 0, n_entries = 0;
+      for (int k = 0; k < 4 && names[form][k]; k++, n_entries++) {
         char path[64];
-        snprintf(path, sizeof path, "layer.adapter.default.%s", names[form > 0][k]);
+        snprintf(path, sizeof path, "layer.adapter.default.%s", names[form][k]);
         own[k] = mica_params_find(p, path);
         assert_non_null(own[k]);
         for (int64_t i = 0; i < mica_tensor_count(mica_param_value(own[k])); i++)
@@ -227,7 +229,16 @@ static void test_outputs_by_hand(void **state) {
       for (int r = 0; r < 7; r++)
         for (int c = 0; c < 3; c++) {
           double want = plain[r * 3 + c];
-          if (form == 0) {
+          if (form == 3) {
+            double w = 1, shift = 0;
+            for (int h = 0; h < 2; h++) {
+              double u = 0;
+              for (int j = 0; j < 3; j++) u += at[h * 3 + j] * plain[r * 3 + j];
+              w += at[6 + c * 2 + h] * fmax(u, 0);
+              shift += at[12 + c * 2 + h] * fmax(u, 0);
+            }
+            want = w * want + shift;
+          } else if (form == 0) {
             want = at[c] * want + at[3 + c];
           } else {
             double more = at[14 + c];
@@ -241,14 +252,13 @@ static void test_outputs_by_hand(void **state) {
           assert_true(fabs(y[r * 3 + c] - want) < 1e-12);
         }
       /* Each element's gradient. */
-      const int entries = form ? 4 : 2;
       double gradient[4][6];
-      for (int k = 0; k < entries; k++) {
+      for (int k = 0; k < n_entries; k++) {
         const mica_view g = mica_param_grad(own[k]);
         memcpy(gradient[k], g.data,
                (size_t)mica_tensor_count(mica_param_value(own[k])) * sizeof(double));
       }
-      for (int k = 0; k < entries; k++)
+      for (int k = 0; k < n_entries; k++)
         for (int64_t i = 0; i < mica_tensor_count(mica_param_value(own[k])); i++) {
           const double h = 1e-6;
           double *v = mica_param_write(own[k]);
@@ -262,8 +272,8 @@ static void test_outputs_by_hand(void **state) {
           v[i] = was;
           const double wanted = (above - below) / (2 * h);
           if (fabs(gradient[k][i] - wanted) > 1e-6 * (1 + fabs(wanted)))
-            fail_msg("%s %s %lld: %g, by differences %g", forms[form], names[form > 0][k],
-                     (long long)i, gradient[k][i], wanted);
+            fail_msg("%s %s %lld: %g, by differences %g", forms[form], names[form][k], (long long)i,
+                     gradient[k][i], wanted);
         }
       assert_true(through(p, node, kernel, y) == sum);
       mica_params_free(p);
@@ -305,8 +315,8 @@ static void test_what_outputs_refuse(void **state) {
       mica_nn_conv_transpose2d_init(mica_node_child(root, "up"), 3, 5, 2, 2, 1, true, NULL),
       MICA_OK);
   assert_int_equal(mica_nn_linear_init(mica_node_child(root, "thin"), 3, 5, false), MICA_OK);
-  for (int k = 0; k < 2; k++) {
-    const char *spec = k ? "bottleneck" : "ssf";
+  for (int k = 0; k < 3; k++) {
+    const char *spec = k > 1 ? "psrp" : k ? "bottleneck" : "ssf";
     assert_int_equal(mica_adapt(p, "table", spec, NULL), MICA_ERR_UNSUPPORTED);
     assert_int_equal(mica_adapt(p, "up", spec, NULL), MICA_ERR_UNSUPPORTED);
   }
@@ -568,6 +578,7 @@ static mica_status life_of_outputs(void *ctx) {
   mica_params *p = net ? mica_net_params(net) : NULL;
   if (status == MICA_OK) status = mica_adapt_as(p, "one", "layers.0", "ssf", NULL);
   if (status == MICA_OK) status = mica_adapt_as(p, "two", "layers.1", "bottleneck:rank=2", NULL);
+  if (status == MICA_OK) status = mica_adapt_as(p, "three", "head", "psrp:rank=1", NULL);
   if (status == MICA_OK) status = mica_adapter_merge(p, "one", true);
   if (status == MICA_OK) status = mica_adapter_remove(p, "two");
   mica_net_free(net);

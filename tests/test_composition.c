@@ -188,6 +188,7 @@ static const char *small(const char *name) {
                                          {"lora-xs", "lora-xs:rank=2"},
                                          {"pissa", "pissa:rank=1"},
                                          {"bottleneck", "bottleneck:rank=1"},
+                                         {"psrp", "psrp:rank=1"},
                                          {"mlp", "mlp:hidden=5"},
                                          {"convnet", "convnet:widths=3,4"},
                                          {"resnet", "resnet:depth=8:width=4"},

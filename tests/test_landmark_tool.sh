@@ -129,6 +129,17 @@ refused "features have no names" "made of pictures" "$mica" search eval rows.npz
 
 for i in $(seq 0 39); do cp "photos/class$((i % 3))/$(printf %02d $((i / 4))).pgm" "ox/jpg/im$(printf %02d "$i").jpg"; done
 cp gnd4.pkl ox/gnd_ox.pkl
+# Recognition by a head: the nearest labelled pictures, and how near they are.
+check "a head of the nearest" "$mica" fit knn:k=3:weights=similarity --encoder net.mica --data gld/index_image_to_landmark.csv --val-split 0 -o known.mica
+"$mica" predict known.mica gld/test/d/e/f/*.jpg --json >answers.jsonl
+check "its answers by the solution" "$mica" measure gld/recognition_solution_v2.1.csv answers.jsonl --json
+at_least "are right" cmc@1 0.9
+at_least "and a picture of nothing counts" unanswerable 1
+printf '{"file": "x.jpg"}\n' >bad.jsonl
+refused "lines of something else" "expected what" "$mica" measure gld/recognition_solution_v2.1.csv bad.jsonl
+printf '{"file": \n' >bad.jsonl
+refused "half a line" "bad.jsonl, line 1" "$mica" measure gld/recognition_solution_v2.1.csv bad.jsonl
+
 check "pictures of a ground truth" "$mica" embed net.mica --data ox/gnd_ox.pkl -o ox.safetensors
 check "an index of them" "$mica" search build ox.safetensors --part train -o ox.index
 check "measured by it" "$mica" search eval ox.index ox.safetensors --part test --truth ox/gnd_ox.pkl --json

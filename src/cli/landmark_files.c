@@ -1,8 +1,11 @@
 /* See landmark_files.h. */
 #include "cli/landmark_files.h"
 
+#include "base/json.h"
 #include "data/delimited.h"
+#include "data/lines.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,7 +56,10 @@ static mica_status read_records(mica_delimited *r, const char *path, landmark_an
     else
       status = add(out, field, n);
   }
-  if (status != MICA_OK) return status;
+  return status;
+}
+
+static mica_status sort(const char *path, landmark_answers *out) {
   qsort(out->entry, (size_t)out->n, sizeof *out->entry, landmark_by_id);
   for (int64_t i = 1; i < out->n; i++)
     if (strcmp(out->entry[i - 1].id, out->entry[i].id) == 0)
@@ -61,13 +67,65 @@ static mica_status read_records(mica_delimited *r, const char *path, landmark_an
   return MICA_OK;
 }
 
+/* ---- what `mica predict --json` says ---- */
+
+/* A line's picture, its class, and how sure that is: how little the picture is an anomaly, where
+ * that is told, else the class's probability. "none of these" is no answer. */
+static mica_status add_line(landmark_answers *out, const mica_json *line, const char *where) {
+  const char *file = mica_json_string(mica_json_get(line, "file")),
+             *answer = mica_json_string(mica_json_get(line, "answer"));
+  const mica_json *first = mica_json_item(mica_json_get(line, "classes"), 0);
+  char list[300] = "", id[256];
+  double score = 0;
+  if (!file || !answer || strpbrk(answer, " \t"))
+    answer = answer && strcmp(answer, "none of these") == 0 ? "" : NULL;
+  if (mica_json_double(mica_json_get(line, "anomaly"), &score))
+    score = -score;
+  else if (!mica_json_double(mica_json_get(first, "probability"), &score) && answer && *answer)
+    answer = NULL;
+  if (!file || !answer || strlen(answer) > 200)
+    return mica_fail(MICA_ERR_FORMAT, "%s: expected what `mica predict --json` prints", where);
+  const char *slash = strrchr(file, '/'), *from = slash ? slash + 1 : file;
+  snprintf(id, sizeof id, "%.*s", (int)strcspn(from, "."), from);
+  if (*answer) snprintf(list, sizeof list, "%s %.17g", answer, score);
+  return add(out, (const char *const[]){id, list}, 2);
+}
+
+static mica_status read_json(mica_lines *l, const char *path, landmark_answers *out) {
+  mica_status status = MICA_OK;
+  char *text, where[512];
+  out->recognition = true;
+  while (status == MICA_OK && (status = mica_lines_next(l, &text)) == MICA_OK && text) {
+    mica_json_doc *doc = NULL;
+    snprintf(where, sizeof where, "%.400s, line %lld", path, (long long)mica_lines_number(l));
+    status = mica_json_parse(text, strlen(text), &doc);
+    status = status == MICA_OK ? add_line(out, mica_json_root(doc), where)
+                               : mica_fail_within("%s", where);
+    mica_json_free(doc);
+  }
+  return status;
+}
+
+static bool is_json(const char *path) {
+  const char *dot = strrchr(path, '.');
+  return dot && (strcmp(dot, ".json") == 0 || strcmp(dot, ".jsonl") == 0);
+}
+
 mica_status landmark_answers_read(const char *path, landmark_answers *out) {
   mica_input *input = NULL;
   mica_delimited *r = NULL;
+  mica_lines *l = NULL;
   *out = (landmark_answers){0};
   mica_status status = mica_input_open(path, &input);
-  if (status == MICA_OK) status = mica_delimited_create(input, ',', 0, &r);
-  if (status == MICA_OK) status = read_records(r, path, out);
+  if (status == MICA_OK && is_json(path)) {
+    status = mica_lines_create(input, &l);
+    if (status == MICA_OK) status = read_json(l, path, out);
+  } else if (status == MICA_OK) {
+    status = mica_delimited_create(input, ',', 0, &r);
+    if (status == MICA_OK) status = read_records(r, path, out);
+  }
+  if (status == MICA_OK) status = sort(path, out);
+  mica_lines_free(l);
   mica_delimited_free(r);
   mica_input_close(input);
   return status;

@@ -1,5 +1,5 @@
 /* Files of answers as Google Landmarks has them: id,landmarks or id,images, and a third column in
- * solutions. */
+ * solutions; and answers as `mica predict --json` prints them (.json, .jsonl). */
 #ifndef MICA_CLI_LANDMARK_FILES_H
 #define MICA_CLI_LANDMARK_FILES_H
 

@@ -4,8 +4,10 @@
  *               into the layer: W' = scale W, b' = scale b + shift
  *   bottleneck  y' = y + up(act(down y)), a layer down to few channels and one up (Houlsby et al.
  *               2019, behind the layers that a block ends its branches with); it stays beside
+ *   psrp        y' = y + w(y) y + b(y), w and b by one layer down to few channels and two up (Gao
+ *               et al. 2023, the form of their convolutional networks); it stays beside
  *
- * Both begin as nothing: scale 1, shift 0, up 0. A layer without a bias has a scale alone.
+ * All begin as nothing: scale 1, shift 0, up 0. A layer without a bias has a scale alone.
  */
 #include "param/tree.h"
 
@@ -154,3 +156,55 @@ const mica_component mica_component_adapter_bottleneck = {
     0,
     0,
     &bottleneck_functions};
+
+/* ---- a recalibration of the output by itself ---- */
+
+typedef struct psrp_options {
+  uint32_t size;
+  int64_t rank;
+} psrp_options;
+
+static mica_status psrp_attach(mica_node *own, mica_param *weight, mica_param *bias,
+                               void *options) {
+  static const char *const up[] = {"up_weight", "up_bias"};
+  const psrp_options *o = options;
+  const mica_init normal = {MICA_INIT_TRUNC_NORMAL, 0, 0.02, 0, false};
+  const mica_dtype dtype = mica_tensor_dtype(weight->value);
+  const uint32_t matrix = MICA_PARAM_TRAINABLE | MICA_PARAM_DECAY;
+  int64_t n;
+  (void)bias;
+  mica_status status = outputs_of("psrp", weight, &n);
+  if (status == MICA_OK)
+    status = mica_param_add(own, "down", dtype, MICA_SHAPE(o->rank, n), matrix, &normal, NULL);
+  for (int i = 0; i < 2 && status == MICA_OK; i++)
+    status =
+        mica_param_add(own, up[i], dtype, MICA_SHAPE(n, o->rank), matrix, &MICA_INIT_ZEROS, NULL);
+  return status;
+}
+
+static mica_var psrp_output(mica_tape *t, mica_node *own, const void *options, mica_var y) {
+  (void)options;
+  const mica_var u = mica_linear(t, y, mica_weight(t, own, "down"), MICA_NONE, MICA_RELU);
+  const mica_var w = mica_linear(t, u, mica_weight(t, own, "up_weight"), MICA_NONE, MICA_IDENTITY);
+  const mica_var b = mica_linear(t, u, mica_weight(t, own, "up_bias"), MICA_NONE, MICA_IDENTITY);
+  return mica_add(t, mica_mul(t, mica_affine(t, w, 1, 1), y), b);
+}
+
+static const mica_option psrp_table[] = {{"rank", MICA_OPTION_INT, "16", 1, 65536, NULL,
+                                          "channels between", offsetof(psrp_options, rank)},
+                                         {0}};
+
+static const mica_adapter_functions psrp_functions = {.attach_output = psrp_attach,
+                                                      .output = psrp_output};
+
+const mica_component mica_component_adapter_psrp = {
+    MICA_COMPONENT_HEAD,
+    MICA_KIND_ADAPTER,
+    "psrp",
+    "what a layer gives, recalibrated by itself; stays beside it",
+    "moment-probing",
+    psrp_table,
+    sizeof(psrp_options),
+    0,
+    0,
+    &psrp_functions};
