@@ -46,7 +46,10 @@ static mica_status train(mica_claim_cell *cell, const omniglot *data, mica_net *
   const int64_t each = data->n / BATCH > 0 ? data->n / BATCH : 1;
   mica_stream inner = {0}, stream = {0};
   mica_train_options t = MICA_TRAIN_OPTIONS;
-  t.optimiser = "sgd:lr=0.05:momentum=0.9:nesterov=true:weight_decay=1e-4";
+  char optimiser[80];
+  snprintf(optimiser, sizeof optimiser, "sgd:lr=%g:momentum=0.9:nesterov=true:weight_decay=1e-4",
+           cell->arm->own ? *(const double *)cell->arm->own : 0.05);
+  t.optimiser = optimiser;
   t.schedule = "cosine";
   t.seed = mica_random_bits(mica_key_fold_name(cell->key, "order"), 0);
   t.report_every = each;
@@ -163,6 +166,8 @@ static mica_status run(mica_claim_cell *cell) {
 
 #define ARCFACE(s) "cosine:kind=arcface:margin=0.15:dim=64:scale=" s
 #define MADACOS(o) "cosine:kind=madacos:dim=64:" o
+/* Large scales are unstable at the rate that suits the others. */
+static const double slow = 0.0125;
 static const mica_claim_arm arms[] = {
     {"madacos", "MadaCos, alpha 0.1, for few classes: top probability 0.999, least scale 8",
      MICA_ARM_METHOD, MADACOS("alpha=0.1:top_prob=0.999:floor=8"), NULL},
@@ -170,6 +175,10 @@ static const mica_claim_arm arms[] = {
     {"arcface-20", "scale 20", MICA_ARM_BASELINE, ARCFACE("20"), NULL},
     {"arcface-32", "scale 32", MICA_ARM_BASELINE, ARCFACE("32"), NULL},
     {"arcface-64", "scale 64", MICA_ARM_BASELINE, ARCFACE("64"), NULL},
+    {"arcface-12-slow", "scale 12, a quarter of the rate", MICA_ARM_BASELINE, ARCFACE("12"), &slow},
+    {"arcface-20-slow", "scale 20, likewise", MICA_ARM_BASELINE, ARCFACE("20"), &slow},
+    {"arcface-32-slow", "scale 32, likewise", MICA_ARM_BASELINE, ARCFACE("32"), &slow},
+    {"arcface-64-slow", "scale 64, likewise", MICA_ARM_BASELINE, ARCFACE("64"), &slow},
     {"softmax", "normalised softmax, scale 20", MICA_ARM_BASELINE, "cosine:scale=20:dim=64", NULL},
     {"madacos-published", "MadaCos as for 81,313 classes: alpha 0.02, 0.9999999, least scale 32",
      MICA_ARM_CONTEXT, MADACOS("alpha=0.02"), NULL},
@@ -191,9 +200,9 @@ static const mica_claim_measure measures[] = {
 #define RISES(what, measure)                                                                       \
   { what, MICA_CHECK_VALUE, measure, {"madacos", 0, 0}, {NULL, 0, 0}, 0, false, NULL, false }
 static const mica_claim_check checks[] = {
-    DIFFERENCE("MadaCos is at most 1.5 points of mAP below ArcFace at its best scale", "arcface-*",
-               -0.015, NULL),
-    DIFFERENCE("and at least 5 points above ArcFace at a scale of 64", "arcface-64", 0.05, NULL),
+    DIFFERENCE("MadaCos is at most 1.5 points of mAP below ArcFace at its best scale and rate",
+               "arcface-*", -0.015, NULL),
+    DIFFERENCE("and at least 5 points above ArcFace at a scale of 64", "arcface-64*", 0.05, NULL),
     RISES("the median cosine rises over training", "median-rise"),
     RISES("and the margin with it", "margin-rise"),
     DIFFERENCE("it is better than the pixels", "pixels", 0.05, "pixels are not trained"),
@@ -213,7 +222,7 @@ static const mica_claim_experiment experiments[] = {
     {0}};
 
 static const mica_option options[] = {
-    {"seeds", MICA_OPTION_INT, "3", 1, 1000, NULL, "seeds", offsetof(settings, seeds)},
+    {"seeds", MICA_OPTION_INT, "6", 1, 1000, NULL, "seeds", offsetof(settings, seeds)},
     {"epochs", MICA_OPTION_INT, "15", 1, 250, NULL, "of training", offsetof(settings, epochs)},
     {"characters", MICA_OPTION_INT, "136", 2, 136, NULL, "trained", offsetof(settings, characters)},
     {0}};
@@ -229,7 +238,7 @@ static const mica_paper_functions functions = {
         "ones, without a grid",
     .components = "layer:cosine loss:local_triplet sampler:tuples",
     .smoke = "seeds=1:epochs=1:characters=20",
-    .recorded = MICA_VERDICT_NOT_SHOWN,
+    .recorded = MICA_VERDICT_MECHANISM,
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_compact_retrieval;
