@@ -333,6 +333,7 @@ static const mica_paper_functions functions = {
              "on its own task, is as good with a third of the parameters",
     .components = "loss:feature_mse loss:perturbation",
     .smoke = "seeds=1:width=32:images=500:epochs=1:steps=5:tests=200:labelled=64:ratios=3",
+    .recorded = MICA_VERDICT_MECHANISM,
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_pela;
