@@ -1,6 +1,7 @@
 # An upgrade without a new index, as a user makes it: an old model and its index, new models that answer from it, and
 # what the three ways to ask are worth.
 . "$MICA_SOURCE/tests/support/tool.sh"
+export OMP_NUM_THREADS=1 # networks so small that a second thread only waits
 
 for i in 0 1 2; do
   draw_thirds "photos/train/class$i" "$i" 16 "$((i + 1))"

@@ -1,6 +1,7 @@
 # Pictures and texts in one space, as a user trains and uses them: captions in, pictures found by words, classes by
 # descriptions, reasons told.
 . "$MICA_SOURCE/tests/support/tool.sh"
+export OMP_NUM_THREADS=1 # networks so small that a second thread only waits
 command -v python3 >/dev/null || { echo "skip pictures with texts: no python3"; exit 0; }
 
 # Bars, poles, crosses and frames in four colours; blue crosses and red frames are in no caption.

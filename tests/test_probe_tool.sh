@@ -1,6 +1,7 @@
 # Probes as a user fits them: linear, hidden, cosine, subspaces and moments of tokens, on pictures and on features;
 # their model files; what is refused.
 . "$MICA_SOURCE/tests/support/tool.sh"
+export OMP_NUM_THREADS=1 # networks so small that a second thread only waits
 
 for i in 0 1 2; do
   draw_thirds "photos/train/class$i" "$i" 16 "$((i + 1))"

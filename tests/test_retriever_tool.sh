@@ -1,6 +1,7 @@
 # An encoder of questions and texts from the tool: pairs in, texts found by questions, codes trained along, batches
 # around an earlier encoder's mistakes, and both in one index.
 . "$MICA_SOURCE/tests/support/tool.sh"
+export OMP_NUM_THREADS=1 # networks so small that a second thread only waits
 command -v python3 >/dev/null || { echo "skip questions and texts: no python3"; exit 0; }
 
 cat >ask.py <<'END'
