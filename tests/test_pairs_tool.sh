@@ -60,6 +60,12 @@ check "folders are texts, too" tells "with 2 texts" "$mica" train dual --data ne
 check "clip is trained" "$mica" train clip:dim=16:patch=4:vision_dim=16:vision_depth=1:vision_heads=2:text_dim=16:text_depth=1:text_heads=2 \
   --data photos --size 16 --epochs 2 --batch-size 32 -o clip.mica
 
+check "smaller, in bytes" tells "ms a picture, alone" "$mica" export net.mica --fold --quantise int8 -o small.mica
+check "it finds as well" above to_text_r5 0.9 "$mica" eval small.mica --data photos --json
+check "what is in it" sh -c "'$mica' measure net.mica --data photos >log && grep -q rectifiers log && ! grep -q nan log"
+check "an adapter on it" "${train[@]}" --init net.mica --adapter lora:rank=2 --epochs 1 -o adapted.mica
+check "one of its towers" "${train[@]}" --init net.mica --only 'text.*' --epochs 1 -o tower.mica
+
 cd photos || exit 1
 printf 'file_name\ttext\tsplit\n' >../own.tsv
 sed -n '2,$s/\r$//p' captions.csv | sed 's/"//g; s/, /;/; s/,/\t/' | awk -v OFS='\t' '{ print "photos/" $0, NR % 4 ? "train" : "test" }' >>../own.tsv

@@ -140,7 +140,15 @@ static mica_status look(const char *path, side *s) {
   if (stat(path, &st) != 0) return mica_fail(MICA_ERR_IO, "%s: cannot be looked at", path);
   s->bytes = (int64_t)st.st_size;
   s->parameters = mica_params_elements(p, 0) - mica_params_elements(p, MICA_PARAM_BUFFER);
-  return mica_session_create(s->model, &s->session);
+  const mica_status status = mica_session_create(s->model, &s->session);
+  if (status == MICA_OK) mica_session_take_pictures(s->session, true);
+  return status;
+}
+
+/* What the model is there for: an answer to each picture or, of one without classes, its vector. */
+static mica_status use(const side *s, const mica_view *x, mica_answer *answer, float *vector) {
+  return mica_model_classes(s->model) ? mica_predict(s->session, x, answer)
+                                      : mica_embed(s->session, x, vector);
 }
 
 static int by_size(const void *a, const void *b) {
@@ -154,7 +162,9 @@ static mica_status measure_speed(side *sides, const uint8_t *pixels, const mica_
   mica_answer answer[PIECE];
   double taken[2][TURNS];
   const int64_t at_once[2] = {1, n};
-  mica_status status = MICA_OK;
+  const int64_t width = mica_net_features(mica_model_net(sides[0].model));
+  float *vector = mica_malloc((size_t)(n * width) * sizeof *vector);
+  mica_status status = vector ? MICA_OK : MICA_ERR_MEMORY;
   for (int k = 0; k < 2 && status == MICA_OK; k++) {
     for (int turn = -1; turn < TURNS && status == MICA_OK; turn++)
       for (int i = 0; i < 2 && status == MICA_OK; i++) {
@@ -165,7 +175,7 @@ static mica_status measure_speed(side *sides, const uint8_t *pixels, const mica_
           const mica_view x =
               mica_view_of((void *)(uintptr_t)pixels, MICA_U8,
                            MICA_SHAPE(at_once[k], p->height, p->width, p->channels));
-          status = mica_predict(sides[i].session, &x, answer);
+          status = use(&sides[i], &x, answer, vector);
           calls++;
           end = mica_seconds();
         } while (status == MICA_OK && end - begin < 0.02);
@@ -176,6 +186,7 @@ static mica_status measure_speed(side *sides, const uint8_t *pixels, const mica_
       *(k ? &sides[i].many : &sides[i].one) = taken[i][TURNS / 2];
     }
   }
+  mica_free(vector);
   return status;
 }
 

@@ -65,10 +65,11 @@ static void tell(const job *j) {
            (long long)r->channels, r->zeros);
   else if (j->data)
     printf(
-        "rectifiers: %lld of %lld channels never fire on %lld pictures; %.2f %% of results are 0\n"
-        "accuracy without the smallest gains:\n",
+        "rectifiers: %lld of %lld channels never fire on %lld pictures; %.2f %% of results are 0\n",
         (long long)r->dead, (long long)r->channels, (long long)r->examples, 100 * r->zeros);
-  for (int i = 0; j->data && i < SHARES; i++)
+  const bool classifies = j->data && !isnan(j->point[0].accuracy);
+  if (classifies && !json) printf("accuracy without the smallest gains:\n");
+  for (int i = 0; classifies && i < SHARES; i++)
     if (json)
       printf("%s{\"share\": %.9g, \"threshold\": %.9g, \"accuracy\": %.9g}%s",
              i ? ", " : ", \"curve\": [", j->point[i].share, j->point[i].threshold,
