@@ -88,6 +88,8 @@ check "an index of pictures" "$mica" search build new --encoder net.mica -o new.
 printf 'a blue cross\nred frame\n' >asked.txt
 check "asked in words" "$mica" search query new.index asked.txt --text -k 3
 check "which the answers name" test "$(grep -c '^a blue cross,.*,blue cross/blue-cross' log)$(grep -c '^red frame,.*,red frame/red-frame' log)" = 33
+check "drawn" "$mica" search query new.index asked.txt --text -k 2 --grid grid.svg
+check "with the words and the pictures" sh -c "grep -q 'a blue cross' grid.svg && [ \$(grep -o '<image' grid.svg | wc -l) -eq 4 ] && ! grep -q 'no picture' log"
 check "from standard input" sh -c "echo 'red frame' | '$mica' search query new.index - --text -k 1 --json | grep -q '\"query\":\"red frame\"'"
 check "lines become features" tells "2 rows of 16 features" "$mica" embed net.mica --text asked.txt -o asked.npy
 check "that ask the same" sh -c "'$mica' search query new.index asked.npy -k 3 | cut -d, -f2- >one; '$mica' search query new.index asked.txt --text -k 3 | cut -d, -f2- >two; cmp one two"

@@ -164,7 +164,13 @@ static void fill_row(const search_grid *g, const books *b, const mica_json *clas
   int64_t at = q * t->columns;
   name_class(classes, own, t->caption[at], sizeof *t->caption);
   snprintf(t->detail[at], sizeof *t->detail, "query");
-  put_picture(t, at, query_picture(job, b, place, &t->picture[at]));
+  if (cli_on(job->a, "--text")) { /* a line stands for itself */
+    row_source_name(&job->queries, place, t->caption[at], sizeof *t->caption);
+    t->tile[at].caption = t->caption[at];
+    t->tile[at].detail = t->detail[at];
+  } else {
+    put_picture(t, at, query_picture(job, b, place, &t->picture[at]));
+  }
   for (int64_t j = 0; j < g->k; j++) {
     const int64_t row = g->row[q * g->k + j];
     at++;
