@@ -3,7 +3,7 @@
  *
  * clothes   2,000 pictures of Fashion-MNIST, a student a fifth as wide as its teacher
  * terms     the same with other distillation losses, and the term's parts alone
- * photos    CIFAR-10
+ * photos    CIFAR-10, a student half as wide
  */
 #include <mica/paper.h>
 #include <mica/scheme.h>
@@ -15,7 +15,7 @@
 typedef struct settings {
   uint32_t size;
   int64_t seeds, images, epochs, tests, teacher_images, teacher_epochs, teacher_width, width;
-  int64_t photos, photo_tests, photo_epochs;
+  int64_t photos, photo_tests, photo_epochs, photo_width;
   double lr;
 } settings;
 
@@ -27,7 +27,7 @@ typedef struct task {
   mica_net *teacher;
   mica_tensor *x, *label, *tests, *truth;
   mica_problem problem;
-  int64_t epochs;
+  int64_t epochs, width; /* of the student */
 } task;
 
 static void release(void *shared) {
@@ -62,6 +62,7 @@ static mica_status prepare_clothes(mica_claim_cell *cell, void **out) {
   recipe.epochs = o->teacher_epochs;
   s->problem = (mica_problem)MICA_PROBLEM_IMAGES(28, 28, 1, CLASSES);
   s->epochs = o->epochs;
+  s->width = o->width;
   mica_status status = mica_claim_encoder(cell, &recipe, &s->teacher);
   if (status == MICA_OK)
     status = mica_claim_pictures(cell, recipe.data, MICA_PART_TRAIN, key, o->images, NULL, &s->x,
@@ -108,6 +109,7 @@ static mica_status prepare_photos(mica_claim_cell *cell, void **out) {
   t.seed = seed;
   s->problem = (mica_problem)MICA_PROBLEM_IMAGES(32, 32, 3, CLASSES);
   s->epochs = o->photo_epochs;
+  s->width = o->photo_width;
   mica_status status = draw_photos(cell, s);
   if (status == MICA_OK)
     status = mica_net_create(cell->engine, spec, &s->problem, seed, &s->teacher);
@@ -202,7 +204,6 @@ static mica_status train_student(mica_claim_cell *cell, mica_net *net) {
 }
 
 static mica_status run(mica_claim_cell *cell) {
-  const settings *o = cell->options;
   const task *s = cell->shared;
   mica_net *net = NULL;
   char spec[80];
@@ -219,7 +220,7 @@ static mica_status run(mica_claim_cell *cell) {
     status = mica_claim_accuracy(s->teacher, s->tests, s->truth, &accuracy);
     return status == MICA_OK ? mica_claim_report(cell, "accuracy", accuracy) : status;
   }
-  model_of(o->width, spec);
+  model_of(s->width, spec);
   const uint64_t seed = mica_random_bits(mica_key_fold_name(cell->key, "student"), 0);
   status = mica_net_create(cell->engine, spec, &s->problem, seed, &net);
   if (status == MICA_OK) status = train_student(cell, net);
@@ -342,6 +343,7 @@ static const mica_option options[] = {
     ROW(photos, "2800", 100, 4000, "photos: training images"),
     ROW(photo_tests, "1200", 100, 4000, "photos: test images"),
     ROW(photo_epochs, "60", 1, 1000, "photos: epochs of teacher and student"),
+    ROW(photo_width, "10", 1, 1024, "photos: width of the student"),
     {"lr", MICA_OPTION_FLOAT, "0.03", 1e-6, 1, NULL, "largest learning rate of the students",
      offsetof(settings, lr)},
     {0}};
@@ -354,7 +356,7 @@ static const mica_paper_functions functions = {
              "improves distillation",
     .components = "loss:nd loss:dkd loss:dist loss:review scheme:distil",
     .smoke = "seeds=1:images=128:epochs=1:tests=200:teacher_images=256:teacher_epochs=1:"
-             "teacher_width=6:width=2:photos=128:photo_tests=128:photo_epochs=1",
+             "teacher_width=6:width=2:photos=128:photo_tests=128:photo_epochs=1:photo_width=2",
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_norm_direction_distillation;
