@@ -523,6 +523,71 @@ static void test_tables_and_kernels(void **state) {
   mica_params_free(p);
 }
 
+/* Layers whose weights no adapter changes say so, by name, and work again without one. */
+static void test_layers_without_adapters(void **state) {
+  (void)state;
+  const mica_cosine_options cosine = MICA_COSINE_OPTIONS;
+  mica_params *p;
+  mica_tape *t;
+  assert_int_equal(mica_params_create(engine, 3, &p), MICA_OK);
+  mica_node *root = mica_params_root(p), *angles = mica_node_child(root, "angles"),
+            *spaces = mica_node_child(root, "spaces");
+  assert_int_equal(mica_nn_cosine_init(angles, 6, 4, &cosine), MICA_OK);
+  assert_int_equal(mica_nn_grassmann_init(spaces, 6, 4, 2), MICA_OK);
+  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+  for (int k = 0; k < 5; k++) {
+    const bool merged = k == 4;
+    const char *spec[] = {"lora:rank=2", "ssf", "lora:rank=2", "lora:rank=2"};
+    if (merged)
+      assert_int_equal(mica_adapter_use(p, "default", false), MICA_OK);
+    else if (k < 3)
+      assert_int_equal(mica_adapt(p, k == 2 ? "spaces.fc" : "angles", spec[k], NULL), MICA_OK);
+    mica_tape_reset(t);
+    mica_no_grad_begin(t);
+    const mica_var x = mica_full(t, MICA_F32, MICA_SHAPE(3, 6), 0.5);
+    (void)(k < 2 ? mica_nn_cosine(t, angles, &cosine, x, MICA_NONE)
+                 : mica_nn_grassmann(t, spaces, 25, true, x));
+    assert_int_equal(mica_tape_status(t), merged ? MICA_OK : MICA_ERR_UNSUPPORTED);
+    if (!merged)
+      assert_non_null(strstr(mica_tape_error(t), k < 2 ? "'angles.weight'" : "'spaces.fc.weight'"));
+    if (k < 2) assert_int_equal(mica_adapter_remove(p, "default"), MICA_OK);
+  }
+  mica_tape_free(t);
+  mica_params_free(p);
+}
+
+/* Adapters on the factors of a weight are in their product, too. */
+static void test_product_of_adapted_factors(void **state) {
+  (void)state;
+  mica_low_rank_options o = MICA_LOW_RANK_OPTIONS;
+  float product[3][12 * 16];
+  mica_params *p;
+  mica_tape *t;
+  o.keep = 0.5;
+  assert_int_equal(mica_params_create(engine, 3, &p), MICA_OK);
+  mica_node *node = mica_node_child(mica_params_root(p), "layer");
+  assert_int_equal(mica_nn_linear_init(node, 16, 12, true), MICA_OK);
+  assert_int_equal(mica_low_rank(p, &o, NULL), MICA_OK);
+  assert_int_equal(mica_tape_create(engine, NULL, &t), MICA_OK);
+  for (int k = 0; k < 3; k++) {
+    if (k == 1) assert_int_equal(mica_adapt(p, "layer.*", "lora:rank=2", NULL), MICA_OK);
+    if (k == 1) move(p, "default");
+    if (k == 2) assert_int_equal(mica_adapters_merge(p), MICA_OK);
+    mica_tape_reset(t);
+    const mica_view w = mica_read(t, mica_low_rank_weight(t, node));
+    if (!mica_ok(t)) fail_msg("%s", mica_tape_error(t));
+    memcpy(product[k], w.data, sizeof product[k]);
+  }
+  double moved = 0;
+  for (int i = 0; i < 12 * 16; i++) {
+    moved = fmax(moved, fabs((double)product[1][i] - (double)product[0][i]));
+    assert_true(fabsf(product[1][i] - product[2][i]) < 1e-5f);
+  }
+  assert_true(moved > 0.01);
+  mica_tape_free(t);
+  mica_params_free(p);
+}
+
 static void test_refusals(void **state) {
   (void)state;
   mica_net *net = make_net("mlp:hidden=6");
@@ -594,13 +659,19 @@ static void test_failing_allocations(void **state) {
 
 int main(void) {
   if (mica_engine_create(NULL, &engine) != MICA_OK) return 1;
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_merged_is_unmerged), cmocka_unit_test(test_linear_form),
-      cmocka_unit_test(test_outputs_by_hand),    cmocka_unit_test(test_what_outputs_refuse),
-      cmocka_unit_test(test_packed_projections), cmocka_unit_test(test_bases),
-      cmocka_unit_test(test_several_names),      cmocka_unit_test(test_what_is_trained),
-      cmocka_unit_test(test_tables_and_kernels), cmocka_unit_test(test_refusals),
-      cmocka_unit_test(test_failing_allocations)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_merged_is_unmerged),
+                                     cmocka_unit_test(test_linear_form),
+                                     cmocka_unit_test(test_outputs_by_hand),
+                                     cmocka_unit_test(test_what_outputs_refuse),
+                                     cmocka_unit_test(test_packed_projections),
+                                     cmocka_unit_test(test_bases),
+                                     cmocka_unit_test(test_several_names),
+                                     cmocka_unit_test(test_what_is_trained),
+                                     cmocka_unit_test(test_tables_and_kernels),
+                                     cmocka_unit_test(test_refusals),
+                                     cmocka_unit_test(test_layers_without_adapters),
+                                     cmocka_unit_test(test_product_of_adapted_factors),
+                                     cmocka_unit_test(test_failing_allocations)};
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   mica_engine_free(engine);
   return failed;

@@ -348,7 +348,8 @@ typedef struct mica_adapter_functions {
  * entry "weight" has two dimensions or more, and freeze those weights; *count (may be NULL) says
  * how many. `pattern` NULL: linear layers and convolutions but the output layer. MICA_ERR_STATE
  * where a module has one of that name. mica_adapt is mica_adapt_as with the name "default". Names
- * are 1 to 64 letters, digits, '_' and '-'. */
+ * are 1 to 64 letters, digits, '_' and '-'. A layer that takes no adapters (cosine and Grassmann
+ * heads, learnt positions) latches MICA_ERR_UNSUPPORTED in its first forward with one. */
 MICA_API mica_status mica_adapt(mica_params *p, const char *pattern, const char *spec,
                                 int64_t *count);
 MICA_API mica_status mica_adapt_as(mica_params *p, const char *name, const char *pattern,

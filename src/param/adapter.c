@@ -152,10 +152,16 @@ static mica_var delta(mica_tape *t, const mica_adapting *a) {
   return mica_scope_end(t, functions_of(a)->delta(t, a->own, mica_spec_options(a->spec)));
 }
 
+/* mica_weight is for layers that take no adapters, and refuses them. */
+static mica_var plain_weight(mica_tape *t, mica_node *node, const char *name) {
+  mica_param *q = mica_node_param(node, name);
+  return q ? mica_param_var(t, q) : mica_weight(t, node, name);
+}
+
 /* The weight of a node, which may be in two factors, and what its adapters add. */
 mica_var mica_adapted_weight(mica_tape *t, mica_node *node, const char *name) {
   mica_var w = node && node->low_rank && strcmp(name, "weight") == 0 ? mica_low_rank_weight(t, node)
-                                                                     : mica_weight(t, node, name);
+                                                                     : plain_weight(t, node, name);
   for (int32_t i = 0; node && i < node->n_adapter && mica_ok(t); i++) {
     if (!works(&node->adapter[i]) || functions_of(&node->adapter[i])->output) continue;
     const mica_var d = delta(t, &node->adapter[i]);
@@ -181,7 +187,7 @@ mica_var mica_adapted_linear(mica_tape *t, mica_node *node, mica_var x) {
     const mica_var h = mica_adapted_linear(t, mica_node_find(node, "0"), x);
     return mica_replace(t, h, mica_adapted_linear(t, mica_node_find(node, "1"), h));
   }
-  const mica_var w = mica_weight(t, node, "weight"), b = mica_weight_optional(t, node, "bias");
+  const mica_var w = plain_weight(t, node, "weight"), b = mica_weight_optional(t, node, "bias");
   if (!mica_ok(t)) return MICA_NONE;
   bool done;
   mica_var y = mica_packed_linear(t, mica_node_param(node, "weight"), x, w, b, &done);

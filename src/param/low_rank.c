@@ -24,8 +24,8 @@ bool mica_params_factored(const mica_params *p) {
 }
 
 mica_var mica_low_rank_weight(mica_tape *t, mica_node *node) {
-  mica_var first = mica_weight(t, mica_node_find(node, "0"), "weight");
-  mica_var second = mica_weight(t, mica_node_find(node, "1"), "weight");
+  mica_var first = mica_adapted_weight(t, mica_node_find(node, "0"), "weight");
+  mica_var second = mica_adapted_weight(t, mica_node_find(node, "1"), "weight");
   if (!mica_ok(t)) return MICA_NONE;
   mica_shape shape = mica_read(t, first).shape;
   const int64_t rank = shape.dim[0], outputs = mica_dim(t, second, 0);

@@ -4,6 +4,8 @@
 #include "autograd/sink.h"
 #include "tensor/element.h"
 
+#include <string.h>
+
 mica_var mica_weight_optional(mica_tape *t, mica_node *node, const char *name) {
   mica_param *q = mica_node_param(node, name);
   return q ? mica_param_var(t, q) : MICA_NONE;
@@ -11,6 +13,9 @@ mica_var mica_weight_optional(mica_tape *t, mica_node *node, const char *name) {
 
 mica_var mica_weight(mica_tape *t, mica_node *node, const char *name) {
   mica_param *q = mica_node_param(node, name);
+  if (q && strcmp(name, "weight") == 0 && mica_node_adapted(node))
+    return mica_latch(t, MICA_ERR_UNSUPPORTED, "'%s' has an adapter, and its layer takes none",
+                      mica_param_path(q));
   if (q) return mica_param_var(t, q);
   return mica_latch(t, MICA_ERR_NOT_FOUND, "no parameter '%s' below '%s'", name,
                     node ? mica_node_path(node) : "(no node)");
