@@ -199,6 +199,12 @@ static void test_ids_by_themselves(void **state) {
 
 /* ---- what is refused ---- */
 
+static mica_status no_look(void *ctx, int64_t query, int64_t n, const int64_t *row, double *score) {
+  (void)ctx, (void)query, (void)n, (void)row, (void)score;
+  fail_msg("a collection asked for a second look");
+  return MICA_OK;
+}
+
 static void test_what_is_refused(void **state) {
   (void)state;
   mica_collection *c, *other;
@@ -229,6 +235,13 @@ static void test_what_is_refused(void **state) {
   o.allowed = &allowed;
   batch.x = mica_view_of(x, MICA_F32, MICA_SHAPE(1, d));
   assert_int_equal(mica_collection_query(c, &batch.x, &o, id, score, NULL), MICA_ERR_INVALID);
+  o.allowed = NULL;
+  o.second_look = no_look;
+  assert_int_equal(mica_collection_query(c, &batch.x, &o, id, score, NULL), MICA_ERR_UNSUPPORTED);
+  assert_non_null(strstr(mica_last_error(), "second look"));
+  o.second_look = NULL;
+  o.coarse = &batch.x;
+  assert_int_equal(mica_collection_query(c, &batch.x, &o, id, score, NULL), MICA_ERR_UNSUPPORTED);
   mica_collection_free(c);
 }
 
@@ -265,6 +278,32 @@ static void test_damaged_folders(void **state) {
       fail_msg("opened: %s", texts[i]);
     assert_null(c);
     assert_true(strlen(mica_last_error()) > 0);
+  }
+}
+
+/* Texts are looked for one after the other: a folder has so many and no more. */
+static void test_too_many_texts(void **state) {
+  (void)state;
+  static char text[40000];
+  mica_collection *c;
+  const int64_t id[1] = {1};
+  assert_int_equal(mica_collection_create(engine, folder_path("many"), "exact", d, &c), MICA_OK);
+  assert_int_equal(add(c, id, 1, 1), MICA_OK);
+  mica_collection_free(c);
+  for (int more = 0; more < 2; more++) {
+    int n = snprintf(text, sizeof text,
+                     "{\"format\": 1, \"spec\": \"exact\", \"width\": 8, \"next_id\": 0, "
+                     "\"next_file\": 0, \"segments\": [], \"texts\": {");
+    for (int i = 0; i < 1024 + more; i++)
+      n += snprintf(text + n, sizeof text - (size_t)n, "%s\"%d\": \"x\"", i ? ", " : "", i);
+    snprintf(text + n, sizeof text - (size_t)n, "}}");
+    folder_put("many/collection.json", text);
+    assert_int_equal(mica_collection_open(engine, folder_path("many"), &c),
+                     more ? MICA_ERR_INVALID : MICA_OK);
+    if (more) break;
+    assert_int_equal(mica_collection_set_text(c, "7", "y"), MICA_OK);
+    assert_int_equal(mica_collection_set_text(c, "one more", "y"), MICA_ERR_INVALID);
+    mica_collection_free(c);
   }
 }
 
@@ -599,6 +638,7 @@ int main(void) {
       cmocka_unit_test(test_ids_by_themselves),
       cmocka_unit_test(test_what_is_refused),
       cmocka_unit_test(test_damaged_folders),
+      cmocka_unit_test(test_too_many_texts),
       cmocka_unit_test(test_texts),
       cmocka_unit_test(test_measures),
       cmocka_unit_test(test_one_process_changes_at_a_time),

@@ -58,7 +58,7 @@ MICA_API mica_status mica_collection_delete(mica_collection *collection, const i
 MICA_API mica_status mica_collection_compact(mica_collection *collection);
 
 /* A text that is kept with the rows ("classes", "encoder"); setting a key again replaces it. Like
- * any change it happens as a whole. */
+ * any change it happens as a whole. MICA_ERR_INVALID beyond 1024 texts. */
 MICA_API mica_status mica_collection_set_text(mica_collection *collection, const char *key,
                                               const char *value);
 /* A copy of that text into *out, NULL when there is none; release with mica_free. */
@@ -74,8 +74,8 @@ MICA_API mica_status mica_collection_index(mica_collection *collection, const ch
 
 /* The k nearest rows of each query, best first: ids [Q, k] (-1 after the last one), scores [Q, k]
  * (NaN there) and unless NULL labels [Q, k] (MICA_CLASS_NONE for none). Equal scores: the lower id
- * first. Of the options, which may be NULL, `allowed` and `self_row` must be NULL: rows have no
- * lasting numbers. */
+ * first. Of the options, which may be NULL, `allowed`, `self_row` and `second_look` must be NULL,
+ * as rows have no lasting numbers, and `coarse`, as they have one encoder. */
 MICA_API mica_status mica_collection_query(mica_collection *collection, const mica_view *queries,
                                            const mica_index_query_options *options, int64_t *id,
                                            double *score, int64_t *label);

@@ -146,7 +146,7 @@ MICA_API mica_status mica_retrieval_ask(mica_retrieval *retrieval, const mica_in
                                         const mica_index_query_options *options);
 
 /* The same of a collection, as it is when the call begins; rows that others add meanwhile are in no
- * list. `allowed` and `self_row` must be NULL. */
+ * list. What mica_collection_query does not take is refused here, too. */
 MICA_API mica_status mica_retrieval_ask_collection(mica_retrieval *retrieval,
                                                    mica_collection *collection,
                                                    const mica_view *queries,

@@ -532,6 +532,8 @@ static mica_status check(const mica_collection *c, const mica_view *x,
     return mica_fail(MICA_ERR_INVALID, "%lld neighbours, expected at least 1", (long long)o->k);
   if (o->coarse)
     return mica_fail(MICA_ERR_UNSUPPORTED, "collection: coarse queries; its rows have one encoder");
+  if (o->second_look)
+    return mica_fail(MICA_ERR_UNSUPPORTED, "collection: a second look; it is for rows of an index");
   if (o->allowed || o->self_row)
     return mica_fail(MICA_ERR_INVALID, "collection: rows have no lasting numbers to allow or skip");
   return MICA_OK;

@@ -15,7 +15,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#define FORMAT 1
+#define FORMAT    1
+#define NOTES_MAX 1024
 
 /* ---- states ---- */
 
@@ -100,6 +101,10 @@ mica_status mica_collection_state_note(mica_collection_state *s, const char *key
       s->note[i].value = copy;
       return MICA_OK;
     }
+  if (s->notes == NOTES_MAX) {
+    mica_free(copy);
+    return mica_fail(MICA_ERR_INVALID, "collection: more than %d texts", NOTES_MAX);
+  }
   mica_collection_note *grown = mica_realloc_array(s->note, (size_t)s->notes + 1, sizeof *grown);
   if (grown) s->note = grown;
   char *name = grown ? mica_strdup(key) : NULL;
