@@ -209,6 +209,10 @@ static void test_kept_tensors(void **state) {
   mica_index_free(index);
   index = line();
   assert_null(mica_index_tensors(index));
+  assert_int_equal(mica_index_save(index, again), MICA_OK);
+  mica_index_free(index);
+  assert_int_equal(mica_index_open(engine, again, &index), MICA_OK);
+  assert_null(mica_index_tensors(index));
   mica_index_free(index);
   assert_true(fail_each(keep_and_open, path) > 20);
   assert_true(fail_each(keep_and_open, NULL) > 20);

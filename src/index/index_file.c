@@ -326,16 +326,17 @@ static mica_status open_record(const mica_archive *a, const uint8_t *bytes, cons
     if (!status) status = mica_record_put(record, name + strlen(prefix), t);
     mica_tensor_free(t);
   }
-  if (status) {
-    mica_record_free(record);
-    record = NULL;
-  }
-  *out = record;
+  *out = status ? NULL : record;
+  if (status) mica_record_free(record);
   return status;
 }
 
 static mica_status open_state(mica_index *x, const uint8_t *bytes) {
   mica_status status = open_record(x->archive, bytes, "kept.", &x->tensors);
+  if (!status && !mica_record_count(x->tensors)) {
+    mica_record_free(x->tensors);
+    x->tensors = NULL;
+  }
   if (status || !x->fn->load) return status;
   mica_record *record;
   const char *json = mica_archive_metadata(x->archive, "state");
