@@ -225,6 +225,9 @@ static void test_hog_errors(void **state) {
   assert_int_equal(mica_hog(engine, &o, &whole, out), MICA_ERR_INVALID);
   x[70] = NAN;
   assert_int_equal(mica_hog(engine, NULL, &whole, out), MICA_ERR_NUMERIC);
+  x[70] = 0;
+  x[0] = NAN; /* a vote with no direction must not leave the first cell */
+  assert_int_equal(mica_hog(engine, NULL, &whole, out), MICA_ERR_NUMERIC);
 }
 
 /* ---- the hidden layer ---- */

@@ -47,7 +47,8 @@ static double gradient(const plan *p, int64_t n, int64_t y, int64_t x, double *d
     const double square = gy * gy + gx * gx;
     if (!(square <= best)) best = square, by = gy, bx = gx;
   }
-  const double turn = atan2(by, bx) / 3.14159265358979323846;
+  /* What is no number has no direction; its length tells. */
+  const double turn = isnan(best) ? 0 : atan2(by, bx) / 3.14159265358979323846;
   *direction = turn < 0 ? turn + 1 : turn;
   return sqrt(best);
 }
