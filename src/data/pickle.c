@@ -386,7 +386,8 @@ static mica_status fill_array(machine *m, value *v, const value *state) {
   int rank = 0;
   value *raw = state->kind == MICA_PICKLE_TUPLE && state->count == 5 ? state->item[4] : NULL;
   if (!raw || raw->kind != MICA_PICKLE_BYTES || state->item[2]->kind != MICA_PICKLE_NUMPY_TYPE ||
-      !sizes_of(state->item[1], dim, &rank) || rank != 1 || raw->n % (dim[0] ? (size_t)dim[0] : 1))
+      !sizes_of(state->item[1], dim, &rank) || rank != 1 ||
+      raw->n % (dim[0] ? (size_t)dim[0] : 1) || (dim[0] && !raw->n))
     return mica_fail(MICA_ERR_FORMAT, "%s: pickle: expected a NumPy array of one dimension",
                      m->source->name);
   v->integer = 0;

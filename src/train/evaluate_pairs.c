@@ -66,6 +66,10 @@ static mica_status gather(mica_tape *t, const mica_net *net, const mica_batch *b
   const mica_view y = mica_read(t, mica_affine(t, o.text, 1, 0));
   mica_status status = mica_tape_status(t);
   if (status != MICA_OK) return status;
+  if (x.shape.dim[1] != y.shape.dim[1])
+    return mica_fail(MICA_ERR_UNSUPPORTED,
+                     "evaluation: pictures of %lld numbers and texts of %lld do not meet",
+                     (long long)x.shape.dim[1], (long long)y.shape.dim[1]);
   p->width = x.shape.dim[1];
   if (p->n + batch->n > p->room) {
     const int64_t room = 2 * p->room + batch->n;
