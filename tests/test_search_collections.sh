@@ -145,3 +145,6 @@ refused "a class that it does not know" "no class of the index" "$mica" search q
 refused "an encoder that is gone" "net.mica" sh -c "mv net.mica gone.mica; '$mica' search query p more; s=\$?; mv gone.mica net.mica; exit \$s"
 refused "a grid" "index file" "$mica" search query p more --grid g.svg
 refused "rows of another width" "expected [rows, 8]" "$mica" search add p line.npy
+printf 'id,images,Usage\n03,04,Public\n' >solution.csv
+refused "a solution by names" "makes an index of a collection" "$mica" search eval p two --truth solution.csv
+refused "whitening of a collection" "--whiten is for an index" "$mica" search add p two --whiten 2

@@ -19,7 +19,8 @@ typedef struct judgement {
  * 0 or more, or easy, hard, junk. */
 mica_status judgements_read(const char *path, judgement **out, int64_t *n);
 /* The same of the ground truth of revisited Oxford and Paris (.pkl), whose queries are those of
- * `query` [queries] in their order, or of a solution of Google Landmarks (id,images), by names. */
+ * `query` [queries] in their order, or of a solution of Google Landmarks (id,images), by names, for
+ * which `index` must not be NULL. */
 bool judgements_are_truth(const char *path);
 mica_status judgements_of_truth(const char *path, const mica_index *index,
                                 const row_source *queries, judgement **out, int64_t *n);

@@ -129,6 +129,12 @@ int cli_search_add(const cli_args *a) {
   search_job job = {.a = a};
   int64_t before = 0;
   if (a->n_operands < 3) return cli_usage(a, "expected add COLLECTION FEATURES");
+  static const char *const others[] = {"--whiten", "--whiten-on", "--codes", "--coarse"};
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+    const char *value;
+    if (cli_all(a, others[i], &value, 1))
+      return cli_usage(a, "%s is for an index, not for a collection", others[i]);
+  }
   const char *encoder = cli_text(a, "--encoder");
   const bool rows = !encoder && !cli_on(a, "--text") && is_feature_file(a->operand[2]);
   char *own = NULL;

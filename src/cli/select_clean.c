@@ -56,6 +56,9 @@ static mica_status take_pictures(cleaning *c) {
   const feature_part *part = &c->features.part[MICA_PART_TRAIN];
   for (int64_t i = 0; i < mica_dataset_count(c->ds); i++)
     if (mica_dataset_part_of(c->ds, i) == MICA_PART_TRAIN) c->item[c->n++] = i;
+  if (c->n != part->n)
+    return mica_fail(MICA_ERR_FORMAT, "%s: %lld of %lld training pictures cannot be read any more",
+                     data, (long long)(c->n - part->n), (long long)c->n);
   c->label = part->label;
   if (!part->x) return mica_fail(MICA_ERR_NOT_FOUND, "%s: no training part", data);
   c->x = mica_tensor_view(part->x);

@@ -298,6 +298,7 @@ static mica_status open_data_for(select_job *job, const mica_model *model) {
 static mica_status score_by_model(select_job *job, const char *path, int64_t source) {
   mica_model *model = NULL;
   mica_status status = open_model(job->engine, path, &model);
+  if (status == MICA_OK) status = whole_pictures(model);
   if (status == MICA_OK &&
       (!mica_net_problem(mica_model_net(model))->classes || mica_model_heads(model)))
     status = mica_fail(

@@ -26,6 +26,9 @@ static mica_status set_taps(mica_model *model, const char *taps) {
 
 static mica_status set_parts(const cli_args *a, mica_model *model) {
   mica_model_views v = MICA_MODEL_VIEWS;
+  const char *angle;
+  if (!cli_text(a, "--views") && cli_all(a, "--angle", &angle, 1))
+    return mica_fail(MICA_ERR_INVALID, "--angle goes with --views");
   if (!cli_text(a, "--views") && !cli_text(a, "--regions")) return MICA_OK;
   if (cli_text(a, "--views") && cli_text(a, "--regions"))
     return mica_fail(MICA_ERR_INVALID, "--views and --regions: one of the two");
@@ -75,6 +78,7 @@ mica_status cli_with_parts(const mica_engine *engine, const char *spec, int64_t 
   mica_spec_free(s);
   return status;
 }
+
 mica_status cli_with_levels(const mica_engine *engine, const char *spec, const mica_ints *levels,
                             char **out) {
   mica_spec *s = NULL;

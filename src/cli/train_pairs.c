@@ -107,7 +107,8 @@ int cli_pairs_eval(const cli_args *a, mica_model *model) {
   mica_pairs_evaluation e;
   const char *part = NULL;
   char *path = cli_pairs_path(cli_text(a, "--data"));
-  mica_status status = path ? open_pictures(a, model, path, NULL, 0, &ds) : MICA_ERR_MEMORY;
+  mica_status status = path ? whole_pictures(model) : MICA_ERR_MEMORY;
+  if (status == MICA_OK) status = open_pictures(a, model, path, NULL, 0, &ds);
   if (status == MICA_OK) status = mica_tokenizer_parse(mica_model_tokenizer(model), &tokenizer);
   if (status == MICA_OK) status = measure(model, ds, tokenizer, &part, &e);
   if (status == MICA_OK && cli_on(a, "--json")) {

@@ -38,8 +38,8 @@ mica_status train_retriever_open(const cli_args *a, train_data *d) {
       (cli_text(a, "--length") && !cli_int(a, "--length", 2, 1 << 16, &length)))
     return MICA_ERR_INVALID;
   static const char *const others[] = {
-      "--stage",  "--scheme", "--compatible-with", "--sampler", "--subset", "--steps",
-      "--resume", "--report", "--patience",        "--average", "--loss",   "--head"};
+      "--stage",  "--scheme",   "--compatible-with", "--sampler", "--subset", "--steps", "--resume",
+      "--report", "--patience", "--average",         "--loss",    "--head",   "--bf16",  "--run"};
   for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
     const char *value;
     if (cli_all(a, others[i], &value, 1))

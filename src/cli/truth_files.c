@@ -99,6 +99,11 @@ static mica_status add_list(char *list, int64_t query, const named *all, int64_t
 
 static mica_status of_solution(const char *path, const mica_index *index, const row_source *q,
                                judgement **out, int64_t *n) {
+  if (!index)
+    return mica_fail(MICA_ERR_UNSUPPORTED,
+                     "%s: goes by the names of an index's pictures; mica search export makes an "
+                     "index of a collection",
+                     path);
   const int64_t rows = mica_index_count(index);
   landmark_answers truth;
   int64_t room = 0, known = 0;

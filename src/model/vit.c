@@ -28,6 +28,8 @@ static mica_status init(mica_node *root, const void *options, const mica_problem
   if (o->dim % o->heads)
     return mica_fail(MICA_ERR_INVALID, "vit: %lld heads do not divide dim %lld",
                      (long long)o->heads, (long long)o->dim);
+  if (o->deep_prompts && !o->prompts)
+    return mica_fail(MICA_ERR_INVALID, "vit: deep_prompts without prompts");
   const int64_t patches = task->height / o->patch * (task->width / o->patch), d = o->dim;
   const int64_t hidden = (int64_t)llround((double)d * o->mlp_ratio);
   const bool token = o->pool == 0;
