@@ -277,6 +277,12 @@ static void test_hostile_arrays(void **state) {
   RAW(&p, ".");
   refuse(&p, MICA_ERR_UNSUPPORTED, "array of type i8");
   p.n = 0;
+  raw(&p, head, sizeof head - 1); /* a million elements of no bytes */
+  RAW(&p, "(K\x01J\x00\x00\x10\x00\x85"
+          "cnumpy\ndtype\nU\x02i0\x89\x88\x87R\x89"
+          "C\x00tb.");
+  refuse(&p, MICA_ERR_UNSUPPORTED, "array of type i0");
+  p.n = 0;
   raw(&p, head, sizeof head - 1); /* a state for what has one */
   RAW(&p, "(K\x01K\x00\x85");
   raw(&p, type, sizeof type - 1);

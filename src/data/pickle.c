@@ -386,8 +386,7 @@ static mica_status fill_array(machine *m, value *v, const value *state) {
   int rank = 0;
   value *raw = state->kind == MICA_PICKLE_TUPLE && state->count == 5 ? state->item[4] : NULL;
   if (!raw || raw->kind != MICA_PICKLE_BYTES || state->item[2]->kind != MICA_PICKLE_NUMPY_TYPE ||
-      !sizes_of(state->item[1], dim, &rank) || rank != 1 ||
-      raw->n % (dim[0] ? (size_t)dim[0] : 1) || (dim[0] && !raw->n))
+      !sizes_of(state->item[1], dim, &rank) || rank != 1 || raw->n % (dim[0] ? (size_t)dim[0] : 1))
     return mica_fail(MICA_ERR_FORMAT, "%s: pickle: expected a NumPy array of one dimension",
                      m->source->name);
   v->integer = 0;
@@ -395,7 +394,7 @@ static mica_status fill_array(machine *m, value *v, const value *state) {
   for (int64_t i = 0; i < dim[0]; i++) {
     value *element = make(m, MICA_PICKLE_INT);
     if (!element) return mica_last_status();
-    if (!number_of(state->item[2]->text, raw->text + (size_t)i * width, width, element))
+    if (!width || !number_of(state->item[2]->text, raw->text + (size_t)i * width, width, element))
       return mica_fail(MICA_ERR_UNSUPPORTED, "%s: pickle: a NumPy array of type %.20s",
                        m->source->name, state->item[2]->text);
     const mica_status status = add(v, element);
