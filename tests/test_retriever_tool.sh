@@ -76,3 +76,6 @@ refused "codes of another size" "the specification says 4 and 16" "$mica" search
 refused "codes in another file" "no codes, as --codes-out writes them" "$mica" search build texts.txt --text --encoder ask.mica --spec pq:parts=8:words=16 --codes dense.npy -o no.index
 refused "codes for an index without" "exact takes no codes" "$mica" search build texts.txt --text --encoder ask.mica --codes ask.codes -o no.index
 if [ -e no.mica ] || [ -e no.index ]; then echo "not ok nothing is left behind"; else echo "ok nothing is left behind"; fi
+printf 'id,label\nabc1,a\n' >ids.csv
+refused "codes of something else" "--codes is for questions" "$mica" train mlp --data ids.csv --label label --codes pq
+refused "numbers that are no landmarks" "no list of pictures" "$mica" train convnet --data ids.csv

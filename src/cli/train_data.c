@@ -24,6 +24,8 @@ mica_status train_data_open(const cli_args *a, mica_engine *engine, int64_t batc
   mica_status status = reads_tokens(engine, a->operand[0], &tokens, &alone);
   if (status != MICA_OK) return status;
   if (alone && text_pairs_here(cli_text(a, "--data"))) return train_retriever_open(a, d);
+  if (cli_text(a, "--codes"))
+    return mica_fail(MICA_ERR_UNSUPPORTED, "--codes is for questions and texts");
   if (alone && strncmp(a->operand[0], "bert", 4) == 0)
     return mica_fail(MICA_ERR_UNSUPPORTED,
                      "%s: an encoder of texts learns from FILE.csv with the columns question and "

@@ -68,7 +68,9 @@ static mica_status head(list *l, const char *const *field, int64_t n, bool *row)
     if (l->at[LABEL] >= 0) return MICA_OK;
     return mica_fail(MICA_ERR_FORMAT, "%s: the header has no column 'label'", l->name);
   }
-  const mica_status status = mica_landmark_head(l->ds, field, n, &l->table, &l->landmarks);
+  /* Of landmarks only where no column has labels by another name. */
+  const mica_status status =
+      l->at[LABEL] < 0 ? mica_landmark_head(l->ds, field, n, &l->table, &l->landmarks) : MICA_OK;
   if (status != MICA_OK || l->landmarks) return status;
   if (n < 2 || n > PLAIN || !mica_is_picture_name(field[0])) return no_header(l, field, n);
   *row = true;
