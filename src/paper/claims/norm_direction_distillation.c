@@ -15,7 +15,7 @@
 typedef struct settings {
   uint32_t size;
   int64_t seeds, images, epochs, tests, teacher_images, teacher_epochs, teacher_width, width;
-  int64_t photos, photo_tests, photo_epochs, photo_width;
+  int64_t term_epochs, photos, photo_tests, photo_epochs, photo_width;
   double lr;
 } settings;
 
@@ -46,7 +46,7 @@ static void model_of(int64_t width, char spec[80]) {
   snprintf(spec, 80, "convnet:widths=%lld,%lld,%lld:convolutions=1", w, 2 * w, 4 * w);
 }
 
-static mica_status prepare_clothes(mica_claim_cell *cell, void **out) {
+static mica_status prepare(mica_claim_cell *cell, int64_t epochs, void **out) {
   const settings *o = cell->options;
   task *s = mica_calloc(1, sizeof *s);
   if (!s) return MICA_ERR_MEMORY;
@@ -61,7 +61,7 @@ static mica_status prepare_clothes(mica_claim_cell *cell, void **out) {
   recipe.images = o->teacher_images;
   recipe.epochs = o->teacher_epochs;
   s->problem = (mica_problem)MICA_PROBLEM_IMAGES(28, 28, 1, CLASSES);
-  s->epochs = o->epochs;
+  s->epochs = epochs;
   s->width = o->width;
   mica_status status = mica_claim_encoder(cell, &recipe, &s->teacher);
   if (status == MICA_OK)
@@ -75,6 +75,14 @@ static mica_status prepare_clothes(mica_claim_cell *cell, void **out) {
   else
     release(s);
   return status;
+}
+
+static mica_status prepare_clothes(mica_claim_cell *cell, void **out) {
+  return prepare(cell, ((const settings *)cell->options)->epochs, out);
+}
+
+static mica_status prepare_terms(mica_claim_cell *cell, void **out) {
+  return prepare(cell, ((const settings *)cell->options)->term_epochs, out);
 }
 
 /* 4,000 photographs in their original form: tests are drawn behind those that are trained on. */
@@ -324,7 +332,7 @@ static const mica_claim_experiment experiments[] = {
      .arms = term_arms,
      .measures = measures,
      .checks = term_checks,
-     .prepare = prepare_clothes,
+     .prepare = prepare_terms,
      .release = release,
      .run = run},
     {0}};
@@ -335,6 +343,7 @@ static const mica_option options[] = {
     ROW(seeds, "5", 1, 1000, "seeds"),
     ROW(images, "2000", 100, 60000, "training images"),
     ROW(epochs, "60", 1, 1000, "epochs of every student"),
+    ROW(term_epochs, "30", 1, 1000, "terms: the same"),
     ROW(tests, "5000", 100, 10000, "test images"),
     ROW(teacher_images, "12000", 100, 60000, "training images of the teacher"),
     ROW(teacher_epochs, "8", 1, 1000, "its epochs"),
@@ -355,8 +364,9 @@ static const mica_paper_functions functions = {
     .claim = "Turning a student's features to the teacher's class means and making them longer "
              "improves distillation",
     .components = "loss:nd loss:dkd loss:dist loss:review scheme:distil",
-    .smoke = "seeds=1:images=128:epochs=1:tests=200:teacher_images=256:teacher_epochs=1:"
-             "teacher_width=6:width=2:photos=128:photo_tests=128:photo_epochs=1:photo_width=2",
+    .smoke =
+        "seeds=1:images=128:epochs=1:term_epochs=1:tests=200:teacher_images=256:teacher_epochs=1:"
+        "teacher_width=6:width=2:photos=128:photo_tests=128:photo_epochs=1:photo_width=2",
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_norm_direction_distillation;
