@@ -483,8 +483,7 @@ static const cli_flag flags[] = {
     {"--coarse", NULL, "FILE", NULL,
      "what another encoder made of the same rows, or queries: codes (pq) are of that"},
     {"--whiten", NULL, "N", "0",
-     "build: rows become N principal components of variance 1, of length 1; the index keeps what it "
-     "learned, and queries go through the same"},
+     "build: rows become N principal components of variance 1, of length 1, and queries too"},
     {"--whiten-on", NULL, "FILE", NULL, "learned from these features; else from the rows"},
     {"--codes", NULL, "FILE", NULL,
      "build: codes (pq) that `mica train --codes` trained with an encoder"},
