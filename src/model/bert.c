@@ -93,8 +93,8 @@ static mica_var embed(mica_tape *t, mica_node *root, const mica_bert_options *o,
   const int64_t length = mica_dim(t, tokens, 1);
   mica_var x = mica_nn_embedding(t, mica_node_find(e, "word_embeddings"), tokens);
   mica_var type = mica_nn_embedding(t, mica_node_find(e, "token_type_embeddings"), types);
-  mica_var place = mica_slice(t, mica_weight(t, mica_node_find(e, "position_embeddings"), "weight"),
-                              0, 0, length);
+  mica_var place = mica_slice(
+      t, mica_adapted_weight(t, mica_node_find(e, "position_embeddings"), "weight"), 0, 0, length);
   x = mica_add(t, mica_add(t, x, type), place);
   x = mica_nn_layer_norm(t, mica_node_find(e, "LayerNorm"), o->eps, x);
   return mica_scope_end(t, o->dropout > 0 ? mica_dropout(t, x, o->dropout) : x);

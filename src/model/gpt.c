@@ -175,7 +175,7 @@ static mica_var block(mica_tape *t, mica_node *node, const mica_gpt_options *o,
 
 /* Rows of the table of positions, from those that a cache has seen on. */
 static mica_var positions(mica_tape *t, mica_node *root, int64_t length) {
-  mica_var table = mica_weight(t, mica_node_find(root, "wpe"), "weight");
+  mica_var table = mica_adapted_weight(t, mica_node_find(root, "wpe"), "weight");
   const struct mica_kv_cache *cache = mica_cache(t);
   const int64_t from = cache ? mica_kv_cache_seen(cache) : 0, rows = mica_dim(t, table, 0);
   if (mica_ok(t) && from + length > rows)
