@@ -367,6 +367,7 @@ static const mica_paper_functions functions = {
     .smoke =
         "seeds=1:images=128:epochs=1:term_epochs=1:tests=200:teacher_images=256:teacher_epochs=1:"
         "teacher_width=6:width=2:photos=128:photo_tests=128:photo_epochs=1:photo_width=2",
+    .recorded = MICA_VERDICT_NOT_SHOWN,
     .experiments = experiments};
 
 extern const mica_component mica_component_paper_norm_direction_distillation;
