@@ -89,6 +89,10 @@ check "says what is left" "$mica" search build rows.npz --part train --whiten 3 
 check "three columns" grep -q '"columns":3' log
 refused "more components than columns" "pca 7 of 6 columns" "$mica" search build rows.npz --whiten 7 -o bad.index
 refused "what to learn from alone" "--whiten-on without --whiten" "$mica" search build rows.npz --whiten-on rows.npz -o bad.index
+refused "whitening of a finished index" "--whiten is for an index that is built" "$mica" search eval white.index rows.npz --whiten 3
+for action in "query white.index rows.npz" "curve white.index rows.npz" "export white.index -o white.faiss" "import white.faiss -o back.index" "delete rows.collection 1" "compact rows.collection"; do
+  refused "search $action" "--whiten is for an index that is built" "$mica" search $action --whiten 3
+done
 
 # ---- pictures ----
 for i in 0 1 2; do draw_thirds "photos/class$i" "$i" 12 "$((i + 1))"; done

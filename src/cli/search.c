@@ -192,12 +192,19 @@ static int build(const cli_args *a) {
 static mica_status open_index(const cli_args *a, search_job *job) {
   const char *path = a->operand[1];
   mica_archive *archive = NULL;
-  if (mica_is_folder(path)) return mica_collection_open(job->engine, path, &job->collection);
-  mica_status status = mica_archive_open(path, &archive);
+  mica_status status = MICA_OK;
+  if (mica_is_folder(path)) {
+    status = search_whiten_unused(a);
+    return status ? status : mica_collection_open(job->engine, path, &job->collection);
+  }
+  status = mica_archive_open(path, &archive);
   if (status) return status;
   const bool index = mica_archive_metadata(archive, "index") != NULL;
   mica_archive_close(archive);
-  if (index) return mica_index_open(job->engine, path, &job->index);
+  if (index) {
+    status = search_whiten_unused(a);
+    return status ? status : mica_index_open(job->engine, path, &job->index);
+  }
   row_source rows;
   status = row_source_features(path, NULL, cli_text(a, "--index-part"), &rows);
   if (status) return status;
@@ -432,6 +439,9 @@ static int run(const cli_args *a) {
   if (strcmp(what, "eval") == 0) return cli_search_eval(a);
   if (strcmp(what, "curve") == 0) return cli_search_curve(a);
   if (strcmp(what, "add") == 0) return cli_search_add(a);
+  static const char *const finished[] = {"delete", "compact", "import", "export"};
+  for (size_t i = 0; i < sizeof finished / sizeof *finished; i++)
+    if (strcmp(what, finished[i]) == 0 && search_whiten_unused(a)) return cli_failed(a);
   if (strcmp(what, "delete") == 0) return cli_search_delete(a);
   if (strcmp(what, "compact") == 0) return cli_search_compact(a);
   if (strcmp(what, "import") == 0) return cli_search_import(a);

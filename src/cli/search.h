@@ -87,6 +87,8 @@ mica_status search_codes_write(const mica_quantiser *codes, const char *path);
 mica_status search_whiten_learn(const cli_args *a, const mica_engine *engine, row_source *rows,
                                 mica_transform **out);
 mica_status search_whiten_keep(const mica_transform *whitening, mica_index_builder *builder);
+/* MICA_ERR_INVALID when a flag of whitening was given to what is no longer built. */
+mica_status search_whiten_unused(const cli_args *a);
 /* The whitening that an index keeps, NULL: none. */
 mica_status search_whiten_open(const mica_index *index, mica_transform **out);
 

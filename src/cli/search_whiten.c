@@ -52,6 +52,16 @@ mica_status search_whiten_learn(const cli_args *a, const mica_engine *engine, ro
   return status;
 }
 
+mica_status search_whiten_unused(const cli_args *a) {
+  static const char *const flags[] = {"--whiten", "--whiten-on"};
+  for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+    const char *value;
+    if (cli_all(a, flags[i], &value, 1))
+      return mica_fail(MICA_ERR_INVALID, "%s is for an index that is built of rows", flags[i]);
+  }
+  return MICA_OK;
+}
+
 mica_status search_whiten_keep(const mica_transform *whitening, mica_index_builder *builder) {
   mica_record *record = NULL;
   mica_status status = mica_record_create(&record);
