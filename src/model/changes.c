@@ -1,3 +1,4 @@
+/* See changes.h. */
 #include "model/changes.h"
 
 #include "param/low_rank.h"
